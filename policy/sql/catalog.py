@@ -1,0 +1,6 @@
+"""A snapshot of a target's catalog, as plain data: relations, columns, view lineage, functions, operators.
+
+Built by `proxyd.catalog` from rows that the gateway reads over a connection of its own; read by the SQL analysis and
+by the gate (to resolve the table OID and column number in a RowDescription). Immutable: a change of the target's
+catalog makes a new snapshot with another `version`.
+"""

@@ -1,0 +1,1 @@
+"""Wire codecs: bytes to messages and back. No socket, no clock, no policy (sans-IO)."""

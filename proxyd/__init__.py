@@ -1,0 +1,1 @@
+"""The daemon: TLS, files, stores, listeners, the command line. The only package that imports both others."""

@@ -1,0 +1,1 @@
+"""Who is calling: certificates (and later tokens and keys) turned into a Subject."""

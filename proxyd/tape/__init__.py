@@ -1,0 +1,1 @@
+"""Tapes: the recording of a session, append-only and chained by hash."""
