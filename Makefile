@@ -1,0 +1,61 @@
+# proxyd: `make demo` shows it, `make test` tests it. Everything lives in .venv, .demo and bench/results.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.stamp
+SOURCES := proxyd protocols policy demo bench tests
+# Extra arguments for pytest and for the bench, as in: make test PYTEST_ARGS=tests/policy
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+# TOUR=1 ends the demo after its tour.
+TOUR ?=
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv demo test check format bench test-systemd clean
+
+help:
+	@echo "make demo          PostgreSQL, the gateway and a guided tour; stays up until Ctrl-C (TOUR=1: ends after it)"
+	@echo "make test          the whole test suite"
+	@echo "make check         lint, format, types, import contracts"
+	@echo "make bench         overhead, compared with a direct connection and with PgBouncer"
+	@echo "make test-systemd  the service under a real systemd, in a container (needs root or sudo)"
+	@echo "make format        rewrite the sources in the house's format"
+	@echo "make clean         remove everything that these made"
+
+venv: $(STAMP)
+
+# Rebuilt whole when what it is made of has changed.
+$(STAMP): pyproject.toml constraints.txt
+	@.ci/venv "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+demo: $(STAMP)
+	@exec $(VENV)/bin/python -m demo $(if $(filter-out 0,$(TOUR)),--tour-only)
+
+test: $(STAMP)
+	@.ci/debian "the test suite" postgresql-15 postgresql-client-15 $(shell command -v node >/dev/null || echo nodejs) node-pg
+	@$(VENV)/bin/pytest $(PYTEST_ARGS)
+
+check: $(STAMP)
+	@$(VENV)/bin/ruff check $(SOURCES)
+	@$(VENV)/bin/ruff format --check $(SOURCES)
+	@$(VENV)/bin/mypy -p proxyd -p protocols -p policy -p demo -p bench
+	@$(VENV)/bin/lint-imports
+
+format: $(STAMP)
+	@$(VENV)/bin/ruff check --fix $(SOURCES)
+	@$(VENV)/bin/ruff format $(SOURCES)
+
+bench: $(STAMP)
+	@.ci/debian "the bench" postgresql-15 postgresql-client-15 pgbouncer
+	@$(VENV)/bin/python -m bench $(BENCH_ARGS)
+
+test-systemd: $(STAMP)
+	@.ci/debian "the test under systemd" debootstrap systemd-container
+	@$(VENV)/bin/pytest tests/systemd $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) .demo .node build dist *.egg-info bench/results
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +

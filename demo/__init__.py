@@ -1,0 +1,1 @@
+"""The demonstration: a real PostgreSQL, a small certificate authority and the gateway between them."""
