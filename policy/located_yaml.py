@@ -1,9 +1,9 @@
 """YAML text to data that remembers where each value stands, and pydantic's findings turned into faults.
 
 Owns: the strict YAML subset that policy.yaml and proxyd.yaml are written in (one document, text keys, no
-duplicate keys, no anchors, aliases or tags, bounded size, depth and count), the `Fault` with its line and its
-remedy, and the types both documents share (durations, sizes). Never reads a file: the caller hands over the text.
-Called by `policy.document` and `proxyd.config`.
+duplicate keys, no anchors, aliases or tags, bounded size, depth and count), and the types that both documents
+share (durations, sizes, names). Never reads a file: the caller hands over the text. Called by
+`policy.document` and `proxyd.config`.
 
 How a document is read:
 
@@ -11,26 +11,42 @@ How a document is read:
     document = validate(PolicyDocument, located)  # DocumentError with every fault at once
     located.fault(("rules", 2, "name"), "...", "...")  # a Fault of the caller's own, at the right line
 
-Models derive from `Section` (frozen, strict, unknown keys forbidden). A field's `examples` and `description` appear
-in remedies. A validator that refuses raises `refusal(message, remedy, at=(...))` instead of ValueError.
+Models derive from `Section` (frozen, strict, unknown keys forbidden). A field's `examples` and `description`
+appear in remedies. A validator that refuses raises `refusal(message, remedy, at=(...))`, not ValueError.
 Scalars follow YAML 1.2: only true/false are booleans, `yes`, `on`, `010`, `12:30` and dates are text.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import msgspec
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
 
-Path = tuple[str | int, ...]
+from policy.faults import DocumentError, Fault, Located, Mark, Path, closest, refusal, render_path, shown
+from policy.schema_faults import faults_of
+
+__all__ = [
+    "DocumentError",
+    "Duration",
+    "Fault",
+    "Located",
+    "Name",
+    "Path",
+    "Section",
+    "Size",
+    "closest",
+    "duration_s",
+    "parse",
+    "refusal",
+    "render_path",
+    "size_bytes",
+    "validate",
+]
+
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_CHARACTERS = 16 * 1024 * 1024
@@ -44,94 +60,10 @@ _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?(?:[eE][-+]?[
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Fault:
-    """One thing wrong in a document. `line` and `column` count from 1; `path` is like "rules[2].postgres"."""
-
-    source: str
-    line: int
-    column: int
-    path: str
-    message: str
-    remedy: str
-
-    def __str__(self) -> str:
-        where = f"{self.source}:{self.line}:{self.column}: "
-        path = f"{self.path}: " if self.path else ""
-        return f"{where}{path}{self.message}; {self.remedy}"
-
-
-class DocumentError(Exception):
-    """The document cannot be used. `faults` lists everything found, in the order of the text."""
-
-    def __init__(self, faults: Iterable[Fault]) -> None:
-        self.faults: tuple[Fault, ...] = tuple(sorted(faults))
-        super().__init__("\n".join(str(fault) for fault in self.faults))
-
-
 class Section(BaseModel):
     """Base of every model of a document: frozen, strict types, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
-
-
-class _Mark:
-    """Where one value stands, and the marks of what is inside it."""
-
-    __slots__ = ("children", "column", "line")
-
-    def __init__(self, line: int, column: int) -> None:
-        self.line = line
-        self.column = column
-        self.children: dict[str | int, _Mark] = {}
-
-
-class Located:
-    """Parsed data (dict, list, str, int, float, bool, None) with the position of every value in the text."""
-
-    def __init__(self, data: Any, source: str, root: _Mark) -> None:
-        self.data = data
-        self.source = source
-        self._root = root
-
-    def position(self, path: Path) -> tuple[int, int]:
-        """Line and column (from 1) of the key or item at `path`, or of the nearest thing around it."""
-        mark = self._root
-        for part in path:
-            inner = mark.children.get(part)
-            if inner is None:
-                break
-            mark = inner
-        return mark.line, mark.column
-
-    def fault(self, path: Path, message: str, remedy: str) -> Fault:
-        line, column = self.position(path)
-        return Fault(self.source, line, column, render_path(path), message, remedy)
-
-
-def render_path(path: Path) -> str:
-    """("rules", 2, "postgres") as "rules[2].postgres"."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += f".{part}" if text else part
-    return text
-
-
-def refusal(message: str, remedy: str, *, at: Path = ()) -> PydanticCustomError:
-    """The error for validators to raise: `message` says what is wrong, `remedy` what to write instead.
-
-    `at` is a path below the value being validated, for validators that look at several keys.
-    """
-    return PydanticCustomError("refusal", "{message}", {"message": message, "remedy": remedy, "at": list(at)})
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """ "did you mean `x`? " when something known is near `word`, else ""."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`? " if near else ""
 
 
 # --- YAML -------------------------------------------------------------------------------------------------
@@ -201,7 +133,7 @@ class _Container:
 
     __slots__ = ("data", "key", "key_ok", "mark", "path")
 
-    def __init__(self, data: dict[str, Any] | list[Any], mark: _Mark, path: Path) -> None:
+    def __init__(self, data: dict[str, Any] | list[Any], mark: Mark, path: Path) -> None:
         self.data = data
         self.mark = mark
         self.path = path
@@ -217,7 +149,7 @@ class _Builder:
         self.faults: list[Fault] = []
         self._stack: list[_Container] = []
         self._root: Any = None
-        self._root_mark = _Mark(1, 1)
+        self._root_mark = Mark(1, 1)
         self._nodes = 0
         self._documents = 0
 
@@ -291,9 +223,9 @@ class _Builder:
             )
             return
         line, column = _at(event)
-        top.mark.children[key] = _Mark(line, column)
+        top.mark.children[key] = Mark(line, column)
 
-    def _value(self, value: Any, event: Any) -> tuple[_Mark, Path]:
+    def _value(self, value: Any, event: Any) -> tuple[Mark, Path]:
         """Put `value` where it belongs; returns its mark and path."""
         if not self._stack:
             self._root = value
@@ -301,7 +233,7 @@ class _Builder:
         top = self._stack[-1]
         if isinstance(top.data, list):
             line, column = _at(event)
-            mark = _Mark(line, column)
+            mark = Mark(line, column)
             index = len(top.data)
             top.mark.children[index] = mark
             top.data.append(value)
@@ -309,10 +241,10 @@ class _Builder:
         if top.key is None:  # a mapping, sequence or alias used as a key
             self._complain(event, "a key that is not a plain word", "use text as the key")
             top.key, top.key_ok = "", False
-            return _Mark(*_at(event)), top.path
+            return Mark(*_at(event)), top.path
         key, top.key = top.key, None
         if not top.key_ok:
-            return _Mark(*_at(event)), (*top.path, key)
+            return Mark(*_at(event)), (*top.path, key)
         top.data[key] = value
         return top.mark.children[key], (*top.path, key)
 
@@ -355,7 +287,7 @@ def _resolve(text: str) -> Any:
 def validate(model: type[ModelT], located: Located, *, context: Mapping[str, Any] | None = None) -> ModelT:
     """`located` as an instance of `model`. Raises DocumentError with a Fault for every error found.
 
-    Strictness is that of JSON: a list fills a tuple or a set, a text an Enum, but "5" is no number and 1 is no
+    Strictness is that of JSON: a list fills a tuple or a set, a text an Enum, but "5" is no number and 1 no
     boolean.
     """
     try:
@@ -363,183 +295,7 @@ def validate(model: type[ModelT], located: Located, *, context: Mapping[str, Any
         return model.model_validate_json(encoded, context=dict(context) if context is not None else None)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise DocumentError(_faults(model, located, details)) from None
-
-
-def _faults(model: type[BaseModel], located: Located, details: Sequence[ErrorDetails]) -> Iterator[Fault]:
-    seen: set[Path] = set()
-    for detail in details:
-        kind = detail["type"]
-        path = _path_in_data(located.data, detail["loc"], keep_last=kind == "missing")
-        if kind == "refusal":
-            context = detail.get("ctx", {})
-            yield located.fault((*path, *context["at"]), str(context["message"]), str(context["remedy"]))
-            continue
-        if path in seen:  # the branches of a union all complain about the same value
-            continue
-        seen.add(path)
-        message, remedy = _words(model, detail, path)
-        yield located.fault(path, message, remedy)
-
-
-def _path_in_data(data: Any, loc: Sequence[str | int], *, keep_last: bool) -> Path:
-    """pydantic's location without the parts it adds itself (union branches, "[key]")."""
-    path: list[str | int] = []
-    for index, part in enumerate(loc):
-        if isinstance(data, dict) and part in data:
-            data = data[str(part)]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        elif not (keep_last and index == len(loc) - 1):
-            continue
-        path.append(part)
-    return tuple(path)
-
-
-_EXPECTED = {
-    "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "float_type": "a number",
-    "bool_type": "`true` or `false`",
-    "list_type": "a list, as in `[a, b]`",
-    "tuple_type": "a list, as in `[a, b]`",
-    "set_type": "a list, as in `[a, b]`",
-    "frozen_set_type": "a list, as in `[a, b]`",
-    "dict_type": "a mapping, as in `{key: value}`",
-    "model_type": "a mapping, as in `{key: value}`",
-    "model_attributes_type": "a mapping, as in `{key: value}`",
-}
-
-
-def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[str, str]:
-    """What is wrong and what to do, for one of pydantic's own errors."""
-    kind = detail["type"]
-    context = detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return "unknown key", _unknown_key_remedy(model, path)
-    if kind == "missing":
-        return "missing", f"add `{path[-1]}`{_example(model, path)}"
-    if kind in _EXPECTED:
-        wanted = _EXPECTED[kind]
-        # Where a mapping belongs, a plain text may be a secret written in the wrong place: its kind is told, not it.
-        shown = _kind_of(detail["input"]) if "mapping" in wanted else _shown(detail["input"])
-        message = f"{shown} is not {wanted.partition(',')[0]}"
-        if kind.startswith("model"):
-            wanted = _keys_expected(model, path)
-        if kind == "string_type" and _is_scalar(detail["input"]):
-            wanted += " (put it in quotes)"
-        example = _example(model, path)
-        return message, f"write {wanted.partition(', as in')[0] if example else wanted}{example}"
-    if kind in ("literal_error", "enum"):
-        known = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        choice = ", ".join(f"`{word}`" for word in known)
-        return (
-            f"{_shown(detail['input'])} is not one of the choices",
-            f"{closest(str(detail['input']), known)}use one of {choice}",
-        )
-    if kind == "too_short":
-        return (
-            "an empty list",
-            f"list at least {context.get('min_length', 1)}, or remove the key{_example(model, path)}",
-        )
-    if kind == "string_too_short":
-        return "an empty text", f"write a value{_example(model, path)}"
-    return _lower(detail["msg"]), f"change the value{_example(model, path)}"
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, (int, float, bool))
-
-
-def _kind_of(value: object) -> str:
-    return "a text" if isinstance(value, str) else _shown(value)
-
-
-def _shown(value: object) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return f"`{str(value).lower()}`"
-        case dict():
-            return "a mapping"
-        case list() | tuple():
-            return "a list"
-        case str() if len(value) > 60:
-            return f"`{value[:60]}...`"
-        case _:
-            return f"`{value}`"
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
-
-
-def _unknown_key_remedy(model: type[BaseModel], path: Path) -> str:
-    known = sorted({key for owner in _models_at(model, path[:-1]) for key in _keys(owner)})
-    if not known:
-        return "remove it"
-    return f"{closest(str(path[-1]), known)}known keys here: {', '.join(f'`{key}`' for key in known)}"
-
-
-def _keys_expected(model: type[BaseModel], path: Path) -> str:
-    known = sorted({key for owner in _models_at(model, path) for key in _keys(owner)})
-    return f"a mapping with the keys {', '.join(f'`{key}`' for key in known)}" if known else "a mapping"
-
-
-def _keys(model: type[BaseModel]) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        yield field.alias or name
-
-
-def _example(model: type[BaseModel], path: Path) -> str:
-    """ ", as in `key: example`" from the field's `examples`, and its description; "" when it has none."""
-    for owner in _models_at(model, path[:-1]) if path else ():
-        for name, field in owner.model_fields.items():
-            if (field.alias or name) != path[-1]:
-                continue
-            text = f", as in `{path[-1]}: {field.examples[0]}`" if field.examples else ""
-            return f"{text} ({field.description})" if field.description else text
-    return ""
-
-
-def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
-    """The models that may stand at `path` (several where the annotation is a union)."""
-    current: list[Any] = [model]
-    for part in path:
-        current = [inner for annotation in current for inner in _step(annotation, part)]
-    return [kind for annotation in current for kind in _unwrapped(annotation) if _is_model(kind)]
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _step(annotation: Any, part: str | int) -> Iterator[Any]:
-    for kind in _unwrapped(annotation):
-        if _is_model(kind):
-            for name, field in kind.model_fields.items():
-                if (field.alias or name) == part:
-                    yield field.annotation
-            continue
-        arguments = get_args(kind)
-        origin = get_origin(kind)
-        if isinstance(part, int) and origin in (list, tuple, set, frozenset) and arguments:
-            yield arguments[0]
-        elif isinstance(part, str) and origin in (dict, Mapping) and len(arguments) == 2:
-            yield arguments[1]
-
-
-def _unwrapped(annotation: Any) -> Iterator[Any]:
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        yield from _unwrapped(get_args(annotation)[0])
-    elif origin in (Union, types.UnionType):
-        for inner in get_args(annotation):
-            yield from _unwrapped(inner)
-    elif origin is not Literal:
-        yield annotation
+        raise DocumentError(faults_of(model, located, details)) from None
 
 
 # --- shared types -----------------------------------------------------------------------------------------
@@ -565,7 +321,7 @@ def duration_s(value: object) -> float:
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise refusal(
-            f"{_shown(value)} is not a duration",
+            f"{shown(value)} is not a duration",
             "write a number and a unit: `250ms`, `10s`, `5m`, `8h` or `1d`",
         )
     if int(found[1]) == 0:
@@ -578,7 +334,7 @@ def size_bytes(value: object) -> int:
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
         raise refusal(
-            f"{_shown(value)} is not a size", "write a number and a unit: `512B`, `64KiB`, `16MiB` or `1GB`"
+            f"{shown(value)} is not a size", "write a number and a unit: `512B`, `64KiB`, `16MiB` or `1GB`"
         )
     if int(found[1]) == 0:
         raise refusal("a size of nothing", "write a size above zero, or remove the key")
@@ -595,7 +351,7 @@ Size = Annotated[int, BeforeValidator(size_bytes)]
 def _checked_name(value: str) -> str:
     if _NAME.fullmatch(value) is None:
         raise refusal(
-            f"{_shown(value)} is not a name", "use letters, digits, `.`, `_` and `-`, at most 128, no blanks"
+            f"{shown(value)} is not a name", "use letters, digits, `.`, `_` and `-`, at most 128, no blanks"
         )
     return value
 

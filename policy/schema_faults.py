@@ -1,0 +1,173 @@
+"""pydantic's findings about a document, told as faults: with a line, in the document's words, with a remedy.
+
+Called by `policy.located_yaml.validate` only. Reads models (their keys, examples and descriptions) to say
+what may stand where something was wrong.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from policy.faults import Fault, Located, Path, closest, kind_of, shown
+
+
+def faults_of(model: type[BaseModel], located: Located, details: Sequence[ErrorDetails]) -> Iterator[Fault]:
+    seen: set[Path] = set()
+    for detail in details:
+        kind = detail["type"]
+        path = _path_in_data(located.data, detail["loc"], keep_last=kind == "missing")
+        if kind == "refusal":
+            context = detail.get("ctx", {})
+            yield located.fault((*path, *context["at"]), str(context["message"]), str(context["remedy"]))
+            continue
+        if path in seen:  # the branches of a union all complain about the same value
+            continue
+        seen.add(path)
+        message, remedy = _words(model, detail, path)
+        yield located.fault(path, message, remedy)
+
+
+def _path_in_data(data: Any, loc: Sequence[str | int], *, keep_last: bool) -> Path:
+    """pydantic's location without the parts it adds itself (union branches, "[key]")."""
+    path: list[str | int] = []
+    for index, part in enumerate(loc):
+        if isinstance(data, dict) and part in data:
+            data = data[str(part)]
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        elif not (keep_last and index == len(loc) - 1):
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "`true` or `false`",
+    "list_type": "a list, as in `[a, b]`",
+    "tuple_type": "a list, as in `[a, b]`",
+    "set_type": "a list, as in `[a, b]`",
+    "frozen_set_type": "a list, as in `[a, b]`",
+    "dict_type": "a mapping, as in `{key: value}`",
+    "model_type": "a mapping, as in `{key: value}`",
+    "model_attributes_type": "a mapping, as in `{key: value}`",
+}
+
+
+def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[str, str]:
+    """What is wrong and what to do, for one of pydantic's own errors."""
+    kind = detail["type"]
+    context = detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return "unknown key", _unknown_key_remedy(model, path)
+    if kind == "missing":
+        return "missing", f"add `{path[-1]}`{_example(model, path)}"
+    if kind in _EXPECTED:
+        wanted = _EXPECTED[kind]
+        # Where a mapping belongs, a text may be a secret in the wrong place: its kind is told, not its value.
+        given = kind_of(detail["input"]) if "mapping" in wanted else shown(detail["input"])
+        message = f"{given} is not {wanted.partition(',')[0]}"
+        if kind.startswith("model"):
+            wanted = _keys_expected(model, path)
+        if kind == "string_type" and _is_scalar(detail["input"]):
+            wanted += " (put it in quotes)"
+        example = _example(model, path)
+        return message, f"write {wanted.partition(', as in')[0] if example else wanted}{example}"
+    if kind in ("literal_error", "enum"):
+        known = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+        choice = ", ".join(f"`{word}`" for word in known)
+        return (
+            f"{shown(detail['input'])} is not one of the choices",
+            f"{closest(str(detail['input']), known)}use one of {choice}",
+        )
+    if kind == "too_short":
+        return (
+            "an empty list",
+            f"list at least {context.get('min_length', 1)}, or remove the key{_example(model, path)}",
+        )
+    if kind == "string_too_short":
+        return "an empty text", f"write a value{_example(model, path)}"
+    return _lower(detail["msg"]), f"change the value{_example(model, path)}"
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, (int, float, bool))
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _unknown_key_remedy(model: type[BaseModel], path: Path) -> str:
+    known = sorted({key for owner in _models_at(model, path[:-1]) for key in _keys(owner)})
+    if not known:
+        return "remove it"
+    return f"{closest(str(path[-1]), known)}known keys here: {', '.join(f'`{key}`' for key in known)}"
+
+
+def _keys_expected(model: type[BaseModel], path: Path) -> str:
+    known = sorted({key for owner in _models_at(model, path) for key in _keys(owner)})
+    return f"a mapping with the keys {', '.join(f'`{key}`' for key in known)}" if known else "a mapping"
+
+
+def _keys(model: type[BaseModel]) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield field.alias or name
+
+
+def _example(model: type[BaseModel], path: Path) -> str:
+    """ ", as in `key: example`" from the field's `examples`, and its description; "" when it has none."""
+    for owner in _models_at(model, path[:-1]) if path else ():
+        for name, field in owner.model_fields.items():
+            if (field.alias or name) != path[-1]:
+                continue
+            text = f", as in `{path[-1]}: {field.examples[0]}`" if field.examples else ""
+            return f"{text} ({field.description})" if field.description else text
+    return ""
+
+
+def _models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
+    """The models that may stand at `path` (several where the annotation is a union)."""
+    current: list[Any] = [model]
+    for part in path:
+        current = [inner for annotation in current for inner in _step(annotation, part)]
+    return [kind for annotation in current for kind in _unwrapped(annotation) if _is_model(kind)]
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _step(annotation: Any, part: str | int) -> Iterator[Any]:
+    for kind in _unwrapped(annotation):
+        if _is_model(kind):
+            for name, field in kind.model_fields.items():
+                if (field.alias or name) == part:
+                    yield field.annotation
+            continue
+        arguments = get_args(kind)
+        origin = get_origin(kind)
+        if isinstance(part, int) and origin in (list, tuple, set, frozenset) and arguments:
+            yield arguments[0]
+        elif isinstance(part, str) and origin in (dict, Mapping) and len(arguments) == 2:
+            yield arguments[1]
+
+
+def _unwrapped(annotation: Any) -> Iterator[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _unwrapped(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for inner in get_args(annotation):
+            yield from _unwrapped(inner)
+    elif origin is not Literal:
+        yield annotation
