@@ -1,189 +1,87 @@
-"""One throw-away PostgreSQL server: made, started, stopped and removed by whoever opened it.
+"""Real PostgreSQL servers for tests, the bench and the demo: made in half a second, gone without a trace.
 
-Owns a temporary directory with the data, the socket and the log. PostgreSQL refuses to run as root; then
-everything of it runs as `nobody`, from a copy of the programs when the originals lie where that account
-cannot reach (a checkout under /root). `postgres_programs` says where programs are. The demo, the bench and
-the tests call this.
+Owns: data directories, the server process and its settings, and the files for its TLS. Loopback only, never
+durable. Works as root (then the server runs as `nobody`, see `installs`) and as an ordinary user.
+
+A server is the direct child of this process, and a small watcher holds a pipe from us: when we die, however
+we die, the pipe closes and the watcher stops the server.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
-import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
-from demo.postgres_programs import (
-    PostgresServerError,
-    reachable_programs,
-    reachable_temporary_directory,
+from demo.postgres_installs import (
+    Account,
+    Install,
+    client_env,
+    psql_command,
+    scratch_parent,
     server_account,
 )
 
+SUPERUSER = "postgres"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
-PORT_ATTEMPTS = 5
-SUPERUSER = "postgres"
+PORT_ATTEMPTS = 8
+TRUST_ALL = ("local all all trust", "host all all 127.0.0.1/32 trust")
+
+# The watcher is a grandchild that init adopts, so that the server never sees it as a child of its own. It is
+# told "leave" once the server has been reaped, because its process id may then be somebody else's.
+_LAUNCH = """
+exec 3<&0 </dev/null
+( ( read -r word; [ "$word" = leave ] || kill -INT $$ ) <&3 >/dev/null 2>&1 & )
+exec 3<&-
+exec "$@"
+"""
+
+
+class ServerFailed(RuntimeError):
+    """The server did not start; the message carries the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
-class ServerTls:
-    """What a server with TLS presents (PEM), and the CA by which it checks client certificates if it does."""
+class TlsFiles:
+    """What the server shows and whom it trusts, PEM."""
 
     certificate: bytes
     key: bytes
     client_ca: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ServerOptions:
-    """How one server is set up.
-
-    settings: lines of postgresql.conf. hba: lines of pg_hba.conf, in place of SCRAM passwords for everybody.
-    initdb: further arguments of initdb. Whatever the server keeps may be lost when the machine stops: it
-    never waits for the disk.
-    """
-
-    settings: Mapping[str, str] = field(default_factory=dict)
-    hba: Sequence[str] = (
-        "local all all scram-sha-256",
-        "host all all 127.0.0.1/32 scram-sha-256",
-        "host all all ::1/128 scram-sha-256",
-    )
-    tls: ServerTls | None = None
-    initdb: Sequence[str] = ()
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that nobody holds now; somebody may take it before it is used."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
+@dataclass(slots=True)
 class PostgresServer:
-    """A server in a directory of its own, on 127.0.0.1 and a Unix socket.
+    """One server. Use it as a context manager, or call `start()` and `stop()`.
 
-    bin_dir: where `initdb` and `postgres` are. port 0: any free one. Use as a context manager, or call
-    start() and stop() (which also removes the directory). `halt` and `launch` stop and start the same data
-    again, on the same port.
+    hba: lines of pg_hba.conf. settings: extra settings of postgresql.conf. tls: needs an install with TLS.
+    Raises ServerFailed when it does not come up.
     """
 
-    def __init__(self, bin_dir: Path, options: ServerOptions | None = None, *, port: int = 0) -> None:
-        self.options = options or ServerOptions()
-        self.host = "127.0.0.1"
-        self.port = port
-        self.superuser = SUPERUSER
-        self.password = secrets.token_urlsafe(18)
-        self.base_dir = Path()
-        self._source_bin_dir = bin_dir
-        self.bin_dir = bin_dir
-        self._fixed_port = port != 0
-        self._account = server_account()
-        self._process: subprocess.Popen[bytes] | None = None
+    install: Install
+    hba: Sequence[str] = TRUST_ALL
+    settings: Mapping[str, str] = field(default_factory=dict)
+    tls: TlsFiles | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    directory: Path = field(init=False, default=Path())
+    _account: Account = field(init=False, default_factory=server_account)
+    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
-    @property
-    def data_dir(self) -> Path:
-        return self.base_dir / "data"
-
-    @property
-    def socket_dir(self) -> Path:
-        return self.base_dir / "run"
-
-    @property
-    def log_path(self) -> Path:
-        return self.base_dir / "postgres.log"
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
-
-    @property
-    def is_running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def dsn(
-        self, database: str = "postgres", user: str | None = None, password: str | None = None, **extra: str
-    ) -> str:
-        """A libpq connection string over TCP, the superuser's unless told otherwise; `extra`: further
-        keywords.
-        """
-        words = {
-            "host": self.host,
-            "port": str(self.port),
-            "dbname": database,
-            "user": user or self.superuser,
-            "password": password if password is not None else self.password,
-            **extra,
-        }
-        return " ".join(f"{key}={_quoted(value)}" for key, value in words.items())
-
-    def start(self) -> None:
-        """Make the cluster and start it.
-
-        Raises PostgresServerError, and leaves nothing behind then.
-        """
-        try:
-            self._make_directories()
-            self._make_cluster()
-            self.launch()
-        except BaseException:
-            self.stop()
-            raise
-
-    def launch(self) -> None:
-        """Start the server on the cluster that is there, and wait until it accepts connections."""
-        for attempt in range(PORT_ATTEMPTS):
-            if not self._fixed_port:
-                self.port = free_port(self.host)
-            if self._launch_once():
-                self._fixed_port = True
-                return
-            if "could not bind" not in self.log_tail() or self._fixed_port or attempt == PORT_ATTEMPTS - 1:
-                break
-        raise PostgresServerError(f"PostgreSQL did not start; its log ends with:\n{self.log_tail()}")
-
-    def halt(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop the server, keep its data. SIGINT ends sessions in order, SIGQUIT at once, SIGKILL is a
-        crash.
-        """
-        process = self._process
-        if process is None:
-            return
-        for step in (how, signal.SIGQUIT, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(step)
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                continue
-            break
-        self._process = None
-
-    def stop(self) -> None:
-        """Stop the server and remove everything of it. Safe to call twice."""
-        self.halt()
-        if self.base_dir != Path():
-            shutil.rmtree(self.base_dir, ignore_errors=True)
-            self.base_dir = Path()
-
-    def log_tail(self, lines: int = 20) -> str:
-        try:
-            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
-        except OSError:
-            return ""
-
-    def __enter__(self) -> PostgresServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -192,124 +90,236 @@ class PostgresServer:
     ) -> None:
         self.stop()
 
-    def _make_directories(self) -> None:
-        self.base_dir = Path(
-            tempfile.mkdtemp(prefix="proxyd-pg-", dir=reachable_temporary_directory(self._account))
-        )
-        self.base_dir.chmod(0o755)
-        for directory in (self.data_dir, self.socket_dir):
-            directory.mkdir(mode=0o700)
-            self._give(directory)
-        self.socket_dir.chmod(0o755)
-        self.log_path.touch(mode=0o644)
-        self.bin_dir = reachable_programs(self._source_bin_dir, self._account, self.base_dir)
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
 
-    def _make_cluster(self) -> None:
-        password_file = self.base_dir / "password"
-        password_file.touch(mode=0o600)
-        password_file.write_text(self.password + "\n")
-        self._give(password_file)
-        command = [
-            str(self.bin_dir / "initdb"),
-            *("--pgdata", str(self.data_dir), "--username", self.superuser, "--pwfile", str(password_file)),
-            *(
-                "--auth",
-                "scram-sha-256",
-                "--encoding",
-                "UTF8",
-                "--locale",
-                "C",
-                "--no-sync",
-                "--no-instructions",
-            ),
-            *self.options.initdb,
-        ]
-        made = subprocess.run(
-            command, capture_output=True, cwd="/", env=_ENVIRONMENT, check=False, **self._account
-        )
-        password_file.unlink()
-        if made.returncode:
-            raise PostgresServerError(f"initdb failed:\n{made.stderr.decode(errors='replace')}")
-        self._write_settings()
+    @property
+    def log(self) -> Path:
+        return self.directory / "log"
 
-    def _write_settings(self) -> None:
-        settings = {
-            "listen_addresses": self.host,
-            "unix_socket_directories": str(self.socket_dir),
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
-            "password_encryption": "scram-sha-256",
-            "max_connections": "100",
-            "timezone": "UTC",
-            "log_timezone": "UTC",
-        }
-        if self.options.tls:
-            settings |= self._write_tls(self.options.tls)
-        settings |= self.options.settings
-        lines = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]
-        with (self.data_dir / "postgresql.conf").open("a") as conf:
-            conf.write("\n" + "\n".join(lines) + "\n")
-        self.write_hba(self.options.hba)
+    def start(self) -> None:
+        """Make the data directory and start. On any failure nothing is left behind."""
+        self.directory = make_scratch("proxyd-postgres-", self._account)
+        try:
+            copy_data(_template(self.install, self._account), self.data, self._account)
+            self._write_files()
+            self._launch_on_a_free_port()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Fast shutdown, then an immediate one, then SIGKILL; then remove every file. May be called twice."""
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+        if self.directory != Path():
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def dsn(self, database: str = "postgres", user: str = SUPERUSER, **options: object) -> str:
+        """A libpq connection string over TCP."""
+        words = {"host": self.host, "port": self.port, "dbname": database, "user": user, **options}
+        return " ".join(f"{name}={value}" for name, value in words.items())
+
+    def psql(self, sql: str, database: str = "postgres", user: str = SUPERUSER, **variables: str) -> str:
+        """Run `sql` by psql, unaligned and without headers; raises CalledProcessError (see its `stderr`)."""
+        command = psql_command(self.dsn(database, user), "-A", "-t", "-q", "-f", "-")
+        done = subprocess.run(
+            command, input=sql, env=client_env(**variables), capture_output=True, text=True, check=True
+        )
+        return done.stdout.rstrip("\n")
 
     def write_hba(self, lines: Sequence[str]) -> None:
-        """Write pg_hba.conf; a running server reads it after reload()."""
-        (self.data_dir / "pg_hba.conf").write_text("\n".join(lines) + "\n")
+        """Replace pg_hba.conf; a running server takes it with `reload()`."""
+        self._write("pg_hba.conf", "\n".join(lines) + "\n")
+
+    def write_tls(self, tls: TlsFiles) -> None:
+        """Replace the server's certificate files; a running server takes them with `reload()`."""
+        self._write("server.crt", tls.certificate.decode())
+        self._write("server.key", tls.key.decode())
+        if tls.client_ca is not None:
+            self._write("client-ca.crt", tls.client_ca.decode())
 
     def reload(self) -> None:
-        """Make the running server read its configuration again."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGHUP)
+        """Have the server read its files again, and wait until it has (it logs so)."""
+        before = self.log_text().count("received SIGHUP")
+        self._signal(signal.SIGHUP)
+        self._wait_until(lambda: self.log_text().count("received SIGHUP") > before, "reload")
+        # It logs before it reads. The postmaster does one thing at a time, so a backend that answers now was
+        # forked after the reading.
+        with socket.create_connection((self.host, self.port), START_TIMEOUT_S) as probe:
+            probe.sendall(_SSL_REQUEST)
+            probe.recv(1)
 
-    def _write_tls(self, tls: ServerTls) -> dict[str, str]:
-        files = {"server.crt": tls.certificate, "server.key": tls.key}
-        settings = {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
-        if tls.client_ca is not None:
-            files["client-ca.crt"] = tls.client_ca
-            settings["ssl_ca_file"] = "client-ca.crt"
-        for name, content in files.items():
-            path = self.data_dir / name
-            path.touch(mode=0o600)
-            path.write_bytes(content)
-            self._give(path)
-        return settings
+    def restart(self) -> None:
+        """Stop and start on the same port with the same data, as a target does that is being maintained."""
+        process, self._process = self._process, None
+        if process is not None:
+            _end(process)
+        self._launch(self.port)
 
-    def _launch_once(self) -> bool:
-        # A session of its own: Ctrl-C in the terminal reaches the owner, who then stops the server in order.
-        with self.log_path.open("ab") as log:
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.data / name
+        path.touch(mode=0o600)
+        path.write_text(text)
+        path.chmod(0o600)
+        self._account.take(path)
+
+    def _write_files(self) -> None:
+        self.write_hba(self.hba)
+        settings = _FAST_SETTINGS | {
+            "listen_addresses": self.host,
+            "unix_socket_directories": str(self.directory),
+        }
+        if self.tls is not None:
+            self.write_tls(self.tls)
+            settings |= {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
+            if self.tls.client_ca is not None:
+                settings["ssl_ca_file"] = "client-ca.crt"
+        lines = [f"{name} = '{value}'" for name, value in (settings | dict(self.settings)).items()]
+        self._write("postgresql.conf", "\n".join(lines) + "\n")
+
+    def _launch_on_a_free_port(self) -> None:
+        for attempt in range(PORT_ATTEMPTS):
+            try:
+                self._launch(self.port or free_port(self.host))
+                return
+            except ServerFailed:
+                taken = "could not bind" in self.log_text()
+                if self.port or not taken or attempt == PORT_ATTEMPTS - 1:
+                    raise
+                self.log.unlink()
+
+    def _launch(self, port: int) -> None:
+        command = [self.install.program("postgres"), "-D", str(self.data), "-p", str(port)]
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(self.bin_dir / "postgres"), "-D", str(self.data_dir), "-p", str(self.port)],
-                stdin=subprocess.DEVNULL,
+                ["/bin/sh", "-c", _LAUNCH, "postgres", *command],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                cwd="/",
-                env=_ENVIRONMENT,
-                start_new_session=True,
-                **self._account,
+                cwd=self.directory,
+                env=_SERVER_ENVIRONMENT,
+                start_new_session=True,  # Ctrl-C is ours to pass on
+                **self._account.subprocess_arguments(),
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            if self._is_ready():
-                return True
-            time.sleep(0.02)
-        self.halt()
-        return False
+        self._wait_until(lambda: self._is_ready(port), "start")
+        self.port = port
 
-    def _is_ready(self) -> bool:
-        # The eighth line of postmaster.pid is the server's own word on its state.
+    def _is_ready(self, port: int) -> bool:
+        """postmaster.pid: line 1 is its process id, line 4 its port, line 8 its status (miscadmin.h)."""
         try:
-            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
-        except OSError:
+            lines = (self.data / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
             return False
-        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+        process = self._process
+        if len(lines) < 8 or process is None:
+            return False
+        return lines[0] == str(process.pid) and lines[3] == str(port) and lines[7].strip() == "ready"
 
-    def _give(self, path: Path) -> None:
-        if self._account:
-            os.chown(path, self._account["user"], self._account["group"])
+    def _wait_until(self, is_done: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        process = self._process
+        while process is not None and process.poll() is None and time.monotonic() < deadline:
+            if is_done():
+                return
+            time.sleep(0.01)
+        raise ServerFailed(f"PostgreSQL {self.install.major} did not {what}:\n{self.log_text()[-2000:]}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
 
-_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+_SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+_SERVER_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
+
+_FAST_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_min_messages": "warning",
+    "dynamic_shared_memory_type": "mmap",
+}
 
 
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def free_port(host: str) -> int:
+    """A TCP port nobody listens on now. Somebody may take it before the server does: then try another."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def make_scratch(prefix: str, account: Account) -> Path:
+    """A new directory that `account` owns and everybody may enter (the unix socket is in it)."""
+    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=scratch_parent(account)))
+    directory.chmod(0o755)
+    account.take(directory)
+    return directory
+
+
+def copy_data(source: Path, destination: Path, account: Account) -> None:
+    """Copy a data directory as its owner, so that the copy has the right owner and mode."""
+    subprocess.run(
+        ["/bin/cp", "-a", "--reflink=auto", str(source), str(destination)],
+        cwd="/",
+        check=True,
+        **account.subprocess_arguments(),
+    )
+
+
+class _Template:
+    """A data directory fresh from initdb, removed when the process ends."""
+
+    def __init__(self, install: Install, account: Account) -> None:
+        self.directory = make_scratch("proxyd-template-", account)
+        self.data = self.directory / "data"
+        atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
+        done = subprocess.run(
+            [
+                install.program("initdb"),
+                *("-D", str(self.data), "-U", SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8"),
+                *("--auth=trust", "--no-sync", "--no-instructions"),
+            ],
+            cwd=self.directory,
+            env=_SERVER_ENVIRONMENT,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            **account.subprocess_arguments(),
+        )
+        if done.returncode != 0:
+            raise ServerFailed(f"initdb of PostgreSQL {install.major} failed:\n{done.stdout}{done.stderr}")
+
+
+@cache
+def _template_of(install: Install, account: Account) -> _Template:
+    return _Template(install, account)
+
+
+def _template(install: Install, account: Account) -> Path:
+    return _template_of(install, account).data
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """SIGINT (fast), SIGQUIT (immediate), SIGKILL; the watcher may go once the process is reaped."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        process.send_signal(number)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(process.stdin.fileno(), b"leave\n")
+        process.stdin.close()
