@@ -81,7 +81,8 @@ def is_reachable(path: Path, account: Account) -> bool:
 
 def scratch_parent(account: Account) -> Path:
     """A directory for temporary files that `account` can reach."""
-    candidates = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")]
+    shared = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (names in them are made by mkdtemp)
+    candidates = [Path(tempfile.gettempdir()), *map(Path, shared)]
     for candidate in candidates:
         if candidate.is_dir() and is_reachable(candidate, account):
             return candidate
@@ -174,7 +175,7 @@ def write_tls_wrapper(program: Path, wrapper: Path) -> None:
     wrapper.parent.mkdir(parents=True, exist_ok=True)
     wrapper.write_text(
         "#!/bin/sh\n"
-        f"# {program.name} of the demo's PostgreSQL. Its own client library has no TLS; the preloaded one has.\n"
+        f"# {program.name}: its own client library has no TLS, the preloaded one has.\n"
         f'LD_PRELOAD={shlex.quote(str(tls_libpq()))} exec {shlex.quote(str(program))} "$@"\n'
     )
     wrapper.chmod(0o755)

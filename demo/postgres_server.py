@@ -3,15 +3,12 @@
 Owns: data directories, the server process and its settings, and the files for its TLS. Loopback only, never
 durable. Works as root (then the server runs as `nobody`, see `installs`) and as an ordinary user.
 
-A server is the direct child of this process, and a small watcher holds a pipe from us: when we die, however
-we die, the pipe closes and the watcher stops the server.
+A server is a child process of ours and ends with us, however we end (see `child_process`).
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import os
 import shutil
 import signal
 import socket
@@ -25,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from demo.child_process import end, launch
 from demo.postgres_installs import (
     Account,
     Install,
@@ -36,18 +34,8 @@ from demo.postgres_installs import (
 
 SUPERUSER = "postgres"
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
 PORT_ATTEMPTS = 8
 TRUST_ALL = ("local all all trust", "host all all 127.0.0.1/32 trust")
-
-# The watcher is a grandchild that init adopts, so that the server never sees it as a child of its own. It is
-# told "leave" once the server has been reaped, because its process id may then be somebody else's.
-_LAUNCH = """
-exec 3<&0 </dev/null
-( ( read -r word; [ "$word" = leave ] || kill -INT $$ ) <&3 >/dev/null 2>&1 & )
-exec 3<&-
-exec "$@"
-"""
 
 
 class ServerFailed(RuntimeError):
@@ -113,7 +101,7 @@ class PostgresServer:
         """Fast shutdown, then an immediate one, then SIGKILL; then remove every file. May be called twice."""
         process, self._process = self._process, None
         if process is not None:
-            _end(process)
+            end(process, _SHUTDOWN)
         if self.directory != Path():
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -156,7 +144,7 @@ class PostgresServer:
         """Stop and start on the same port with the same data, as a target does that is being maintained."""
         process, self._process = self._process, None
         if process is not None:
-            _end(process)
+            end(process, _SHUTDOWN)
         self._launch(self.port)
 
     def log_text(self) -> str:
@@ -197,15 +185,8 @@ class PostgresServer:
     def _launch(self, port: int) -> None:
         command = [self.install.program("postgres"), "-D", str(self.data), "-p", str(port)]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _LAUNCH, "postgres", *command],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env=_SERVER_ENVIRONMENT,
-                start_new_session=True,  # Ctrl-C is ours to pass on
-                **self._account.subprocess_arguments(),
+            self._process = launch(
+                command, log=log, cwd=self.directory, env=_SERVER_ENVIRONMENT, account=self._account
             )
         self._wait_until(lambda: self._is_ready(port), "start")
         self.port = port
@@ -236,6 +217,8 @@ class PostgresServer:
 
 
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+# Fast (sessions are ended), immediate, and by force.
+_SHUTDOWN = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
 _SERVER_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
 
 _FAST_SETTINGS = {
@@ -308,18 +291,3 @@ def _template_of(install: Install, account: Account) -> _Template:
 
 def _template(install: Install, account: Account) -> Path:
     return _template_of(install, account).data
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGINT (fast), SIGQUIT (immediate), SIGKILL; the watcher may go once the process is reaped."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        process.send_signal(number)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(process.stdin.fileno(), b"leave\n")
-        process.stdin.close()
