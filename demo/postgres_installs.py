@@ -13,6 +13,7 @@ import shlex
 import shutil
 import stat
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -170,12 +171,20 @@ def psql_command(dsn: str, *arguments: str) -> list[str]:
     return [str(client_programs() / "psql"), "-X", "-v", "ON_ERROR_STOP=1", *arguments, dsn]
 
 
-def write_tls_wrapper(program: Path, wrapper: Path) -> None:
-    """Write a shell script that runs a client program of the wheel with a client library that speaks TLS."""
+def write_tls_wrapper(program: Path, wrapper: Path, defaults: Mapping[str, str | Path]) -> None:
+    """Write a shell script that runs a client program of the wheel with a client library that speaks TLS.
+
+    defaults: environment variables that it sets unless the caller has set them.
+    """
+    settings = "".join(
+        f'[ -n "${{{name}-}}" ] || export {name}={shlex.quote(str(value))}\n'
+        for name, value in defaults.items()
+    )
     wrapper.parent.mkdir(parents=True, exist_ok=True)
     wrapper.write_text(
         "#!/bin/sh\n"
         f"# {program.name}: its own client library has no TLS, the preloaded one has.\n"
+        f"{settings}"
         f'LD_PRELOAD={shlex.quote(str(tls_libpq()))} exec {shlex.quote(str(program))} "$@"\n'
     )
     wrapper.chmod(0o755)
