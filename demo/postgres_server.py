@@ -86,6 +86,10 @@ class PostgresServer:
     def log(self) -> Path:
         return self.directory / "log"
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Make the data directory and start. On any failure nothing is left behind."""
         self.directory = make_scratch("proxyd-postgres-", self._account)

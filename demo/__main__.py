@@ -1,0 +1,105 @@
+"""`python -m demo`: set the stage, walk through the tour, stay up until Ctrl-C, leave nothing running."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from demo.gateway import GatewayFailed
+from demo.postgres_installs import InstallMissing
+from demo.postgres_server import ServerFailed
+from demo.stage import PEOPLE, Stage, StageBusy
+from demo.steps import scene_of, steps_for
+from demo.tour import run_tour, shell_line
+
+DIRECTORY = Path(".demo")
+WATCH_INTERVAL_S = 0.5
+
+
+class _Ended(BaseException):
+    """A signal asked us to end. Not an Exception, so that nothing on the way takes it for an error."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("--tour-only", action="store_true", help="end after the tour")
+    parser.add_argument(
+        "--directory", type=Path, default=DIRECTORY, help="where everything is written (.demo)"
+    )
+    arguments = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    stage = Stage(arguments.directory)
+    try:
+        return _show(stage, is_tour_only=arguments.tour_only)
+    except _Ended:
+        return 0 if not arguments.tour_only else 130
+    except (GatewayFailed, InstallMissing, ServerFailed, StageBusy) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    finally:
+        # A second Ctrl-C must not leave something running.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stage.tear_down()
+
+
+def _show(stage: Stage, *, is_tour_only: bool) -> int:
+    scene = scene_of(stage)
+    print("Setting up: PostgreSQL with a small shop, certificates, configuration, the gateway.", flush=True)
+    kept = stage.set_up()
+    if kept is not None:
+        print(f"Your edited policy is now {kept}; this run starts from the demo's own.")
+    stage.start_gateway()
+    print(f"Everything is in {scene.names['config'].removesuffix('proxyd.yaml')}: read")
+    print(f"  {scene.names['config']}  where the gateway listens and what it leads to")
+    print(f"  {scene.names['policy']}  who may do what, and what they see\n")
+    is_right = run_tour(steps_for(stage), scene, sys.stdout)
+    if is_tour_only:
+        return 0 if is_right else 1
+    _print_invitation(stage, scene.names)
+    _wait(stage)
+    return 1  # something that had to run has ended
+
+
+def _print_invitation(stage: Stage, names: dict[str, str]) -> None:
+    print("\nIt is yours now. From another terminal, in this directory:\n")
+    for person, (group, _login) in PEOPLE.items():
+        words = " ".join(f"{name}={value}" for name, value in stage.connection(person).items())
+        print(f"  # as {person} (group {group})")
+        print(f"  {shell_line([names['psql'], words])}\n")
+    print("  # what each of these is in short, and the tapes of what you did")
+    print(f"  {names['psql']} service=alice")
+    print(f"  {names['proxyd']} tape ls --config {names['config']}\n")
+    print("  # after a change of the policy")
+    print(f"  {names['proxyd']} check --config {names['config']} && kill -HUP {stage.gateway.pid}\n")
+    print("Ctrl-C ends it.", flush=True)
+
+
+def _wait(stage: Stage) -> None:
+    """Until a signal ends us, our parent is gone (nobody could send Ctrl-C then) or a part has failed."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(WATCH_INTERVAL_S)
+        if not stage.gateway.is_running:
+            print(
+                f"error: the gateway has ended; its log ends with:\n{stage.gateway.log_tail()}",
+                file=sys.stderr,
+            )
+            return
+        if not stage.server.is_running:
+            print(f"error: PostgreSQL has ended:\n{stage.server.log_text()[-2000:]}", file=sys.stderr)
+            return
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    raise _Ended
+
+
+if __name__ == "__main__":
+    sys.exit(main())

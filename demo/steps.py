@@ -1,0 +1,147 @@
+"""The table of the tour's steps: what is said, what is run, what it must show.
+
+Owns the content of the tour and the names its commands use. `tour` runs it; the README quotes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import psycopg
+
+from demo.stage import Stage
+from demo.tour import Check, Scene, Step, fails, hides, shows, succeeds
+
+CUSTOMERS = "SELECT name, email, ssn, card_number, birth_date FROM shop.customers ORDER BY id LIMIT 4"
+ORDER = 7
+
+
+def scene_of(stage: Stage) -> Scene:
+    """The names that commands use, relative to the working directory where that is shorter."""
+    here = Path.cwd()
+
+    def shown(path: Path) -> str:
+        return os.path.relpath(path, here) if path.is_relative_to(here) else str(path)
+
+    names = {
+        "psql": shown(stage.psql),
+        "proxyd": shown(Path(sys.executable).parent / "proxyd"),
+        "config": shown(stage.config),
+        "policy": shown(stage.policy),
+    }
+    return Scene(here, stage.tapes, names)
+
+
+def steps_for(stage: Stage) -> tuple[Step, ...]:
+    private = hides(stage.shop.private_values(), "every e-mail, number, birthday and key")
+    names = tuple(customer.name for customer in stage.shop.customers[:4])
+    alice = ("{psql}", "service=alice")
+    dora = ("{psql}", "service=dora")
+    return (
+        Step(
+            "masked",
+            "An analyst reads; private columns leave masked",
+            "Alice is an analyst: her certificate says so. psql is psql, only the address is the gateway's. "
+            "The rows are real; what the policy masks is rewritten on the way back.",
+            (*alice, "-c", CUSTOMERS),
+            (succeeds(), shows(*names), private),
+        ),
+        Step(
+            "view",
+            "A view is no way round",
+            "The view calls the columns otherwise. The gateway knows what is behind it from the target's own"
+            " catalog. The identity number becomes a token, the same for the same person every time.",
+            (
+                *alice,
+                "-c",
+                "SELECT mail, telephone FROM shop.contacts ORDER BY id LIMIT 2",
+                "-c",
+                "SELECT name, id_number FROM shop.customers WHERE id <= 2 ORDER BY id",
+            ),
+            (succeeds(), shows(names[0], names[1]), private),
+        ),
+        Step(
+            "denied",
+            "A denied statement never reaches the database, and the session goes on",
+            "The error names the rule and says what to do. It is an ordinary error of PostgreSQL, so the next"
+            " statement of the same session works.",
+            (*alice, "-c", "SELECT * FROM shop.api_keys", "-c", "SELECT count(*) FROM shop.orders"),
+            (shows("ERROR:", "no-secrets-table", "HINT:", str(len(stage.shop.orders))), private),
+        ),
+        Step(
+            "guessed",
+            "Asking about a masked column instead of for it",
+            "A filter on a masked column would give it away one guess at a time, so that is refused as well.",
+            (*alice, "-c", "SELECT name FROM shop.customers WHERE ssn LIKE '9%'"),
+            (fails(), shows("ERROR:", "ssn", "identity-numbers", "HINT:"), hides(names, "who it would be")),
+        ),
+        Step(
+            "held",
+            "A change that needs a second person",
+            "The policy holds an analyst's writes for approval. Nobody can approve here yet, so it is "
+            "refused and says so; the order is as it was.",
+            (*alice, "-c", f"UPDATE shop.orders SET status = 'cancelled' WHERE id = {ORDER}"),
+            (fails(), shows("ERROR:", "writes-wait-for-a-human", "approv"), _order_is_unchanged(stage)),
+        ),
+        Step(
+            "clear",
+            "The same query by a database administrator",
+            "Dora's certificate puts her into the group dba, for whom the masks do not hold.",
+            (*dora, "-c", CUSTOMERS),
+            (
+                succeeds(),
+                shows(
+                    *names,
+                    *(customer.email for customer in stage.shop.customers[:4]),
+                    *(customer.ssn for customer in stage.shop.customers[:4]),
+                ),
+            ),
+        ),
+        Step(
+            "described",
+            "psql's own commands work",
+            "What psql asks the system catalogs about tables is answered; no value of a row is in it.",
+            (*alice, "-c", r"\d shop.orders"),
+            (succeeds(), shows("customer_id", "orders_pkey", "FOREIGN KEY")),
+        ),
+        Step(
+            "explained",
+            "What would be decided, without asking the database for anything",
+            "`proxyd explain` judges a statement as the gateway would, for anybody, and gives its reasons.",
+            (
+                *("{proxyd}", "explain", "--config", "{config}", "--subject", "alice", "--group", "data"),
+                *("--target", "shop", "--login", "readonly", "DELETE FROM shop.orders"),
+            ),
+            (shows("deny", "no-unbounded-change"),),
+        ),
+        Step(
+            "played",
+            "Every session is on a tape",
+            "Alice's third session again: who, what, the decision and why, and the reply as she saw it.",
+            ("{proxyd}", "tape", "play", "{tape_denied}"),
+            (succeeds(), shows("alice", "shop.api_keys", "no-secrets-table", "shop.orders"), private),
+        ),
+        Step(
+            "verified",
+            "A tape can be proved untouched",
+            "Each frame carries a checksum and the hash of the one before it.",
+            ("{proxyd}", "tape", "verify", "{tape_denied}"),
+            (succeeds(),),
+        ),
+    )
+
+
+def _order_is_unchanged(stage: Stage) -> Check:
+    """Asked of the database itself, not through the gateway."""
+    was = next(str(row[2]) for row in stage.shop.orders if row[0] == ORDER)
+
+    def is_unchanged(_outcome: object) -> bool:
+        dsn = stage.server.dsn("shop", host=str(stage.server.directory))
+        with contextlib.closing(psycopg.connect(dsn)) as connection:
+            row = connection.execute("SELECT status FROM shop.orders WHERE id = %s", [ORDER]).fetchone()
+        return row == (was,)
+
+    return Check(f"order {ORDER} is still {was!r} in the database", is_unchanged)

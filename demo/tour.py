@@ -1,0 +1,183 @@
+"""The tour: what a newcomer is shown, each step a real command whose real output is checked.
+
+Owns the table of steps, the running of them and how they look. A step whose output is not what it should be
+is reported as such and fails the tour; the others still run. Knows the stage only as data: names and paths.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+COMMAND_TIMEOUT_S = 60.0
+WIDTH = 88
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command did: its exit status, and everything it printed (errors in their place)."""
+
+    status: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that must be true of an outcome; `says` completes "it shows that ..."."""
+
+    says: str
+    holds: Callable[[Outcome], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """command: words; {NAME} in a word stands for one of the scene's names, known when the step runs."""
+
+    name: str
+    title: str
+    narration: str
+    command: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+
+@dataclass(slots=True)
+class Scene:
+    """names: what {NAME} in a command stands for. `tapes`: where sessions are recorded."""
+
+    directory: Path
+    tapes: Path
+    names: dict[str, str] = field(default_factory=dict)
+
+
+def shows(*texts: str) -> Check:
+    return Check(f"it shows {_listed(texts)}", lambda outcome: all(text in outcome.output for text in texts))
+
+
+def hides(values: Iterable[str], what: str) -> Check:
+    kept = frozenset(values)
+    return Check(f"it hides {what}", lambda outcome: not any(value in outcome.output for value in kept))
+
+
+def succeeds() -> Check:
+    return Check("it ends with exit status 0", lambda outcome: outcome.status == 0)
+
+
+def fails() -> Check:
+    return Check("it ends with another exit status than 0", lambda outcome: outcome.status != 0)
+
+
+def run_tour(steps: Sequence[Step], scene: Scene, out: TextIO) -> bool:
+    """Run and show every step. True when each was as it should be."""
+    style = Style.of(out)
+    results = [_run_step(number, step, scene, out, style) for number, step in enumerate(steps, start=1)]
+    failed = [step.title for step, is_right in zip(steps, results, strict=True) if not is_right]
+    if failed:
+        print(style.bad(f"{len(failed)} of {len(steps)} steps differ: {_listed(failed)}"), file=out)
+    else:
+        print(style.good(f"All {len(steps)} steps showed what they should."), file=out)
+    out.flush()
+    return not failed
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How headings and verdicts look; plain text where nobody sees colours."""
+
+    is_coloured: bool
+
+    @classmethod
+    def of(cls, out: TextIO) -> Style:
+        return cls(out.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb")
+
+    def heading(self, text: str) -> str:
+        return self._wrap("1", text) if self.is_coloured else f"{text}\n{'-' * len(text)}"
+
+    def command(self, text: str) -> str:
+        return self._wrap("36", text)
+
+    def good(self, text: str) -> str:
+        return self._wrap("32", text)
+
+    def bad(self, text: str) -> str:
+        return self._wrap("1;31", text)
+
+    def _wrap(self, code: str, text: str) -> str:
+        return f"\033[{code}m{text}\033[0m" if self.is_coloured else text
+
+
+def _run_step(number: int, step: Step, scene: Scene, out: TextIO, style: Style) -> bool:
+    print(style.heading(f"{number}. {step.title}"), file=out)
+    print(textwrap.fill(step.narration, WIDTH), file=out)
+    try:
+        words = [word.format_map(scene.names) for word in step.command]
+    except KeyError as missing:
+        print(style.bad(f"   DIFFERS: there is no {missing} from an earlier step\n"), file=out)
+        return False
+    print(style.command(f"\n$ {shell_line(words)}"), file=out, flush=True)
+    outcome = _run(words, step.name, scene)
+    print(outcome.output.rstrip("\n"), file=out)
+    wrong = [check for check in step.checks if not check.holds(outcome)]
+    for check in step.checks:
+        verdict = style.bad("   DIFFERS: not so: ") if check in wrong else style.good("   ok: ")
+        print(f"{verdict}{check.says}", file=out)
+    print(file=out, flush=True)
+    return not wrong
+
+
+def _run(words: Sequence[str], name: str, scene: Scene) -> Outcome:
+    before = _files(scene.tapes)
+    # A person's own settings of psql would change what is shown here.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "PSQL"))}
+    environment |= {"PSQLRC": "/dev/null", "PSQL_PAGER": "cat", "PGCONNECT_TIMEOUT": "20", "COLUMNS": "200"}
+    try:
+        done = subprocess.run(
+            words,
+            cwd=scene.directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+        )
+        outcome = Outcome(done.returncode, done.stdout.decode(errors="replace"))
+    except subprocess.TimeoutExpired as error:
+        shown = (error.stdout or b"").decode(errors="replace")
+        outcome = Outcome(124, f"{shown}\n(no end after {COMMAND_TIMEOUT_S:.0f} s)")
+    except OSError as error:
+        outcome = Outcome(127, f"{words[0]}: {error.strerror}")
+    new = sorted(_files(scene.tapes) - before)
+    if new:
+        scene.names[f"tape_{name}"] = _relative(new[0], scene.directory)
+    return outcome
+
+
+def shell_line(words: Sequence[str]) -> str:
+    """The words as a person would type them in a POSIX shell."""
+    return " ".join(_shell_word(word) for word in words)
+
+
+def _shell_word(word: str) -> str:
+    plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_"
+    if word and all(character in plain for character in word):
+        return word
+    if "'" in word and not any(character in word for character in '"$`\\!'):
+        return f'"{word}"'
+    return "'" + word.replace("'", "'\"'\"'") + "'"
+
+
+def _files(directory: Path) -> set[Path]:
+    return {path for path in directory.rglob("*") if path.is_file()}
+
+
+def _relative(path: Path, start: Path) -> str:
+    return str(path.relative_to(start)) if path.is_relative_to(start) else str(path)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(repr(text) for text in texts)
