@@ -1,8 +1,8 @@
 """The SQL by which a target's catalog is read; texts that PostgreSQL 12 to 18 understand.
 
 Usage by the loader: run SETUP once on the connection; to load, run BEGIN_SNAPSHOT, every text of QUERIES,
-END_SNAPSHOT and pass the results (text format) to `catalog_rows.rows_from_text`. To learn cheaply whether anything
-changed, compare the single value of FINGERPRINT with the one read (first, in the same snapshot) at loading.
+END_SNAPSHOT and pass the results (text format) to `catalog_rows.rows_from_text`. To learn cheaply whether
+anything changed, compare the value of FINGERPRINT with the one read (first, in the same snapshot) at loading.
 
 Temporary relations of all sessions are left out: the analysis knows a session's own from its statements.
 """
@@ -68,18 +68,24 @@ SELECT DISTINCT n.nspname, p.proname,
                                             ORDER BY m.place)::pg_catalog.text
                  FROM pg_catalog.unnest(p.proargmodes) WITH ORDINALITY AS m(mode, place)
                  WHERE m.mode IN ('o', 'b', 't')), ''),
-       p.prorettype = 'pg_catalog.record'::pg_catalog.regtype AND p.proargmodes IS NULL
+       p.prorettype = 'pg_catalog.record'::pg_catalog.regtype AND p.proargmodes IS NULL,
+       l.lanname IN ('internal', 'c')
 FROM pg_catalog.pg_proc p
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_type t ON t.oid = p.prorettype
 WHERE n.nspname !~ '^pg_(temp|toast)'
-ORDER BY 1, 2, 3, 4, 5, 6
+ORDER BY 1, 2, 3, 4, 5, 6, 7
 """
 
+# Only a superuser makes functions in C, so an operator or cast behind which such a one stands (citext, hstore,
+# pg_trgm...) counts as the system's own; one that is written in SQL or another language is reported.
 OPERATORS = """
 SELECT DISTINCT n.nspname, o.oprname
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
-WHERE o.oid >= 16384 OR n.nspname <> 'pg_catalog' ORDER BY 1, 2
+JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE o.oid >= 16384 AND l.lanname NOT IN ('internal', 'c') ORDER BY 1, 2
 """
 
 TYPES = """
@@ -94,7 +100,9 @@ WHERE n.nspname !~ '^pg_(temp|toast)' ORDER BY t.oid
 
 CASTS = """
 SELECT k.castsource, k.casttarget FROM pg_catalog.pg_cast k
-WHERE k.oid >= 16384 AND k.castmethod <> 'b' ORDER BY 1, 2
+JOIN pg_catalog.pg_proc p ON p.oid = k.castfunc
+JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE k.oid >= 16384 AND l.lanname NOT IN ('internal', 'c') ORDER BY 1, 2
 """
 
 QUERIES: dict[str, str] = {

@@ -50,8 +50,9 @@ class ViewRow(NamedTuple):
 class FunctionRow(NamedTuple):
     """pg_proc, distinct. system: made by initdb in pg_catalog.
 
-    relation_oid: the relation whose row type it returns, else 0. out_names: names of OUT and TABLE columns as a
-    JSON array of strings, "" when it has none. returns_record: returns `record` without OUT columns.
+    relation_oid: the relation whose row type it returns, else 0. out_names: names of OUT and TABLE columns as
+    a JSON array of strings, "" when it has none. returns_record: returns `record` without OUT columns.
+    compiled: its language is C or internal, so only a superuser can have made it.
     """
 
     schema: str
@@ -60,10 +61,11 @@ class FunctionRow(NamedTuple):
     relation_oid: int
     out_names: str
     returns_record: bool
+    compiled: bool
 
 
 class OperatorRow(NamedTuple):
-    """pg_operator, distinct. Only operators that initdb did not make in pg_catalog."""
+    """pg_operator, distinct: only those whose function is written in SQL or a procedural language."""
 
     schema: str
     name: str
@@ -87,7 +89,7 @@ class TypeRow(NamedTuple):
 
 
 class CastRow(NamedTuple):
-    """pg_cast entries that initdb did not make: the function behind them is not the system's."""
+    """pg_cast: only those whose function is written in SQL or a procedural language."""
 
     source_oid: int
     target_oid: int
@@ -145,7 +147,9 @@ def rows_from_text(results: Mapping[str, Sequence[TextRow]]) -> CatalogRows:
         inheritance=tuple(InheritanceRow(_number(r[0]), _number(r[1])) for r in results["inheritance"]),
         views=tuple(ViewRow(_number(r[0]), _text(r[1])) for r in results["views"]),
         functions=tuple(
-            FunctionRow(_text(r[0]), _text(r[1]), _truth(r[2]), _number(r[3]), _text(r[4]), _truth(r[5]))
+            FunctionRow(
+                _text(r[0]), _text(r[1]), _truth(r[2]), _number(r[3]), _text(r[4]), _truth(r[5]), _truth(r[6])
+            )
             for r in results["functions"]
         ),
         operators=tuple(OperatorRow(_text(r[0]), _text(r[1])) for r in results["operators"]),
