@@ -1,0 +1,82 @@
+"""Errors that the gateway itself gives to a PostgreSQL client, and what it takes out of the target's own.
+
+A denial is an ERROR, never FATAL: SQLSTATE 42501, the rule in DETAIL, the next step in HINT. Under masks an error or
+notice of the target may carry a value (a cast echoes it, a constraint's DETAIL holds the whole row, RAISE says
+anything), so its text is withheld unless its kind can only name what the client already knows.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from policy.decision import Decision, Effect
+from protocols.postgres.messages import ErrorFields, error_response
+
+INSUFFICIENT_PRIVILEGE = "42501"
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """Why an operation was refused, in PostgreSQL's terms. `position` is in characters, from 1."""
+
+    message: str
+    detail: str = ""
+    hint: str = ""
+    sqlstate: str = INSUFFICIENT_PRIVILEGE
+    position: int | None = None
+
+    def encode(self) -> bytes:
+        return error_response(
+            "ERROR",
+            self.sqlstate,
+            self.message,
+            detail=self.detail or None,
+            hint=self.hint or None,
+            position=self.position,
+        )
+
+
+def denial_of(decision: Decision) -> Denial:
+    """The refusal that a DENY or HOLD decision becomes."""
+    rules = [reason.rule for reason in decision.reasons if reason.rule]
+    messages = list(dict.fromkeys(reason.message for reason in decision.reasons if reason.message))
+    hints = list(dict.fromkeys(reason.hint for reason in decision.reasons if reason.hint))
+    text = "; ".join(messages) or "no rule of the policy allows it"
+    if decision.effect is Effect.HOLD:
+        opening = "this operation needs an approval"
+    else:
+        opening = "refused by policy"
+    named = "rule" if len(rules) == 1 else "rules"
+    detail = f"{named}: {', '.join(dict.fromkeys(rules))}" if rules else "rule: none (what no rule allows is denied)"
+    return Denial(
+        message=f"proxyd: {opening}: {text}",
+        detail=f"{detail}; policy version {decision.policy_version}",
+        hint=" ".join(hints),
+    )
+
+
+# Classes whose message names objects, settings or states, never a value: syntax and access errors, transaction state,
+# cancellations, resources, connection and feature errors.
+_SAFE_CLASSES = frozenset({"00", "01", "02", "08", "0A", "25", "28", "34", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57"})
+_SAFE_CODES = frozenset({"26000", "34000"})
+# ...except these, which quote data: an invalid column or name taken from data, a value in a partition bound.
+_UNSAFE_CODES = frozenset({"42804", "42P22", "01004"})
+_KEPT_ALWAYS = "SVCsctdnFLRPp"  # severity, code, schema, column, table, type, constraint names; source place; position
+_RAISED_BY_CODE = frozenset({"exec_stmt_raise", "exec_stmt_assert", "PLy_output", "do_util_elog", "pltcl_elog"})
+
+
+def withhold_values(fields: ErrorFields) -> ErrorFields:
+    """The fields of an error or notice as a session under masks may see them.
+
+    SQLSTATE, severity, the names of constraint, table, column and type, and the position stay. Message, DETAIL and HINT
+    stay only where they cannot carry a value; CONTEXT (W) and the internal query (q) never do.
+    """
+    code = fields.get("C") or ""
+    raised = (fields.get("R") or "") in _RAISED_BY_CODE or fields.get("W") is not None
+    known = (code[:2] in _SAFE_CLASSES or code in _SAFE_CODES) and code not in _UNSAFE_CODES
+    if known and not raised:
+        return fields.without("Wq")
+    kept = [(key, value) for key, value in fields.items() if key in _KEPT_ALWAYS]
+    constraint = fields.get("n")
+    message = f'violates constraint "{constraint}"' if constraint else f"the target reported SQLSTATE {code}"
+    kept.append(("M", f"{message} (text withheld by proxyd: it could carry a masked value)"))
+    return ErrorFields(tuple(kept))

@@ -1,0 +1,495 @@
+"""The replies side of the PostgreSQL gate: what the target answers becomes what the client may see.
+
+Theory of operation. Each reply is held against the exchange, which tells whose it is. A RowDescription (or, for COPY,
+the judged shape) decides how the rows of that result leave: untouched as whole runs, with columns rewritten, or not at
+all. For sessions under masks the texts of errors and notices are withheld where they could carry a value. Replies to
+questions of the gateway's own are swallowed. Anything that does not fit raises RemoteProtocolError: the gateway's view
+of the conversation and the target's have parted, and the session ends.
+
+No I/O; the relay executes the actions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from protocols.errors import ProtocolError, RemoteProtocolError
+from protocols.postgres.codec import HEADER_BYTES, RowPart, RowRun
+from protocols.postgres.copy import CopyRewriter
+from protocols.postgres.exchange import Owed, OwedKind
+from protocols.postgres.messages import (
+    Backend,
+    CommandComplete,
+    CopyResponse,
+    ErrorResponse,
+    Frame,
+    NoticeResponse,
+    NotificationResponse,
+    ParameterStatus,
+    RowDescription,
+    decode_backend,
+    error_response,
+    ready_for_query,
+)
+from protocols.postgres.rows import rewrite_rows
+from proxyd.gates.actions import Actions, Need
+from proxyd.gates.copying import copy_rewriter, rewrite_copy_run
+from proxyd.gates.denials import Denial, withhold_values
+from proxyd.gates.names import Names
+from proxyd.gates.results import PASS, Outcome, Plan, UnmaskableValue, formats_of, plan_result, refuse, rewriters
+from proxyd.gates.search_path import parse_search_path
+from proxyd.gates.state import Operation, Portal, Prepared, State
+
+_IDLE = ord("I")
+_PINNED = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+
+Item = Frame | RowRun | RowPart
+
+
+class StaleCatalog(Exception):  # noqa: N818 - a signal to wait, not an error
+    """A column belongs to a table that the snapshot does not know: read the catalog again, then decide."""
+
+
+class Replies:
+    """Handles the target's messages for one session."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._kept: deque[Item] = deque()
+        self._out: list[bytes] = []
+        self._actions = Actions()
+        self._is_retry = False
+        self._handlers: dict[int, Callable[[Frame], None]] = {
+            Backend.ROW_DESCRIPTION: self._row_description,
+            Backend.COMMAND_COMPLETE: self._complete,
+            Backend.EMPTY_QUERY_RESPONSE: self._complete,
+            Backend.READY_FOR_QUERY: self._ready,
+            Backend.PARSE_COMPLETE: self._settle_change,
+            Backend.BIND_COMPLETE: self._settle_change,
+            Backend.CLOSE_COMPLETE: self._settle_change,
+            Backend.NO_DATA: self._no_data,
+            Backend.PARAMETER_DESCRIPTION: self._pass_on,
+            Backend.PORTAL_SUSPENDED: self._suspended,
+            Backend.ERROR_RESPONSE: self._error,
+            Backend.NOTICE_RESPONSE: self._notice,
+            Backend.NOTIFICATION_RESPONSE: self._notification,
+            Backend.PARAMETER_STATUS: self._parameter_status,
+            Backend.COPY_IN_RESPONSE: self._copy_in,
+            Backend.COPY_OUT_RESPONSE: self._copy_out,
+            Backend.COPY_DONE: self._copy_done,
+        }
+
+    def receive(self, items: Iterable[Item]) -> Actions:
+        """Handle what was kept back and then `items`. Raises ProtocolError when the session cannot go on."""
+        actions = self._actions = Actions()
+        kept = self._kept
+        kept.extend(items)
+        handlers = self._handlers
+        while kept:
+            item = kept[0]
+            if isinstance(item, Frame):
+                handler = handlers.get(item.type)
+                if handler is None:
+                    raise RemoteProtocolError(f"the target sent message {chr(item.type)!r}, which is not expected")
+                try:
+                    handler(item)
+                except StaleCatalog:
+                    self._is_retry = True
+                    self._state.session.catalog.mark_stale()
+                    actions.need = Need.CATALOG
+                    break
+                self._is_retry = False
+            else:
+                self._rows(item)
+            kept.popleft()
+            if actions.close is not None:
+                kept.clear()
+        self.give_out_local()
+        self._record(ends=False)
+        return actions
+
+    def local_replies(self) -> Actions:
+        """The gateway's own replies whose turn has come although the target has said nothing."""
+        actions = self._actions = Actions()
+        self.give_out_local()
+        self._record(ends=False)
+        return actions
+
+    # What the client gets, and the tape with it
+
+    def give_out_local(self) -> None:
+        """Give out denials that stand at the head of the ledger."""
+        exchange = self._state.exchange
+        for entry in exchange.take_local():
+            self._out.append(entry.reply)
+            if entry.with_ready:
+                self._out.append(ready_for_query(chr(exchange.transaction_status)))
+                self._record(ends=True, number=entry.batch)
+
+    def _record(self, *, ends: bool, number: int | None = None) -> None:
+        out = self._out
+        if not out:
+            return
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        if number is None:
+            owed = self._state.exchange.owed
+            number = owed[0].batch if owed else self._state.exchange.batch
+        self._actions.to_client.append(data)
+        self._actions.replies.append((number, data, ends))
+
+    def _emit(self, entry: Owed[Operation], raw: bytes) -> None:
+        if not entry.hidden and not (entry.detail is not None and entry.detail.withheld):
+            self._out.append(raw)
+
+    def _answered(self, frame: Frame) -> tuple[Owed[Operation], Operation]:
+        entry, _ = self._state.exchange.answered(frame.type)
+        if entry.detail is None:
+            raise RemoteProtocolError("a reply without an operation")
+        return entry, entry.detail
+
+    # Extended protocol: confirmations
+
+    def _settle_change(self, frame: Frame) -> None:
+        entry, operation = self._answered(frame)
+        if operation.change is not None:
+            names, name = operation.change
+            names.confirm(name)
+        self._emit(entry, frame.raw)
+        self._after_entry()
+
+    def _pass_on(self, frame: Frame) -> None:
+        entry, _ = self._answered(frame)
+        self._emit(entry, frame.raw)
+
+    def _no_data(self, frame: Frame) -> None:
+        entry, operation = self._answered(frame)
+        self._describe(operation, b"")
+        self._emit(entry, frame.raw)
+        self._after_entry()
+
+    def _after_entry(self) -> None:
+        """An entry has been settled: a denial may be next in line."""
+        owed = self._state.exchange.owed
+        if owed and owed[0].kind is OwedKind.LOCAL:
+            self.give_out_local()
+
+    def _describe(self, operation: Operation, body: bytes) -> None:
+        if operation.prepared is not None:
+            operation.prepared.description = body
+        if operation.portal is not None:
+            operation.portal.description = body
+            operation.portal.plan = None
+
+    # Results
+
+    def _row_description(self, frame: Frame) -> None:
+        state = self._state
+        owed = state.exchange.owed
+        if state.masks_on and owed and owed[0].kind is OwedKind.QUERY and owed[0].detail is not None:
+            # Plan first: it may ask for a fresh catalog, and then this message is handled again.
+            self._begin_result(owed[0].detail, frame.raw)
+        entry, operation = self._answered(frame)
+        if entry.kind is not OwedKind.QUERY:
+            self._describe(operation, frame.raw)
+        self._emit(entry, frame.raw)
+        if entry.kind is not OwedKind.QUERY:
+            self._after_entry()
+
+    def _begin_result(self, operation: Operation, raw: bytes) -> None:
+        """Plan the result of a simple Query whose RowDescription has come."""
+        plan = self._plan(operation, raw)
+        operation.plan = plan
+        if plan.outcome is Outcome.REWRITE:
+            operation.rewrites = rewriters(plan, plan.formats)
+        elif plan.outcome is Outcome.REFUSE:
+            self._withhold(operation, plan)
+
+    def _plan(self, operation: Operation, raw: bytes) -> Plan:
+        """The plan for a RowDescription, from the statement's memory or made now. May raise StaleCatalog."""
+        state = self._state
+        verdict = operation.verdict
+        statement = None
+        if verdict is not None and operation.index < len(verdict.statements):
+            statement = verdict.statements[operation.index]
+        if statement is not None and verdict is not None and verdict.context is state.judge.context:
+            known = statement.plans.get(raw)
+            if known is not None:
+                return known
+        if not self._state.refresh() and not self._is_retry:
+            raise StaleCatalog
+        description = decode_backend(Frame(Backend.ROW_DESCRIPTION, raw))
+        if not isinstance(description, RowDescription) or state.masks is None:
+            raise RemoteProtocolError("malformed RowDescription")
+        plan = plan_result(
+            description.fields,
+            statement.facts if statement is not None else None,
+            statement.obligations if statement is not None else (),
+            state.masks,
+            state.catalog,
+            statement.touches_masked if statement is not None else True,
+        )
+        if plan.outcome is Outcome.STALE:
+            if not self._is_retry:
+                raise StaleCatalog
+            return refuse("it has a column of a table that the catalog does not show to the gateway")
+        if statement is not None and verdict is not None and verdict.context is state.judge.context:
+            statement.remember_plan(raw, plan)
+        return plan
+
+    def _withhold(self, operation: Operation, plan: Plan) -> None:
+        """Give the client the reason in place of this result, and nothing more of this operation."""
+        denial = plan.denial or Denial(message="proxyd: result withheld")
+        if not operation.withheld:
+            self._out.append(denial.encode())
+            self._actions.events.append(("withheld", {"message": denial.message}))
+        operation.withheld = True
+
+    def _rows(self, item: RowRun | RowPart) -> None:
+        state = self._state
+        entry, _ = state.exchange.answered(item.type)
+        operation = entry.detail
+        if operation is None or entry.hidden:
+            raise RemoteProtocolError("rows that nobody asked for")
+        if operation.withheld:
+            return
+        if item.type == Backend.DATA_ROW:
+            self._count_rows(item)
+            if state.masks_on:
+                if operation.plan is None:
+                    self._plan_portal(operation)
+                if operation.withheld:
+                    return
+                plan = operation.plan
+                if plan is None:
+                    raise RemoteProtocolError("rows came before their description")
+                if plan is not PASS:
+                    self._out.append(self._rewritten(item, operation, plan))
+                    return
+        elif operation.copy is not None:
+            self._copy_rows(item, operation)
+            return
+        elif state.masks_on and operation.copy_is_unknown:
+            raise RemoteProtocolError("COPY data came before its shape was known")
+        self._out.append(item.raw)
+
+    def _rewritten(self, item: RowRun | RowPart, operation: Operation, plan: Plan) -> bytes:
+        if not isinstance(item, RowRun):
+            raise RemoteProtocolError("a masked row came in parts")
+        try:
+            return rewrite_rows(item.raw, operation.rewrites, plan.column_count)
+        except UnmaskableValue as fault:
+            self._withhold(operation, refuse(str(fault)))
+            return b""
+
+    def _count_rows(self, item: RowRun | RowPart) -> None:
+        state = self._state
+        limit = state.session.limits.rows
+        if isinstance(item, RowRun):
+            state.rows += item.count
+        elif item.last:
+            state.rows += 1
+        if limit is not None and state.rows > limit:
+            self._out.append(
+                error_response(
+                    "FATAL",
+                    "53400",
+                    f"proxyd: this session has read its {limit} rows",
+                    detail="limit: session.rows",
+                    hint="Open a new session, or ask for fewer rows.",
+                )
+            )
+            self._actions.close = "row limit reached"
+
+    def _plan_portal(self, operation: Operation) -> None:
+        """Plan the rows of an Execute from the description of its portal or statement."""
+        portal = operation.portal
+        if portal is None:
+            return  # a simple Query always has its RowDescription first
+        if portal.plan is None:
+            raw = portal.description or portal.prepared.description
+            if not raw:
+                raise RemoteProtocolError("rows came for a statement that returns none")
+            plan = self._plan(operation, raw)
+            if plan.outcome is Outcome.REWRITE:
+                formats = formats_of(portal.result_formats, plan.column_count)
+                if formats is None:
+                    raise RemoteProtocolError("result formats do not fit the columns")
+                portal.rewrites = rewriters(plan, formats)
+            portal.plan = plan
+        operation.plan = portal.plan
+        operation.rewrites = portal.rewrites
+        if portal.plan.outcome is Outcome.REFUSE:
+            self._withhold(operation, portal.plan)
+
+    def _suspended(self, frame: Frame) -> None:
+        entry, _ = self._answered(frame)
+        self._emit(entry, frame.raw)
+        self._after_entry()
+
+    def _complete(self, frame: Frame) -> None:
+        """CommandComplete or EmptyQueryResponse: one statement is done, and with it what it changes."""
+        entry, operation = self._answered(frame)
+        self._emit(entry, frame.raw)
+        self._apply_effect(operation)
+        operation.plan = None
+        operation.copy = None
+        if entry.kind is OwedKind.QUERY:
+            operation.index += 1
+        else:
+            self._end_effects(operation)
+            self._after_entry()
+
+    def _apply_effect(self, operation: Operation) -> None:
+        verdict = operation.verdict
+        if verdict is None or operation.index >= len(verdict.statements):
+            return
+        statement = verdict.statements[operation.index]
+        effect = statement.effect
+        state = self._state
+        if effect.deallocates_all:
+            state.prepared.clear()
+        if effect.closes_all:
+            state.portals.clear()
+        if effect.deallocates is not None:
+            state.prepared.settle(effect.deallocates, None)
+        if effect.closes is not None:
+            state.portals.settle(effect.closes, None)
+        if effect.prepares is not None:
+            prepared = Prepared(statement.text, verdict, is_sql=True)
+            prepared.facts = effect.inner
+            state.prepared.settle(effect.prepares, prepared)
+        if effect.declares is not None:
+            opened = Prepared(statement.text, verdict, is_sql=True)
+            opened.facts = effect.inner
+            state.portals.settle(effect.declares, Portal(opened, effect.inner, (1,) if effect.is_binary else ()))
+        if effect.changes_search_path:
+            operation.new_path = effect.search_path
+
+    def _end_effects(self, operation: Operation) -> None:
+        """The text is done, whatever became of it: names are certain again."""
+        verdict = operation.verdict
+        if verdict is not None and verdict.changes_names and operation.holds_names:
+            operation.holds_names = False
+            self._state.prepared.release_uncertain()
+            self._state.portals.release_uncertain()
+        self._state.awaits_copy = False
+        self._state.copies_in = False
+
+    def _ready(self, frame: Frame) -> None:
+        state = self._state
+        entry = state.exchange.ready(frame.raw[HEADER_BYTES])
+        operation = entry.detail
+        if operation is None:
+            raise RemoteProtocolError("ReadyForQuery without an operation")
+        if entry.kind is OwedKind.QUERY:
+            self._end_effects(operation)
+        self._out.append(frame.raw)
+        if state.exchange.transaction_status == _IDLE:
+            state.portals.clear_unheld()
+            if state.changed_catalog:
+                state.changed_catalog = False
+                state.session.catalog.mark_stale()
+            if operation.new_path is not None:
+                state.use_path(operation.new_path)
+        self._record(ends=True, number=entry.batch)
+        self._after_entry()
+
+    # COPY
+
+    def _copy_in(self, frame: Frame) -> None:
+        entry, _ = self._answered(frame)
+        state = self._state
+        state.awaits_copy = False
+        state.copies_in = True
+        state.copy_has_data = False
+        self._emit(entry, frame.raw)
+
+    def _copy_out(self, frame: Frame) -> None:
+        entry, operation = self._answered(frame)
+        response = decode_backend(frame)
+        if not isinstance(response, CopyResponse):
+            raise RemoteProtocolError("malformed CopyOutResponse")
+        if self._state.masks_on:
+            verdict = operation.verdict
+            statement = None
+            if verdict is not None and operation.index < len(verdict.statements):
+                statement = verdict.statements[operation.index]
+            outcome = copy_rewriter(statement, response)
+            if isinstance(outcome, Denial):
+                self._withhold(operation, Plan(Outcome.REFUSE, denial=outcome))
+                return
+            operation.copy = outcome
+            operation.copy_is_unknown = False
+        self._emit(entry, frame.raw)
+
+    def _copy_rows(self, item: RowRun | RowPart, operation: Operation) -> None:
+        if not isinstance(item, RowRun) or not isinstance(operation.copy, CopyRewriter):
+            raise RemoteProtocolError("masked COPY data came in parts")
+        try:
+            self._out.append(rewrite_copy_run(item.raw, operation.copy))
+        except ProtocolError as fault:
+            self._withhold(operation, refuse(f"COPY data cannot be taken apart ({fault})"))
+
+    def _copy_done(self, frame: Frame) -> None:
+        entry, _ = self._answered(frame)
+        self._emit(entry, frame.raw)
+
+    # Errors and what comes at any time
+
+    def _error(self, frame: Frame) -> None:
+        state = self._state
+        entry, dropped = state.exchange.failed()
+        for index, lost in enumerate(dropped):
+            operation = lost.detail
+            if operation is None:
+                continue
+            if operation.change is not None:
+                names, name = operation.change
+                names.abandon(name)
+                if index == 0 and not name:
+                    names.settle("", None)  # a failed Parse or Bind leaves nothing unnamed behind
+            self._end_effects(operation)
+        state.awaits_copy = False
+        state.copies_in = False
+        raw = frame.raw
+        if entry is not None and entry.replacement is not None:
+            raw = entry.replacement
+        elif state.masks_on:
+            error = decode_backend(frame)
+            if not isinstance(error, ErrorResponse):
+                raise RemoteProtocolError("malformed ErrorResponse")
+            raw = ErrorResponse(withhold_values(error.fields)).encode()
+        operation = entry.detail if entry is not None else None
+        if operation is None or not operation.withheld:
+            self._out.append(raw)
+
+    def _notice(self, frame: Frame) -> None:
+        raw = frame.raw
+        if self._state.masks_on:
+            notice = decode_backend(frame)
+            if not isinstance(notice, NoticeResponse):
+                raise RemoteProtocolError("malformed NoticeResponse")
+            raw = NoticeResponse(withhold_values(notice.fields)).encode()
+        self._out.append(raw)
+
+    def _notification(self, frame: Frame) -> None:
+        raw = frame.raw
+        if self._state.masks_on:
+            told = decode_backend(frame)
+            if not isinstance(told, NotificationResponse):
+                raise RemoteProtocolError("malformed NotificationResponse")
+            raw = NotificationResponse(told.process_id, told.channel, "").encode()
+        self._out.append(raw)
+
+    def _parameter_status(self, frame: Frame) -> None:
+        status = decode_backend(frame)
+        if not isinstance(status, ParameterStatus):
+            raise RemoteProtocolError("malformed ParameterStatus")
+        wanted = _PINNED.get(status.name)
+        if wanted is not None and status.value != wanted:
+            raise RemoteProtocolError(f"the target changed {status.name} to {status.value}: SQL would mean something else")
+        if status.name == "search_path":
+            self._state.use_path(parse_search_path(status.value, self._state.session.login_user))
+        self._out.append(frame.raw)

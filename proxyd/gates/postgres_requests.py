@@ -1,0 +1,492 @@
+"""The requests side of the PostgreSQL gate: what a client asks becomes what the target is sent, or a denial.
+
+Theory of operation. Messages are handled in order. Each text is judged before any part of it is forwarded; each name
+is looked up in the session's own ledger; everything the target will answer is entered in the exchange. When a decision
+needs something that has not come yet (an answer of the target, a fresh catalog), the message is kept, `Actions.need`
+says what for, and the relay calls again.
+
+A denial of a simple Query is answered by the gateway alone, and the transaction stays as it is. In the extended
+protocol a denial stands in the order of replies and the rest is skipped up to Sync, as after an error of the server.
+Where the same batch has already executed something, answering alone would be a lie: the target would commit at Sync
+what the client must believe rolled back. There the gateway sends the target a text that cannot be parsed in place of
+the denied message, so that the target fails at the same point, and gives the client the true reason.
+
+No I/O; the relay executes the actions.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from protocols.errors import InvalidEncoding, RemoteProtocolError
+from protocols.postgres.exchange import OwedKind
+from protocols.postgres.messages import (
+    FLUSH,
+    Bind,
+    Close,
+    Describe,
+    Execute,
+    Frame,
+    Frontend,
+    Parse,
+    Query,
+    decode_frontend,
+    truncate_name,
+)
+from proxyd.gates.actions import Actions, Need
+from proxyd.gates.denials import Denial
+from proxyd.gates.judge import Verdict
+from proxyd.gates.names import Names, TooManyNames, Unsettled
+from proxyd.gates.state import Operation, Portal, Prepared, State
+
+_UNPARSEABLE = "proxyd refused this statement"
+_FAILING_QUERY = Query(_UNPARSEABLE).encode()
+_FAILING_PARSE = Parse(b"proxyd refused", _UNPARSEABLE).encode()
+SYNTAX_ERROR = "42601"
+
+
+class CatalogNeeded(Exception):  # noqa: N818 - a signal to wait, not an error
+    """The verdict depends on relations that a fresh snapshot may know."""
+
+
+def _key(name: bytes) -> str:
+    return truncate_name(name).decode("utf-8", "surrogateescape")
+
+
+class Requests:
+    """Handles client messages for one session."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._kept: deque[Frame] = deque()
+        self._raw: list[bytes] = []
+        self._verdicts: list[Verdict] = []
+        self._actions = Actions()
+        self._retried: str | None = None
+        self._handlers: dict[int, Callable[[Frame], None]] = {
+            Frontend.QUERY: self._query,
+            Frontend.PARSE: self._parse,
+            Frontend.BIND: self._bind,
+            Frontend.DESCRIBE: self._describe,
+            Frontend.EXECUTE: self._execute,
+            Frontend.CLOSE: self._close,
+            Frontend.SYNC: self._sync,
+            Frontend.FLUSH: self._flush,
+            Frontend.COPY_DATA: self._copy_data,
+            Frontend.COPY_DONE: self._copy_end,
+            Frontend.COPY_FAIL: self._copy_end,
+            Frontend.FUNCTION_CALL: self._function_call,
+            Frontend.TERMINATE: self._terminate,
+        }
+
+    def receive(self, frames: Iterable[Frame]) -> Actions:
+        """Handle what was kept back and then `frames`. Raises RemoteProtocolError when the client broke the protocol."""
+        state = self._state
+        actions = self._actions = Actions()
+        kept = self._kept
+        kept.extend(frames)
+        if kept and not state.refresh():
+            actions.need = Need.CATALOG
+            return actions
+        handlers = self._handlers
+        while kept:
+            if (state.awaits_copy or state.exchange.is_overfull) and not state.can_proceed:
+                actions.need = Need.SETTLED
+                break
+            frame = kept[0]
+            handler = handlers.get(frame.type)
+            if handler is None:
+                raise RemoteProtocolError(f"message {chr(frame.type)!r} is not expected here")
+            try:
+                handler(frame)
+            except Unsettled:
+                if state.batch_is_open:
+                    actions.to_target.append(FLUSH)
+                actions.need = Need.SETTLED
+                break
+            except CatalogNeeded:
+                actions.need = Need.CATALOG
+                break
+            except InvalidEncoding as fault:
+                self._raw.append(frame.raw)
+                self._deny(frame.type, Denial(message=fault.message, sqlstate=fault.code or "22021"))
+            except TooManyNames:
+                self._raw.append(frame.raw)
+                self._deny(
+                    frame.type,
+                    Denial(
+                        message="proxyd: too many prepared statements or portals in this session",
+                        hint="Close those that are not used any more (DEALLOCATE, or Close).",
+                        sqlstate="53400",
+                    ),
+                )
+            kept.popleft()
+            if actions.close is not None:
+                kept.clear()
+        self._record()
+        return actions
+
+    @property
+    def has_kept(self) -> bool:
+        return bool(self._kept)
+
+    # What is put down: the client's bytes of one batch, with the verdicts that let them through or not.
+
+    def _record(self) -> None:
+        if self._raw:
+            raw = self._raw[0] if len(self._raw) == 1 else b"".join(self._raw)
+            self._actions.requests.append((self._state.exchange.batch, tuple(self._verdicts), raw))
+            self._raw.clear()
+            self._verdicts.clear()
+
+    def _send(self, frame: Frame) -> None:
+        self._raw.append(frame.raw)
+        self._actions.to_target.append(frame.raw)
+
+    # Judging
+
+    def _judge(self, text: str) -> Verdict:
+        state = self._state
+        verdict = state.judge.judge(text, state.prepared_facts, state.cursor_facts)
+        if verdict.is_stale_guess:
+            if self._retried != text:
+                self._retried = text
+                state.session.catalog.mark_stale()
+                raise CatalogNeeded
+            verdict.is_stale_guess = False  # a fresh snapshot has confirmed it
+        self._retried = None
+        if state.changed_catalog and state.masks_on and verdict.denial is None and verdict.reads:
+            return verdict.refused(
+                Denial(
+                    message="proxyd: the catalog was changed in this transaction, so masks cannot be proved to hold",
+                    detail="rule: built-in: masks",
+                    hint="COMMIT or ROLLBACK first, then run this statement.",
+                )
+            )
+        return verdict
+
+    def _count_statement(self) -> Denial | None:
+        state = self._state
+        limit = state.session.limits.statements
+        state.statements += 1
+        if limit is not None and state.statements > limit:
+            return Denial(
+                message=f"proxyd: this session has run its {limit} statements",
+                detail="limit: session.statements",
+                hint="Open a new session.",
+                sqlstate="53400",
+            )
+        return None
+
+    # Denials
+
+    def _deny(self, kind: int, denial: Denial) -> None:
+        if kind in (Frontend.QUERY, Frontend.FUNCTION_CALL):
+            self._deny_simple(denial)
+        else:
+            self._deny_extended(denial)
+
+    def _deny_simple(self, denial: Denial, verdict: Verdict | None = None) -> None:
+        state = self._state
+        exchange = state.exchange
+        self._note(denial)
+        if verdict is not None:
+            self._verdicts.append(verdict)
+        self._record()
+        operation = Operation(exchange.batch, verdict)
+        if state.batch_is_open or denial.sqlstate == SYNTAX_ERROR:
+            # The target must fail here too: an open batch would be committed, and a syntax error ends a transaction.
+            self._actions.to_target.append(_FAILING_QUERY)
+            exchange.expect(OwedKind.QUERY, operation, replacement=denial.encode())
+        else:
+            exchange.expect_local(denial.encode(), with_ready=True, detail=operation)
+        self._end_batch()
+
+    def _deny_extended(self, denial: Denial, verdict: Verdict | None = None) -> None:
+        state = self._state
+        exchange = state.exchange
+        self._note(denial)
+        if verdict is not None:
+            self._verdicts.append(verdict)
+        operation = Operation(exchange.batch, verdict)
+        if state.batch_has_executed or denial.sqlstate == SYNTAX_ERROR:
+            self._actions.to_target.append(_FAILING_PARSE)
+            exchange.expect(OwedKind.PARSE, operation, replacement=denial.encode())
+            state.batch_is_open = True
+        else:
+            exchange.expect_local(denial.encode(), with_ready=False, detail=operation)
+        state.is_discarding = True
+
+    def _note(self, denial: Denial) -> None:
+        self._actions.events.append(("denied", {"sqlstate": denial.sqlstate, "message": denial.message, "detail": denial.detail}))
+
+    def _end_batch(self) -> None:
+        state = self._state
+        state.batch_is_open = False
+        state.batch_has_executed = False
+        state.is_discarding = False
+
+    def _is_skipped(self, frame: Frame) -> bool:
+        """Would the target discard this message? Then it goes no further than the tape."""
+        state = self._state
+        if state.is_discarding or state.exchange.is_skipping:
+            self._raw.append(frame.raw)
+            return True
+        if state.copies_in:
+            raise RemoteProtocolError(f"message {chr(frame.type)!r} is not expected during COPY FROM STDIN")
+        return False
+
+    # Simple protocol
+
+    def _query(self, frame: Frame) -> None:
+        if self._is_skipped(frame):
+            return
+        message = decode_frontend(frame)
+        if not isinstance(message, Query):
+            raise RemoteProtocolError("malformed Query")
+        state = self._state
+        verdict = self._judge(message.text)
+        denial = verdict.denial or self._count_statement()
+        self._note_effects(verdict, denial)
+        if denial is not None:
+            self._raw.append(frame.raw)
+            self._deny_simple(denial, verdict)
+            return
+        self._verdicts.append(verdict)
+        self._send(frame)
+        operation = Operation(state.exchange.batch, verdict)
+        self._record()
+        state.exchange.expect(OwedKind.QUERY, operation)
+        # A simple Query drops the unnamed statement and portal, whatever becomes of it.
+        state.prepared.settle("", None)
+        self._end_batch()
+
+    def _note_effects(self, verdict: Verdict, denial: Denial | None) -> None:
+        if denial is not None:
+            return
+        state = self._state
+        if verdict.changes_names:
+            state.prepared.hold_uncertain()
+            state.portals.hold_uncertain()
+        if verdict.copies_in:
+            state.awaits_copy = True
+        if verdict.changes_catalog:
+            state.changed_catalog = True
+        if verdict.changes_path:
+            state.use_path(None)
+        for name in verdict.temporary_names:
+            state.add_temporary(name)
+
+    def _function_call(self, frame: Frame) -> None:
+        if self._is_skipped(frame):
+            return
+        self._raw.append(frame.raw)
+        self._deny_simple(
+            Denial(
+                message="proxyd: the function-call message is refused: it runs any function by number, unseen",
+                detail="rule: built-in: fast path",
+                hint="Call the function in a SELECT statement.",
+            )
+        )
+
+    # Extended protocol
+
+    def _parse(self, frame: Frame) -> None:
+        if self._is_skipped(frame):
+            return
+        message = decode_frontend(frame)
+        if not isinstance(message, Parse):
+            raise RemoteProtocolError("malformed Parse")
+        state = self._state
+        verdict = self._judge(message.text)
+        name = _key(message.statement)
+        if verdict.denial is not None:
+            self._raw.append(frame.raw)
+            self._deny_extended(verdict.denial, verdict)
+            if not name:
+                state.prepared.settle("", None)  # as after a failed Parse: nothing unnamed is left to bind
+            return
+        prepared = Prepared(message.text, verdict)
+        operation = Operation(state.exchange.batch, verdict)
+        self._change(operation, state.prepared, name, prepared)
+        self._verdicts.append(verdict)
+        self._send(frame)
+        state.exchange.expect(OwedKind.PARSE, operation)
+        state.batch_is_open = True
+
+    def _bind(self, frame: Frame) -> None:
+        if self._is_skipped(frame):
+            return
+        message = decode_frontend(frame)
+        if not isinstance(message, Bind):
+            raise RemoteProtocolError("malformed Bind")
+        state = self._state
+        name = _key(message.statement)
+        prepared = state.prepared.lookup(name, state.exchange.batch)
+        if prepared is None:
+            self._raw.append(frame.raw)
+            self._deny_extended(_no_statement(name))
+            return
+        denial = self._judge_again(prepared)
+        if denial is not None:
+            self._raw.append(frame.raw)
+            self._deny_extended(denial, prepared.verdict)
+            return
+        operation = Operation(state.exchange.batch, prepared.verdict)
+        portal = Portal(prepared, prepared.facts, message.result_formats)
+        self._change(operation, state.portals, _key(message.portal), portal)
+        self._send(frame)
+        state.exchange.expect(OwedKind.BIND, operation)
+        state.batch_is_open = True
+
+    def _judge_again(self, prepared: Prepared) -> Denial | None:
+        """A verdict holds in its context only: policy, catalog, search path or names may have changed since Parse."""
+        state = self._state
+        verdict = prepared.verdict
+        if verdict.context is state.judge.context and not verdict.depends_on_names and not state.changed_catalog:
+            return None
+        verdict = self._judge(prepared.text)
+        if verdict is not prepared.verdict:
+            prepared.verdict = verdict
+            prepared.take_facts()
+            prepared.description = None  # names may mean other tables now: ask again
+        return verdict.denial
+
+    def _describe(self, frame: Frame) -> None:
+        if self._is_skipped(frame):
+            return
+        message = decode_frontend(frame)
+        if not isinstance(message, Describe):
+            raise RemoteProtocolError("malformed Describe")
+        state = self._state
+        name = _key(message.name)
+        operation = Operation(state.exchange.batch)
+        if message.kind == "S":
+            operation.prepared = state.prepared.lookup(name, state.exchange.batch)
+            missing = _no_statement(name) if operation.prepared is None else None
+            kind = OwedKind.DESCRIBE_STATEMENT
+        else:
+            operation.portal = state.portals.lookup(name, state.exchange.batch)
+            missing = _no_portal(name) if operation.portal is None else None
+            kind = OwedKind.DESCRIBE_PORTAL
+            if operation.portal is not None:
+                operation.portal.is_asked = True
+        if missing is not None:
+            self._raw.append(frame.raw)
+            self._deny_extended(missing)
+            return
+        self._send(frame)
+        state.exchange.expect(kind, operation)
+        state.batch_is_open = True
+
+    def _execute(self, frame: Frame) -> None:
+        if self._is_skipped(frame):
+            return
+        message = decode_frontend(frame)
+        if not isinstance(message, Execute):
+            raise RemoteProtocolError("malformed Execute")
+        state = self._state
+        name = _key(message.portal)
+        portal = state.portals.lookup(name, state.exchange.batch)
+        if portal is None:
+            self._raw.append(frame.raw)
+            self._deny_extended(_no_portal(name))
+            return
+        before = portal.prepared.verdict
+        denial = self._judge_again(portal.prepared) or self._count_statement()
+        verdict = portal.prepared.verdict
+        if denial is not None:
+            self._raw.append(frame.raw)
+            self._deny_extended(denial, verdict)
+            return
+        if verdict is not before:
+            portal.forget_description()
+        if state.masks_on and not portal.is_asked:
+            # Rows come without a description unless somebody asks, and without one no column can be found.
+            portal.is_asked = True
+            self._actions.to_target.append(Describe("P", message.portal).encode())
+            asked = Operation(state.exchange.batch)
+            asked.portal = portal
+            state.exchange.expect(OwedKind.DESCRIBE_PORTAL, asked, hidden=True)
+        self._note_effects(verdict, None)
+        operation = Operation(state.exchange.batch, verdict)
+        operation.portal = portal
+        if verdict not in self._verdicts:
+            self._verdicts.append(verdict)
+        self._send(frame)
+        state.exchange.expect(OwedKind.EXECUTE, operation)
+        state.batch_is_open = True
+        state.batch_has_executed = True
+
+    def _close(self, frame: Frame) -> None:
+        if self._is_skipped(frame):
+            return
+        message = decode_frontend(frame)
+        if not isinstance(message, Close):
+            raise RemoteProtocolError("malformed Close")
+        state = self._state
+        names = state.prepared if message.kind == "S" else state.portals
+        operation = Operation(state.exchange.batch)
+        self._change(operation, names, _key(message.name), None)
+        self._send(frame)
+        state.exchange.expect(OwedKind.CLOSE, operation)
+        state.batch_is_open = True
+
+    def _change(
+        self, operation: Operation, names: Names[Prepared] | Names[Portal], name: str, value: Prepared | Portal | None
+    ) -> None:
+        names.change(name, self._state.exchange.batch, value)  # type: ignore[arg-type]  # one of two name spaces
+        operation.change = (names, name)
+
+    def _sync(self, frame: Frame) -> None:
+        state = self._state
+        decode_frontend(frame)
+        if state.copies_in:
+            if state.copy_has_data:
+                raise RemoteProtocolError("Sync is not expected in the middle of COPY data")
+            self._raw.append(frame.raw)  # the target ignores a Sync while it waits for COPY data
+            return
+        self._send(frame)
+        self._record()
+        state.exchange.expect(OwedKind.SYNC, Operation(state.exchange.batch))
+        self._end_batch()
+
+    def _flush(self, frame: Frame) -> None:
+        decode_frontend(frame)
+        if self._state.copies_in:
+            return
+        self._send(frame)
+
+    # COPY FROM STDIN
+
+    def _copy_data(self, frame: Frame) -> None:
+        if self._state.copies_in:
+            self._state.copy_has_data = True
+            self._send(frame)
+        # otherwise the COPY has failed already: the target ignores what was still under way, and so do we
+
+    def _copy_end(self, frame: Frame) -> None:
+        state = self._state
+        decode_frontend(frame)
+        if not state.copies_in:
+            return
+        self._send(frame)
+        state.copies_in = False
+        owed = state.exchange.owed
+        if owed and owed[0].kind is OwedKind.QUERY:
+            state.awaits_copy = True  # another statement of the same text may ask for more
+
+    def _terminate(self, frame: Frame) -> None:
+        decode_frontend(frame)
+        self._send(frame)
+        self._actions.close = "client terminated"
+
+
+def _no_statement(name: str) -> Denial:
+    text = f'prepared statement "{name}" does not exist' if name else "unnamed prepared statement does not exist"
+    return Denial(message=text, sqlstate="26000")
+
+
+def _no_portal(name: str) -> Denial:
+    return Denial(message=f'portal "{name}" does not exist', sqlstate="34000")

@@ -1,0 +1,195 @@
+"""How the rows of one result leave: untouched, with columns rewritten, or not at all.
+
+A plan is made from the target's own RowDescription (table OID and column number of each column, resolved in the
+catalog snapshot) and cross-checked with what the SQL analysis proved about the statement. Either of them alone can
+demand a mask; what neither can explain is refused. Called by the gate; no I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+
+import msgspec
+
+from policy.evaluate import MaskSet
+from policy.facts import SqlFacts
+from policy.masking import Mask, UnmaskableType
+from policy.sql.catalog import Catalog
+from proxyd.gates.denials import Denial
+from protocols.errors import ProtocolError
+from protocols.postgres.messages import FieldDescription
+from protocols.postgres.values import ARRAY_ELEMENTS, TYPE_KINDS, UnsupportedType, binary_from_text, map_array_text, text_from_binary
+
+Rewrite = Callable[[bytes | None], bytes | None]
+
+
+class Outcome(Enum):
+    PASS = auto()
+    REWRITE = auto()
+    REFUSE = auto()
+    STALE = auto()  # a column's table is not in the snapshot: read the catalog again, then decide
+
+
+class MaskedColumn(msgspec.Struct, frozen=True):
+    """An output column that must be rewritten. `limit`: characters that varchar(n)/char(n) allows, else None."""
+
+    position: int
+    mask: Mask
+    type_oid: int
+    limit: int | None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    outcome: Outcome
+    column_count: int = 0
+    columns: tuple[MaskedColumn, ...] = ()
+    formats: tuple[int, ...] = ()  # as RowDescription gives them
+    denial: Denial | None = None
+
+
+PASS = Plan(Outcome.PASS)
+STALE = Plan(Outcome.STALE)
+
+_VARCHAR_OIDS = frozenset({1042, 1043, 1014, 1015})
+_TYPE_MODIFIER_HEADER = 4
+
+
+def _refuse(why: str) -> Plan:
+    return Plan(
+        Outcome.REFUSE,
+        denial=Denial(
+            message=f"proxyd: result withheld: {why}",
+            detail="The gateway passes a column on only when it can tell where its value comes from.",
+            hint="Select plain columns of tables, leave the masked column out, or ask for access without the mask.",
+        ),
+    )
+
+
+def _length_limit(field: FieldDescription) -> int | None:
+    if field.type_oid in _VARCHAR_OIDS and field.type_modifier >= _TYPE_MODIFIER_HEADER:
+        return field.type_modifier - _TYPE_MODIFIER_HEADER
+    return None
+
+
+def plan_result(
+    fields: Sequence[FieldDescription],
+    facts: SqlFacts | None,
+    obligations: Sequence[tuple[int, Mask]],
+    masks: MaskSet,
+    catalog: Catalog,
+    touches_masked: bool,
+) -> Plan:
+    """Decide over one RowDescription.
+
+    facts: of the statement whose result this is (None when it is not known: then only plain columns pass).
+    obligations: (position, mask) that the decision carries. touches_masked: the statement reads a relation with a masked
+    column, so that a computed column must have been proved harmless.
+    """
+    outputs = facts.outputs if facts is not None else None
+    if touches_masked and (outputs is None or len(outputs) != len(fields)):
+        return _refuse("its columns are not the ones that were judged")
+    wanted = dict(obligations)
+    columns: list[MaskedColumn] = []
+    for position, field in enumerate(fields):
+        mask = wanted.get(position)
+        if field.table_oid:
+            if field.column_number == 0:
+                names = catalog.relation_identities(field.table_oid)
+                if names is None:
+                    return STALE
+                if masks.for_column(names) is not None:
+                    return _refuse(f'column "{field.name}" is a whole row with a masked column in it')
+            elif field.column_number > 0:
+                names = catalog.identities(field.table_oid, field.column_number)
+                if names is None:
+                    return STALE
+                found = masks.for_column(names)
+                if found is not None and catalog.is_derived(field.table_oid, field.column_number):
+                    return _refuse(f'column "{field.name}" is computed by a view from a masked column')
+                mask = found or mask
+        elif mask is None and touches_masked:
+            output = outputs[position] if outputs is not None else None
+            if output is None or not output.known or masks.for_column((*output.derived, *output.also)) is not None:
+                return _refuse(f'column "{field.name}" may be computed from a masked column')
+        if mask is not None:
+            columns.append(MaskedColumn(position, mask, field.type_oid, _length_limit(field)))
+    if not columns:
+        return PASS
+    refused = _unmaskable(fields, columns)
+    if refused is not None:
+        return refused
+    return Plan(Outcome.REWRITE, len(fields), tuple(columns), tuple(field.format for field in fields))
+
+
+def _unmaskable(fields: Sequence[FieldDescription], columns: Sequence[MaskedColumn]) -> Plan | None:
+    for column in columns:
+        element = ARRAY_ELEMENTS.get(column.type_oid, column.type_oid)
+        if element not in TYPE_KINDS and not column.mask.is_null:
+            return _refuse(
+                f'column "{fields[column.position].name}" is masked by "{column.mask.name}" '
+                f"and its type (OID {column.type_oid}) cannot be masked"
+            )
+    return None
+
+
+def formats_of(codes: Sequence[int], column_count: int) -> tuple[int, ...] | None:
+    """The format of each column from Bind's result format codes, None when their number does not fit."""
+    if not codes:
+        return (0,) * column_count
+    if len(codes) == 1:
+        return (codes[0],) * column_count
+    return tuple(codes) if len(codes) == column_count else None
+
+
+def rewriters(plan: Plan, formats: Sequence[int]) -> dict[int, Rewrite]:
+    """For each masked column the function that rewrites its bytes in the given formats (0 text, 1 binary)."""
+    return {column.position: column_rewriter(column, formats[column.position]) for column in plan.columns}
+
+
+def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
+    """Bytes in, bytes out, type kept. The function raises ProtocolError on a value that it cannot take apart."""
+    mask, type_oid, limit = column.mask, column.type_oid, column.limit
+    if mask.is_null:
+        return lambda value: None
+    element = ARRAY_ELEMENTS.get(type_oid)
+    kind = TYPE_KINDS[element or type_oid]
+
+    def one(text: str | None) -> str | None:
+        return mask.apply(text, kind, limit)
+
+    if element is not None:
+
+        def whole(text: str) -> str | None:
+            return map_array_text(text, one)
+    else:
+        whole = one
+
+    def rewrite_text(value: bytes | None) -> bytes | None:
+        if value is None:
+            return None
+        masked = whole(value.decode())
+        return None if masked is None else masked.encode()
+
+    def rewrite_binary(value: bytes | None) -> bytes | None:
+        if value is None:
+            return None
+        masked = whole(text_from_binary(type_oid, value))
+        return None if masked is None else binary_from_text(type_oid, masked)
+
+    chosen = rewrite_binary if format_code else rewrite_text
+
+    def guarded(value: bytes | None) -> bytes | None:
+        try:
+            return chosen(value)
+        except (UnsupportedType, UnmaskableType, ValueError) as fault:
+            raise UnmaskableValue(mask.name) from fault
+
+    return guarded
+
+
+class UnmaskableValue(ProtocolError):
+    """A value in a masked column is not of the shape its type promises: it cannot leave."""
+
+    def __init__(self, mask: str) -> None:
+        super().__init__(f'a value under mask "{mask}" cannot be rewritten')

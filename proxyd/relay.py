@@ -1,0 +1,258 @@
+"""Moves messages between a client and a target, and does what the gate decides: the only executor of actions.
+
+Theory of operation. Two tasks a session: one reads the client, one reads the target; each asks the gate and then, in
+this order, puts the records on the tape and sends. What the tape cannot take is not sent: the session ends. A third
+task waits for the session's deadlines. Nothing is queued between the tasks: a peer that does not read stops the task
+that writes to it, and that task stops reading from the other side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from policy.decision import SessionLimits
+from protocols.errors import ProtocolError
+from protocols.postgres.codec import BackendCodec, FrontendCodec
+from protocols.postgres.messages import error_response
+from proxyd.gates.actions import Actions, Need
+from proxyd.gates.postgres_replies import Replies
+from proxyd.gates.postgres_requests import Requests
+from proxyd.gates.state import State
+from proxyd.tape.errors import TapeError
+from proxyd.tape.taping import SessionTape
+from proxyd.wire import ConnectionLost, Wire
+
+CATALOG_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 3600.0
+DEADLINE_CHECK_S = 1.0
+
+
+class CatalogRefresh(Protocol):
+    async def refresh(self) -> object: ...
+
+
+class SessionEnd(Exception):
+    """Ends a session: why (for the log), and the last message for the client, b"" for none."""
+
+    def __init__(self, reason: str, farewell: bytes = b"") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.farewell = farewell
+
+
+def fatal(sqlstate: str, message: str, *, detail: str = "", hint: str = "") -> bytes:
+    return error_response("FATAL", sqlstate, message, detail=detail, hint=hint)
+
+
+class PostgresRelay:
+    """One session's traffic. `run` returns the reason for the end; it raises only for faults of our own."""
+
+    def __init__(
+        self,
+        client: Wire,
+        target: Wire,
+        state: State,
+        tape: SessionTape,
+        catalog: CatalogRefresh,
+        *,
+        max_client_message_bytes: int,
+        max_target_message_bytes: int,
+        started_at: float,
+    ) -> None:
+        self._client = client
+        self._target = target
+        self._state = state
+        self._tape = tape
+        self._catalog = catalog
+        self._requests = Requests(state)
+        self._replies = Replies(state)
+        self._frontend = FrontendCodec(max_client_message_bytes)
+        self._backend = BackendCodec(max_target_message_bytes)
+        self._settled = trio.Event()
+        self._waits_for_target = False
+        self._moved_at = started_at
+        self._started_at = started_at
+        self._end: SessionEnd | None = None
+        self._scope: trio.CancelScope | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is under way: the session may be ended without loss."""
+        return self._state.exchange.is_settled and self._state.exchange.transaction_status == ord("I")
+
+    @property
+    def end_reason(self) -> str:
+        return self._end.reason if self._end is not None else ""
+
+    def end(self, reason: str, farewell: bytes = b"") -> None:
+        """End the session from outside: an administrator, the drain, a deadline."""
+        if self._end is None:
+            self._end = SessionEnd(reason, farewell)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def run(self, limits: SessionLimits) -> str:
+        """Relay until either side ends. The client has been told why where that makes sense."""
+        with trio.CancelScope() as self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._guard, self._relay_requests)
+                nursery.start_soon(self._guard, self._relay_replies)
+                if limits.max_age_s is not None or limits.idle_s is not None:
+                    nursery.start_soon(self._watch_deadlines, limits)
+        if self._end is None:
+            # Cancelled from further out: the daemon is stopping.
+            self._end = SessionEnd("cancelled", fatal("57P01", "terminating connection: proxyd is shutting down"))
+        if self._end.farewell:
+            self._client.send_last(self._end.farewell)
+        return self._end.reason
+
+    async def _guard(self, pump: Callable[[], object]) -> None:
+        """Run one pump; whatever ends it ends the session, with one reason."""
+        try:
+            await pump()  # type: ignore[misc]
+        except ConnectionLost as lost:
+            side = "client" if pump == self._relay_requests else "target"
+            farewell = b"" if side == "client" else fatal("08006", f"proxyd: the target closed the connection ({lost})")
+            self.end(f"{side} connection lost: {lost}", farewell)
+        except SessionEnd as end:
+            self.end(end.reason, end.farewell)
+        except TapeError as fault:
+            self.end(
+                f"tape cannot be written: {fault}",
+                fatal(
+                    "58030",
+                    "proxyd: the session cannot be recorded, so it ends here",
+                    hint="Nothing after the last answer has reached the target. Tell the operators of the gateway.",
+                ),
+            )
+
+    # Client to target
+
+    async def _relay_requests(self) -> None:
+        while True:
+            data = await self._client.receive()
+            self._moved_at = trio.current_time()
+            try:
+                frames = self._frontend.receive(data)
+                actions = self._requests.receive(frames)
+            except ProtocolError as fault:
+                raise SessionEnd(
+                    f"client broke the protocol: {fault}", fatal(fault.code or "08P01", f"proxyd: {fault}")
+                ) from fault
+            await self._perform_requests(actions)
+            while self._requests.has_kept:
+                await self._wait_for(actions.need)
+                try:
+                    actions = self._requests.receive(())
+                except ProtocolError as fault:
+                    raise SessionEnd(
+                        f"client broke the protocol: {fault}", fatal(fault.code or "08P01", f"proxyd: {fault}")
+                    ) from fault
+                await self._perform_requests(actions)
+
+    async def _perform_requests(self, actions: Actions) -> None:
+        tape = self._tape
+        for name, data in actions.events:
+            tape.event(name, data)
+        for operation, verdicts, raw in actions.requests:
+            tape.request(operation, verdicts, raw)
+        if actions.to_target:
+            pieces = actions.to_target
+            await self._target.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        owed = self._state.exchange.owed
+        if owed and owed[0].reply:
+            await self._perform_replies(self._replies.local_replies())
+        if actions.close is not None:
+            raise SessionEnd(actions.close)
+
+    async def _wait_for(self, need: Need | None) -> None:
+        if need is Need.CATALOG:
+            await self._refresh_catalog()
+            return
+        while not self._state.can_proceed:
+            self._settled = trio.Event()
+            self._waits_for_target = True
+            with trio.move_on_after(ANSWER_TIMEOUT_S) as scope:
+                await self._settled.wait()
+            self._waits_for_target = False
+            if scope.cancelled_caught:
+                raise SessionEnd(
+                    "the target did not answer in time", fatal("08006", "proxyd: the target did not answer in time")
+                )
+
+    async def _refresh_catalog(self) -> None:
+        try:
+            with trio.fail_after(CATALOG_TIMEOUT_S):
+                await self._catalog.refresh()
+        except (trio.TooSlowError, CatalogUnavailable) as fault:
+            raise SessionEnd(
+                f"catalog unavailable: {fault}",
+                fatal(
+                    "57P03",
+                    "proxyd: the catalog of the target cannot be read, so nothing can be judged",
+                    hint="Try again in a moment. If it stays so, tell the operators of the gateway.",
+                ),
+            ) from fault
+
+    # Target to client
+
+    async def _relay_replies(self) -> None:
+        backend = self._backend
+        replies = self._replies
+        while True:
+            data = await self._target.receive()
+            backend.whole_rows = self._state.masks_on
+            try:
+                actions = replies.receive(backend.receive(data))
+                await self._perform_replies(actions)
+                while actions.need is not None:
+                    await self._refresh_catalog()
+                    actions = replies.receive(())
+                    await self._perform_replies(actions)
+            except ProtocolError as fault:
+                raise SessionEnd(
+                    f"target broke the protocol: {fault}",
+                    fatal("08P01", f"proxyd: the target sent what the gateway cannot follow: {fault}"),
+                ) from fault
+            if self._waits_for_target and self._state.can_proceed:
+                self._settled.set()
+
+    async def _perform_replies(self, actions: Actions) -> None:
+        tape = self._tape
+        for name, data in actions.events:
+            tape.event(name, data)
+        for operation, raw, ends in actions.replies:
+            tape.reply(operation, raw, ends)
+        if actions.to_client:
+            pieces = actions.to_client
+            await self._client.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        self._moved_at = trio.current_time()
+        if actions.close is not None:
+            raise SessionEnd(actions.close)
+
+    # Deadlines
+
+    async def _watch_deadlines(self, limits: SessionLimits) -> None:
+        max_age_s = limits.max_age_s if limits.max_age_s is not None else math.inf
+        idle_s = limits.idle_s if limits.idle_s is not None else math.inf
+        while True:
+            now = trio.current_time()
+            ends_at = self._started_at + max_age_s
+            idle_at = self._moved_at + idle_s
+            if now >= ends_at:
+                self.end(
+                    "maximum age reached",
+                    fatal("57P05", "proxyd: this session has reached its maximum age", hint="Connect again."),
+                )
+                return
+            if now >= idle_at:
+                self.end(
+                    "idle for too long",
+                    fatal("57P05", "proxyd: this session was idle for too long", hint="Connect again."),
+                )
+                return
+            await trio.sleep_until(min(ends_at, idle_at))

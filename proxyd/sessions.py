@@ -1,0 +1,106 @@
+"""The live sessions of this process: who they are, how many a subject has, and the keys that cancel them.
+
+The gateway hands out cancel keys of its own, so the target's never leave. Owned by the gateway object; doors enter and
+remove their sessions. No I/O of its own: ending and cancelling are done by the session.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+MAX_PROCESS_ID = 0x7FFFFFFF
+KEY_BYTES_3_0 = 4
+KEY_BYTES_3_2 = 32
+
+
+class SubjectLimitReached(Exception):
+    """The subject has as many sessions as it may have. `limit` is that number."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} sessions are open already")
+        self.limit = limit
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One live session. `end` closes it from outside; `cancel` asks the target to stop the running statement."""
+
+    id: str
+    listener: str
+    protocol: str
+    subject: str
+    target: str
+    login: str
+    client: str
+    started_at: float
+    process_id: int
+    secret_key: bytes = field(repr=False)
+    end: Callable[[str, bytes], None] = field(default=lambda reason, farewell: None, repr=False)
+    cancel: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    is_idle: Callable[[], bool] = field(default=lambda: False, repr=False)
+
+
+class Sessions:
+    """All of them. `limit_per_subject` counts over one listener, as configured there."""
+
+    def __init__(self) -> None:
+        self._by_process_id: dict[int, Session] = {}
+        self._by_subject: Counter[tuple[str, str]] = Counter()
+        self.is_draining = False
+
+    def __len__(self) -> int:
+        return len(self._by_process_id)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(tuple(self._by_process_id.values()))
+
+    def new_process_id(self) -> int:
+        """A number that no live session has. Random, so that it tells nothing about the others."""
+        while True:
+            number = secrets.randbelow(MAX_PROCESS_ID) + 1
+            if number not in self._by_process_id:
+                return number
+
+    @staticmethod
+    def new_id() -> str:
+        """A session id: 16 hex digits, fit for file names and log lines."""
+        return secrets.token_hex(8)
+
+    @contextmanager
+    def entered(self, session: Session, limit_per_subject: int) -> Iterator[None]:
+        """Keep `session` in the registry for the length of the block. Raises SubjectLimitReached."""
+        key = (session.listener, session.subject)
+        if self._by_subject[key] >= limit_per_subject:
+            raise SubjectLimitReached(limit_per_subject)
+        self._by_subject[key] += 1
+        self._by_process_id[session.process_id] = session
+        try:
+            yield
+        finally:
+            del self._by_process_id[session.process_id]
+            self._by_subject[key] -= 1
+            if not self._by_subject[key]:
+                del self._by_subject[key]
+
+    def by_cancel_key(self, process_id: int, secret_key: bytes) -> Session | None:
+        """The session that this key belongs to; compared in constant time."""
+        session = self._by_process_id.get(process_id)
+        if session is None or not hmac.compare_digest(session.secret_key, secret_key):
+            return None
+        return session
+
+    def end_idle(self, reason: str, farewell: bytes) -> int:
+        """End the sessions in which nothing is under way; how many those were."""
+        idle = [session for session in self if session.is_idle()]
+        for session in idle:
+            session.end(reason, farewell)
+        return len(idle)
+
+    def end_all(self, reason: str, farewell: bytes) -> None:
+        for session in self:
+            session.end(reason, farewell)

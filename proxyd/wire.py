@@ -1,0 +1,128 @@
+"""One side of a relayed connection: a non-blocking socket and, over it, TLS; bytes in, bytes out.
+
+The relay's hot path. trio's own streams pass through the scheduler on every send and try a read that is bound to fail
+before each wait; here a send that the kernel takes at once costs no trip, and a read waits first when the last one
+emptied the socket. Cancellation reaches every wait. One task receives; any may send, a lock keeps their order.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import trio
+
+from proxyd.tls import TlsStream
+
+_SMALL_READ_BYTES = 16 * 1024
+_LARGE_READ_BYTES = 256 * 1024
+
+
+class ConnectionLost(Exception):
+    """The peer has gone, or the connection broke."""
+
+
+class Wire:
+    """Takes over a stream after its handshake. `close` is the only thing to do after ConnectionLost or cancellation."""
+
+    def __init__(self, transport: trio.SocketStream, tls: TlsStream | None, received: bytes = b"") -> None:
+        self._transport = transport
+        self._tls = tls
+        # The same open socket under a second descriptor, since trio's does not hand out its own.
+        self._socket = socket.fromfd(transport.socket.fileno(), transport.socket.family, transport.socket.type)
+        self._socket.setblocking(False)
+        self._received = received
+        self._read_bytes = _SMALL_READ_BYTES
+        self._send_lock = trio.Lock()
+        self.received_bytes = 0
+        self.sent_bytes = 0
+
+    async def receive(self) -> bytes:
+        """Plaintext that has come, at least one byte. Raises ConnectionLost at the end of the stream."""
+        if self._received:
+            data, self._received = self._received, b""
+            return data
+        tls = self._tls
+        while True:
+            if tls is not None:
+                data = tls.read_plaintext()
+                if data:
+                    self.received_bytes += len(data)
+                    return data
+                if tls.is_peer_closed:
+                    raise ConnectionLost("closed by the peer")
+            data = await self._receive_raw()
+            if tls is None:
+                self.received_bytes += len(data)
+                return data
+            tls.feed_ciphertext(data)
+
+    async def _receive_raw(self) -> bytes:
+        sock = self._socket
+        # Always one trip through the scheduler, so that a fast sender cannot keep other sessions waiting.
+        await trio.lowlevel.wait_readable(sock)
+        while True:
+            try:
+                data = sock.recv(self._read_bytes)
+            except (BlockingIOError, InterruptedError):
+                await trio.lowlevel.wait_readable(sock)
+                continue
+            except OSError as fault:
+                raise ConnectionLost(str(fault)) from fault
+            if not data:
+                raise ConnectionLost("closed by the peer")
+            if len(data) == self._read_bytes:
+                self._read_bytes = _LARGE_READ_BYTES
+            elif len(data) < _SMALL_READ_BYTES:
+                self._read_bytes = _SMALL_READ_BYTES
+            return data
+
+    async def send(self, data: bytes) -> None:
+        """Hand all of `data` to the kernel. Raises ConnectionLost. A cancelled send leaves the connection unusable."""
+        lock = self._send_lock
+        if lock.locked():
+            await lock.acquire()
+        else:
+            lock.acquire_nowait()
+        try:
+            self.sent_bytes += len(data)
+            rest = self._send_now(data if self._tls is None else self._tls.encrypt(data))
+            if rest is not None:
+                await self._send_rest(rest)
+        finally:
+            lock.release()
+
+    def _send_now(self, data: bytes) -> memoryview | None:
+        """Send what the kernel takes at once; what is left, or None."""
+        try:
+            sent = self._socket.send(data)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as fault:
+            raise ConnectionLost(str(fault)) from fault
+        return None if sent == len(data) else memoryview(data)[sent:]
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        sock = self._socket
+        while rest:
+            await trio.lowlevel.wait_writable(sock)
+            try:
+                sent = sock.send(rest)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as fault:
+                raise ConnectionLost(str(fault)) from fault
+            rest = rest[sent:]
+
+    def close(self) -> None:
+        """Close both descriptors; waits on them end with an error."""
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+        self._transport.socket.close()
+
+    def send_last(self, data: bytes) -> None:
+        """Try to say a last word without waiting (a FATAL error before closing)."""
+        try:
+            self._send_now(data if self._tls is None else self._tls.encrypt(data))
+        except ConnectionLost:
+            return
