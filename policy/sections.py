@@ -1,0 +1,344 @@
+"""The shape of a policy document, key by key. Each model checks what can be seen from inside itself.
+
+What needs the whole document (names that must exist, rules that shadow each other) is in
+`policy.document_checks`. `docs/policy.md` is the reference for people; keep the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from policy.commands import COMMANDS, commands_matching
+from policy.located_yaml import Duration, Name, Section, closest, refusal
+from policy.masking import Fixed, Method, Null, Partial, Pseudonym, Redact
+from policy.patterns import PatternError, column_pattern, function_pattern, relation_pattern
+
+Text = Annotated[str, Field(min_length=1, max_length=1000)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+_SHOWN_COMMANDS = (
+    "select, insert, update, delete, merge, truncate, copy_from, copy_to, copy_program, copy_file, call, do, "
+    "set, set_role, lock, listen, notify, grant, revoke, vacuum, analyze, create_table, create_table_as, "
+    "create_view, create_function, create_extension, alter_table, alter_system, drop_table, ..., "
+    "or globs of them"
+)
+
+
+def _patterned(parse: Callable[[str], object]) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except PatternError as error:
+            raise refusal(error.message, error.remedy) from None
+        return text
+
+    return AfterValidator(check)
+
+
+def _command(text: str) -> str:
+    if not commands_matching(text):
+        raise refusal(
+            f"`{text}` is not a command", f"{closest(text.lower(), COMMANDS)}commands are {_SHOWN_COMMANDS}"
+        )
+    return text
+
+
+def _setting(text: str) -> str:
+    if not text.replace(".", "").replace("*", "").replace("_", "a").isalnum() and text != "*":
+        raise refusal(f"`{text}` is not the name of a setting", "write a name, as in `work_mem` or `myapp.*`")
+    return text.lower()
+
+
+Relation = Annotated[str, _patterned(relation_pattern)]
+Column = Annotated[str, _patterned(column_pattern)]
+RuleColumn = Annotated[str, _patterned(lambda text: column_pattern(text, one_part=True))]
+Function = Annotated[str, _patterned(function_pattern)]
+Command = Annotated[str, AfterValidator(_command)]
+Setting = Annotated[str, AfterValidator(_setting)]
+
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], Field(min_length=1)]
+Relations = Annotated[tuple[Relation, ...], Field(min_length=1)]
+Columns = Annotated[tuple[Column, ...], Field(min_length=1)]
+RuleColumns = Annotated[tuple[RuleColumn, ...], Field(min_length=1)]
+Functions = Annotated[tuple[Function, ...], Field(min_length=1)]
+Commands = Annotated[tuple[Command, ...], Field(min_length=1)]
+Settings = Annotated[tuple[Setting, ...], Field(min_length=1)]
+
+
+def _listed(value: object) -> object:
+    """One text where a list of texts is meant; anything else is for the list type to judge."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+OneOrMore = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class Role(Section):
+    groups: Names | None = Field(default=None, examples=["[data]"])
+    claims: Annotated[dict[Text, OneOrMore], Field(min_length=1)] | None = Field(
+        default=None, examples=["{kind: agent}"]
+    )
+
+    @model_validator(mode="after")
+    def _has_members(self) -> Self:
+        if self.groups is None and self.claims is None:
+            raise refusal("nobody can have this role", "give it `groups: [...]` or `claims: {...}`")
+        return self
+
+
+class Targets(Section):
+    """Which targets. Every key that is given must hold."""
+
+    labels: Annotated[dict[Text, OneOrMore], Field(min_length=1)] | None = Field(
+        default=None, examples=["{env: prod}"]
+    )
+    protocol: Literal["postgres", "ssh", "http", "mcp", "kubernetes"] | None = Field(
+        default=None, examples=["postgres"]
+    )
+    names: Texts | None = Field(default=None, examples=["[shop]"])
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.labels is None and self.protocol is None and self.names is None:
+            raise refusal(
+                "selects nothing in particular",
+                'give `labels`, `protocol` or `names` (["*"] is every target)',
+            )
+        return self
+
+
+class SessionSection(Section):
+    max: Duration | None = Field(default=None, examples=["8h"])
+    idle: Duration | None = Field(default=None, examples=["30m"])
+    statements: Count | None = Field(default=None, examples=["5000"])
+    rows: Count | None = Field(default=None, examples=["200000"])
+
+    @model_validator(mode="after")
+    def _idle_within_max(self) -> Self:
+        if self.idle is not None and self.max is not None and self.idle > self.max:
+            raise refusal(
+                "an idle time longer than the session can last",
+                "make `idle` shorter than `max`",
+                at=("idle",),
+            )
+        return self
+
+
+class Grant(Section):
+    approvers: Names = Field(examples=["[security]"])
+    approvals: Count = Field(default=1, examples=["2"])
+    max: Duration = Field(examples=["1h"])
+
+
+class Access(Section):
+    name: Name = Field(examples=["analysts-read-orders"])
+    roles: Names = Field(examples=["[analyst]"])
+    targets: Targets = Field(examples=["{labels: {env: prod}}"])
+    logins: Texts = Field(examples=["[readonly]"])
+    session: SessionSection | None = Field(default=None, examples=["{max: 8h, idle: 30m}"])
+    grant: Grant | None = Field(default=None, examples=["{approvers: [security], max: 1h}"])
+
+
+class PostgresMatcher(Section):
+    commands: Commands | None = Field(default=None, examples=["[select]"])
+    relations: Relations | None = Field(default=None, examples=['["shop.*"]'])
+    columns: RuleColumns | None = Field(default=None, examples=["[email]"])
+    functions: Functions | None = Field(default=None, examples=['["shop.total"]'])
+    settings: Settings | None = Field(default=None, examples=["[work_mem]"])
+    where: Literal["absent"] | None = Field(default=None, examples=["absent"])
+
+    @model_validator(mode="after")
+    def _can_match(self) -> Self:
+        if all(value is None for value in dict(self).values()):
+            raise refusal(
+                "says nothing about what it matches", 'give `commands` (["*"] is all), `relations`, ...'
+            )
+        if self.where is not None and self.commands is not None:
+            for index, command in enumerate(self.commands):
+                if not commands_matching(command) <= {"update", "delete"}:
+                    raise refusal(
+                        f"`where: absent` can never match `{command}`",
+                        "keep update and delete only: no other command has a WHERE to leave out",
+                        at=("commands", index),
+                    )
+        return self
+
+
+class SshMatcher(Section):
+    exec: Texts | None = Field(default=None, examples=['["rm *"]'])
+    subsystems: Texts | None = None
+    paths: Texts | None = None
+    forward: Texts | None = None
+
+
+class HttpMatcher(Section):
+    methods: Texts | None = Field(default=None, examples=["[POST]"])
+    paths: Texts | None = Field(default=None, examples=['["/v1/*"]'])
+    hosts: Texts | None = None
+    models: Texts | None = None
+
+
+class McpMatcher(Section):
+    tools: Texts | None = Field(default=None, examples=['["read_*"]'])
+    resources: Texts | None = None
+    prompts: Texts | None = None
+
+
+class Approval(Section):
+    approvers: Names = Field(examples=["[dba]"])
+    approvals: Count = Field(default=1, examples=["1"])
+    timeout: Duration = Field(default=600.0, examples=["10m"])
+
+
+class Rule(Section):
+    name: Name = Field(examples=["read-the-shop"])
+    effect: Literal["allow", "deny", "hold"] = Field(examples=["allow"])
+    roles: Names | None = Field(default=None, examples=["[analyst]"])
+    targets: Targets | None = Field(default=None, examples=["{labels: {env: prod}}"])
+    postgres: PostgresMatcher | None = Field(
+        default=None, examples=['{commands: [select], relations: ["shop.*"]}']
+    )
+    ssh: SshMatcher | None = None
+    http: HttpMatcher | None = None
+    mcp: McpMatcher | None = None
+    when: Text | None = None
+    message: Text | None = None
+    approval: Approval | None = Field(default=None, examples=["{approvers: [dba], timeout: 10m}"])
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.postgres is None and self.ssh is None and self.http is None and self.mcp is None:
+            raise refusal("matches no operation", "say what it is about, with `postgres: {...}`")
+        if self.effect == "hold" and self.approval is None:
+            raise refusal(
+                "a hold that nobody can answer",
+                "add `approval`, as in `approval: {approvers: [dba], timeout: 10m}`",
+            )
+        if self.effect != "hold" and self.approval is not None:
+            raise refusal(
+                f"an approval on a rule that says {self.effect}",
+                "make it `effect: hold`, or remove it",
+                at=("approval",),
+            )
+        if self.postgres is not None and self.when is not None:
+            raise refusal(
+                "this version cannot judge conditions on SQL",
+                "remove `when`, or name commands, relations and columns instead",
+                at=("when",),
+            )
+        protocol = self.targets.protocol if self.targets is not None else None
+        if self.postgres is not None and protocol not in (None, "postgres"):
+            raise refusal(
+                f"can never match: `postgres` on targets that speak {protocol}",
+                "remove `protocol`, or make it postgres",
+                at=("targets", "protocol"),
+            )
+        return self
+
+
+class PartialSection(Section):
+    keep_last: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, examples=["4"])
+    keep_first: Annotated[int, Field(ge=0, le=1000)] = Field(default=0, examples=["1"])
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Self:
+        if self.keep_last == 0 and self.keep_first == 0:
+            raise refusal(
+                "a partial mask that keeps nothing", "set `keep_last` or `keep_first`, or use `redact`"
+            )
+        return self
+
+
+class PseudonymSection(Section):
+    key: Name = Field(examples=["customers"])
+
+
+class FixedSection(Section):
+    value: Annotated[str, Field(max_length=1000)] = Field(examples=['"hidden"'])
+
+
+_WORDS = ("redact", "null", "token")
+_METHODS = (
+    '`redact`, `null`, `{partial: {keep_last: 4}}`, `{pseudonym: {key: NAME}}` or `{fixed: {value: "..."}}`'
+)
+
+
+class MethodSection(Section):
+    """`redact`, `null` and `token` are written as words; the rest as a mapping with one key."""
+
+    word: Literal["redact", "null", "token"] | None = None
+    partial: PartialSection | None = Field(default=None, examples=["{keep_last: 4}"])
+    pseudonym: PseudonymSection | None = Field(default=None, examples=["{key: customers}"])
+    fixed: FixedSection | None = Field(default=None, examples=['{value: "hidden"}'])
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if sum(value is not None for value in dict(self).values()) != 1:
+            raise refusal("not one method", f"write one of {_METHODS}")
+        return self
+
+    def method(self) -> Method | None:
+        """None for `token`, which only detectors have."""
+        if self.partial is not None:
+            return Partial(self.partial.keep_first, self.partial.keep_last)
+        if self.pseudonym is not None:
+            return Pseudonym(self.pseudonym.key)
+        if self.fixed is not None:
+            return Fixed(self.fixed.value)
+        if self.word == "redact":
+            return Redact()
+        return Null() if self.word == "null" else None
+
+
+def _method_words(value: Any) -> Any:
+    if value is None:
+        value = "null"  # a plain `method: null` is YAML's null
+    if isinstance(value, str):
+        if value not in _WORDS:
+            raise refusal(f"`{value}` is not a method", f"{closest(value, _WORDS)}write one of {_METHODS}")
+        return {"word": value}
+    if isinstance(value, dict) and "word" in value:
+        raise refusal("`word` is not a method", f"write one of {_METHODS}")
+    return value
+
+
+class Unless(Section):
+    roles: Names = Field(examples=["[dba]"])
+
+
+class MaskSection(Section):
+    name: Name = Field(examples=["contact-data"])
+    columns: Columns | None = Field(default=None, examples=['["shop.customers.email"]'])
+    detect: Texts | None = None
+    json_paths: Texts | None = Field(default=None, alias="json", examples=['["$..email"]'])
+    method: Annotated[MethodSection, BeforeValidator(_method_words)] = Field(examples=["redact"])
+    unless: Unless | None = Field(default=None, examples=["{roles: [dba]}"])
+    targets: Targets | None = Field(default=None, examples=["{labels: {env: prod}}"])
+    uses: Annotated[tuple[Literal["filter", "join", "group", "order"], ...], Field(min_length=1)] | None = (
+        Field(default=None, examples=["[join]"])
+    )
+
+    @model_validator(mode="after")
+    def _masks_one_thing(self) -> Self:
+        if self.detect is not None:
+            raise refusal(
+                "this version cannot apply detectors: it would let pass what the mask promises to hide",
+                "remove the mask, and list the columns that hold such values in a mask with `columns`",
+                at=("detect",),
+            )
+        if (self.columns is None) == (self.json_paths is None):
+            raise refusal("a mask of nothing, or of two things", "give `columns`, or `json`, and not both")
+        if self.method.word == "token":
+            raise refusal("`token` is a method of detectors only", f"write one of {_METHODS}", at=("method",))
+        return self
+
+
+class PolicySections(Section):
+    version: Literal[1] = Field(examples=["1"])
+    roles: Annotated[dict[Name, Role], Field(min_length=1)] = Field(examples=["{analyst: {groups: [data]}}"])
+    access: Annotated[tuple[Access, ...], Field(min_length=1)]
+    rules: tuple[Rule, ...] = ()
+    masks: tuple[MaskSection, ...] = ()
