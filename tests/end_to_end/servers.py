@@ -1,325 +1,54 @@
-"""Real PostgreSQL servers for tests, the bench and the demo: made in half a second, gone without a trace.
+"""Real PostgreSQL servers for tests: the throw-away servers of the demo, and the roles by which tests log in.
 
-Owns: data directories, the server process and its settings, and the files for its TLS. Loopback only, never
-durable. Works as root (then the server runs as `nobody`, see `installs`) and as an ordinary user.
-
-A server is the direct child of this process, and a small watcher holds a pipe from us: when we die, however
-we die, the pipe closes and the watcher stops the server.
+`tests/conftest.py` makes the fixtures `pg18` and `pg15_tls` of it.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-from types import TracebackType
-from typing import Self
+from demo.postgres_installs import InstallMissing, client_env, postgres_15, postgres_18, psql_command
+from demo.postgres_server import SUPERUSER, PostgresServer, ServerFailed, TlsFiles
 
-from tests.end_to_end.installs import (
-    Account,
-    Install,
-    client_env,
-    psql_command,
-    scratch_parent,
-    server_account,
-)
+__all__ = [
+    "PASSWORD",
+    "ROLES",
+    "SUPERUSER",
+    "InstallMissing",
+    "PostgresServer",
+    "ServerFailed",
+    "TlsFiles",
+    "authentication_hba",
+    "client_env",
+    "create_roles",
+    "postgres_15",
+    "postgres_18",
+    "psql_command",
+]
 
-SUPERUSER = "postgres"
-START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 20.0
-PORT_ATTEMPTS = 8
-TRUST_ALL = ("local all all trust", "host all all 127.0.0.1/32 trust")
+PASSWORD = "correct horse, battery staple"
 
-# The watcher is a grandchild that init adopts, so that the server never sees it as a child of its own. It is
-# told "leave" once the server has been reaped, because its process id may then be somebody else's.
-_LAUNCH = """
-exec 3<&0 </dev/null
-( ( read -r word; [ "$word" = leave ] || kill -INT $$ ) <&3 >/dev/null 2>&1 & )
-exec 3<&-
-exec "$@"
-"""
+# Each role logs in by the method in its name: tests pick a method by picking a user.
+ROLES = ("by_trust", "by_password", "by_md5", "by_scram", "by_cert", "by_reject")
 
 
-class ServerFailed(RuntimeError):
-    """The server did not start; the message carries the end of its log."""
+def authentication_hba(*, tls: bool) -> list[str]:
+    """pg_hba.conf for `ROLES`. by_cert exists with TLS only; by_tls_only (SCRAM) is refused in clear."""
+    lines = [
+        "local all all trust",
+        "host all postgres 127.0.0.1/32 trust",
+        "host all by_trust 127.0.0.1/32 trust",
+        "host all by_password 127.0.0.1/32 password",
+        "host all by_md5 127.0.0.1/32 md5",
+        "host all by_scram 127.0.0.1/32 scram-sha-256",
+        "host all by_reject 127.0.0.1/32 reject",
+    ]
+    return [*lines, "hostssl all by_cert 127.0.0.1/32 cert"] if tls else lines
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """What the server shows and whom it trusts, PEM."""
-
-    certificate: bytes
-    key: bytes
-    client_ca: bytes | None = None
-
-
-@dataclass(slots=True)
-class PostgresServer:
-    """One server. Use it as a context manager, or call `start()` and `stop()`.
-
-    hba: lines of pg_hba.conf. settings: extra settings of postgresql.conf. tls: needs an install with TLS.
-    Raises ServerFailed when it does not come up.
-    """
-
-    install: Install
-    hba: Sequence[str] = TRUST_ALL
-    settings: Mapping[str, str] = field(default_factory=dict)
-    tls: TlsFiles | None = None
-    host: str = "127.0.0.1"
-    port: int = 0
-    directory: Path = field(init=False, default=Path())
-    _account: Account = field(init=False, default_factory=server_account)
-    _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    @property
-    def data(self) -> Path:
-        return self.directory / "data"
-
-    @property
-    def log(self) -> Path:
-        return self.directory / "log"
-
-    def start(self) -> None:
-        """Make the data directory and start. On any failure nothing is left behind."""
-        self.directory = make_scratch("proxyd-postgres-", self._account)
-        try:
-            copy_data(_template(self.install, self._account), self.data, self._account)
-            self._write_files()
-            self._launch_on_a_free_port()
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self) -> None:
-        """Fast shutdown, then an immediate one, then SIGKILL; then remove every file. May be called twice."""
-        process, self._process = self._process, None
-        if process is not None:
-            _end(process)
-        if self.directory != Path():
-            shutil.rmtree(self.directory, ignore_errors=True)
-
-    def dsn(self, database: str = "postgres", user: str = SUPERUSER, **options: object) -> str:
-        """A libpq connection string over TCP."""
-        words = {"host": self.host, "port": self.port, "dbname": database, "user": user, **options}
-        return " ".join(f"{name}={value}" for name, value in words.items())
-
-    def psql(self, sql: str, database: str = "postgres", user: str = SUPERUSER, **variables: str) -> str:
-        """Run `sql` by psql, unaligned and without headers; raises CalledProcessError (see its `stderr`)."""
-        command = psql_command(self.dsn(database, user), "-A", "-t", "-q", "-f", "-")
-        done = subprocess.run(
-            command, input=sql, env=client_env(**variables), capture_output=True, text=True, check=True
-        )
-        return done.stdout.rstrip("\n")
-
-    def write_hba(self, lines: Sequence[str]) -> None:
-        """Replace pg_hba.conf; a running server takes it with `reload()`."""
-        self._write("pg_hba.conf", "\n".join(lines) + "\n")
-
-    def write_tls(self, tls: TlsFiles) -> None:
-        """Replace the server's certificate files; a running server takes them with `reload()`."""
-        self._write("server.crt", tls.certificate.decode())
-        self._write("server.key", tls.key.decode())
-        if tls.client_ca is not None:
-            self._write("client-ca.crt", tls.client_ca.decode())
-
-    def reload(self) -> None:
-        """Have the server read its files again, and wait until it has (it logs so)."""
-        before = self.log_text().count("received SIGHUP")
-        self._signal(signal.SIGHUP)
-        self._wait_until(lambda: self.log_text().count("received SIGHUP") > before, "reload")
-        # It logs before it reads. The postmaster does one thing at a time, so a backend that answers now was
-        # forked after the reading.
-        with socket.create_connection((self.host, self.port), START_TIMEOUT_S) as probe:
-            probe.sendall(_SSL_REQUEST)
-            probe.recv(1)
-
-    def restart(self) -> None:
-        """Stop and start on the same port with the same data, as a target does that is being maintained."""
-        process, self._process = self._process, None
-        if process is not None:
-            _end(process)
-        self._launch(self.port)
-
-    def log_text(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    def _write(self, name: str, text: str) -> None:
-        path = self.data / name
-        path.touch(mode=0o600)
-        path.write_text(text)
-        path.chmod(0o600)
-        self._account.take(path)
-
-    def _write_files(self) -> None:
-        self.write_hba(self.hba)
-        settings = _FAST_SETTINGS | {
-            "listen_addresses": self.host,
-            "unix_socket_directories": str(self.directory),
-        }
-        if self.tls is not None:
-            self.write_tls(self.tls)
-            settings |= {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
-            if self.tls.client_ca is not None:
-                settings["ssl_ca_file"] = "client-ca.crt"
-        lines = [f"{name} = '{value}'" for name, value in (settings | dict(self.settings)).items()]
-        self._write("postgresql.conf", "\n".join(lines) + "\n")
-
-    def _launch_on_a_free_port(self) -> None:
-        for attempt in range(PORT_ATTEMPTS):
-            try:
-                self._launch(self.port or free_port(self.host))
-                return
-            except ServerFailed:
-                taken = "could not bind" in self.log_text()
-                if self.port or not taken or attempt == PORT_ATTEMPTS - 1:
-                    raise
-                self.log.unlink()
-
-    def _launch(self, port: int) -> None:
-        command = [self.install.program("postgres"), "-D", str(self.data), "-p", str(port)]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["/bin/sh", "-c", _LAUNCH, "postgres", *command],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env=_SERVER_ENVIRONMENT,
-                start_new_session=True,  # Ctrl-C is ours to pass on
-                **self._account.subprocess_arguments(),  # type: ignore[call-overload]
-            )
-        self._wait_until(lambda: self._is_ready(port), "start")
-        self.port = port
-
-    def _is_ready(self, port: int) -> bool:
-        """postmaster.pid: line 1 is its process id, line 4 its port, line 8 its status (miscadmin.h)."""
-        try:
-            lines = (self.data / "postmaster.pid").read_text().splitlines()
-        except FileNotFoundError:
-            return False
-        process = self._process
-        if len(lines) < 8 or process is None:
-            return False
-        return lines[0] == str(process.pid) and lines[3] == str(port) and lines[7].strip() == "ready"
-
-    def _wait_until(self, is_done: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        process = self._process
-        while process is not None and process.poll() is None and time.monotonic() < deadline:
-            if is_done():
-                return
-            time.sleep(0.01)
-        raise ServerFailed(f"PostgreSQL {self.install.major} did not {what}:\n{self.log_text()[-2000:]}")
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-
-
-_SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
-_SERVER_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-
-_FAST_SETTINGS = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "max_connections": "200",
-    "shared_buffers": "64MB",
-    "timezone": "UTC",
-    "log_timezone": "UTC",
-    "log_min_messages": "warning",
-    "dynamic_shared_memory_type": "mmap",
-}
-
-
-def free_port(host: str) -> int:
-    """A TCP port nobody listens on now. Somebody may take it before the server does: then try another."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def make_scratch(prefix: str, account: Account) -> Path:
-    """A new directory that `account` owns and everybody may enter (the unix socket is in it)."""
-    directory = Path(tempfile.mkdtemp(prefix=prefix, dir=scratch_parent(account)))
-    directory.chmod(0o755)
-    account.take(directory)
-    return directory
-
-
-def copy_data(source: Path, destination: Path, account: Account) -> None:
-    """Copy a data directory as its owner, so that the copy has the right owner and mode."""
-    subprocess.run(
-        ["/bin/cp", "-a", "--reflink=auto", str(source), str(destination)],
-        cwd="/",
-        check=True,
-        **account.subprocess_arguments(),  # type: ignore[call-overload]
-    )
-
-
-class _Template:
-    """A data directory fresh from initdb, removed when the process ends."""
-
-    def __init__(self, install: Install, account: Account) -> None:
-        self.directory = make_scratch("proxyd-template-", account)
-        self.data = self.directory / "data"
-        atexit.register(shutil.rmtree, self.directory, ignore_errors=True)
-        done = subprocess.run(
-            [
-                install.program("initdb"),
-                *("-D", str(self.data), "-U", SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8"),
-                *("--auth=trust", "--no-sync", "--no-instructions"),
-            ],
-            cwd=self.directory,
-            env=_SERVER_ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            **account.subprocess_arguments(),  # type: ignore[call-overload]
-        )
-        if done.returncode != 0:
-            raise ServerFailed(f"initdb of PostgreSQL {install.major} failed:\n{done.stdout}{done.stderr}")
-
-
-@cache
-def _template_of(install: Install, account: Account) -> _Template:
-    return _Template(install, account)
-
-
-def _template(install: Install, account: Account) -> Path:
-    return _template_of(install, account).data
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGINT (fast), SIGQUIT (immediate), SIGKILL; the watcher may go once the process is reaped."""
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
-        process.send_signal(number)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-            break
-        except subprocess.TimeoutExpired:
-            continue
-    if process.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(process.stdin.fileno(), b"leave\n")
-        process.stdin.close()
+def create_roles(server: PostgresServer) -> None:
+    """Create `ROLES`, all with `PASSWORD`; by_md5 has an md5 verifier, the others SCRAM's."""
+    statements = [
+        f"set password_encryption = {'md5' if role == 'by_md5' else 'scram-sha-256'};"
+        f"create role {role} login password '{PASSWORD}';"
+        for role in ROLES
+    ]
+    server.psql("\n".join(["set client_min_messages = error;", *statements]))

@@ -1,0 +1,43 @@
+"""Fixtures that more than one package of tests needs: real PostgreSQL servers, one of each kind for a test
+run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.end_to_end.servers import (
+    PostgresServer,
+    TlsFiles,
+    authentication_hba,
+    create_roles,
+    postgres_15,
+    postgres_18,
+)
+from tests.pki import SERVER, Authority
+
+
+@pytest.fixture(scope="session")
+def target_ca() -> Authority:
+    """The authority of `pg15_tls`: its server certificate is from here, and so are clients that it trusts."""
+    return Authority.root("Target CA")
+
+
+@pytest.fixture(scope="session")
+def pg18() -> Iterator[PostgresServer]:
+    """PostgreSQL 18 without TLS, with `ROLES`."""
+    with PostgresServer(postgres_18(), hba=authentication_hba(tls=False)) as server:
+        create_roles(server)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pg15_tls(target_ca: Authority) -> Iterator[PostgresServer]:
+    """PostgreSQL 15 with TLS for `localhost` and 127.0.0.1 under `target_ca`, with `ROLES`."""
+    credential = target_ca.issue("localhost", dns=["localhost"], ips=["127.0.0.1"], purpose=SERVER)
+    tls = TlsFiles(credential.certificate_pem(), credential.key_pem(), target_ca.credential.certificate_pem())
+    with PostgresServer(postgres_15(), hba=authentication_hba(tls=True), tls=tls) as server:
+        create_roles(server)
+        yield server
