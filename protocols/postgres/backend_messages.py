@@ -356,7 +356,8 @@ def _row_description(raw: bytes) -> RowDescription:
     for _ in range(count):
         stop = raw.index(0, position)
         numbers = _field.unpack_from(raw, stop + 1)
-        _expect(numbers[5] <= 1)
+        if numbers[5] > 1:
+            raise ValueError("no such format")
         fields.append(FieldDescription(raw[position:stop].decode(), *numbers))
         position = stop + 1 + _field.size
     _expect(position == len(raw))

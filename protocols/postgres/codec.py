@@ -25,7 +25,7 @@ _header = struct.Struct(">BI").unpack_from
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """One whole message. `raw` is header and body as received; decoders read it in place, nothing is copied."""
+    """One whole message. `raw` is header and body as received; decoders read it in place."""
 
     type: int
     raw: bytes
@@ -178,10 +178,12 @@ class BackendCodec:
             self._buffer.keep(data[position:], HEADER_BYTES)
 
     def _take_rows(self, data: bytes, start: int, kind: int, events: list[Frame | RowRun | RowPart]) -> int:
-        """Append the run of whole rows at `start`; where it ends (`start` when the first row is incomplete)."""
+        """Append the run of whole rows at `start`. Where it ends: at `start` if the first row is incomplete.
+
+        The limit concerns rows that would have to be waited for: those in `data` are here already.
+        """
         header = _header
         shortest = 6 if kind == Backend.DATA_ROW else 4  # a DataRow has at least its column count
-        longest = self._max_length if self.whole_rows else MAX_LENGTH
         end = len(data)
         last_header = end - HEADER_BYTES
         position = start
@@ -190,10 +192,13 @@ class BackendCodec:
             type_byte, length = header(data, position)
             if type_byte != kind:
                 break
-            if not shortest <= length <= longest:
-                raise _bad_length(kind, length, longest)
+            if length < shortest:
+                raise _bad_length(kind, length, MAX_LENGTH)
             stop = position + 1 + length
             if stop > end:
+                longest = self._max_length if self.whole_rows else MAX_LENGTH
+                if length > longest:
+                    raise _bad_length(kind, length, longest)
                 break
             count += 1
             position = stop

@@ -24,7 +24,10 @@ NAME_BYTES = 63  # NAMEDATALEN - 1
 
 _u16 = struct.Struct(">H").unpack_from
 _i32 = struct.Struct(">i").unpack_from
+_two_u16 = struct.Struct(">HH").unpack_from
 _ONE_FORMAT = ((0,), (1,))
+# Result formats that end a Bind, as nearly every client writes them: looked up whole (a hot path).
+_USUAL_TAILS: dict[bytes, tuple[int, ...]] = {b"\0\0": (), b"\0\1\0\0": (0,), b"\0\1\0\1": (1,)}
 
 
 def truncate_name(name: bytes) -> bytes:
@@ -252,15 +255,26 @@ def _parse(raw: bytes) -> Parse:
 def _bind(raw: bytes) -> Bind:
     portal_end = raw.index(0, HEADER_BYTES)
     statement_end = raw.index(0, portal_end + 1)
-    parameter_formats, position = _read_formats(raw, statement_end + 1)
-    parameters, position = _read_values(raw, position)
-    if len(parameter_formats) > 1 and len(parameter_formats) != len(parameters):
-        raise ValueError("formats do not match parameters")
-    result_formats, position = _read_formats(raw, position)
-    if position != len(raw):
-        raise ValueError("wrong length")
-    portal = raw[HEADER_BYTES:portal_end]
-    return Bind(portal, raw[portal_end + 1 : statement_end], parameter_formats, parameters, result_formats)
+    position = statement_end + 1
+    formats: tuple[int, ...] = ()
+    formats_count, count = _two_u16(raw, position)
+    if formats_count:
+        formats, position = _read_formats(raw, position)
+        (count,) = _u16(raw, position)
+        position += 2
+        if formats_count > 1 and formats_count != count:
+            raise ValueError("formats do not match parameters")
+    else:
+        position += 4
+    parameters, position = _read_values(raw, position, count)
+    result_formats = _USUAL_TAILS.get(raw[position:])
+    if result_formats is None:
+        result_formats, position = _read_formats(raw, position)
+        if position != len(raw):
+            raise ValueError("wrong length")
+    return Bind(
+        raw[HEADER_BYTES:portal_end], raw[portal_end + 1 : statement_end], formats, parameters, result_formats
+    )
 
 
 def _read_formats(raw: bytes, position: int) -> tuple[tuple[int, ...], int]:
@@ -276,12 +290,8 @@ def _read_formats(raw: bytes, position: int) -> tuple[tuple[int, ...], int]:
     return formats, position + 2 * count
 
 
-def _read_values(raw: bytes, position: int) -> tuple[tuple[bytes | None, ...], int]:
-    """Values may be cut short by the end of `raw`; the position returned then lies beyond it, for the caller
-    to see.
-    """
-    (count,) = _u16(raw, position)
-    position += 2
+def _read_values(raw: bytes, position: int, count: int) -> tuple[tuple[bytes | None, ...], int]:
+    """A value cut short by the end of `raw` leaves the position beyond it, where the next read fails."""
     values: list[bytes | None] = []
     for _ in range(count):
         (length,) = _i32(raw, position)
@@ -328,7 +338,8 @@ def _copy_fail(raw: bytes) -> CopyFail:
 def _function_call(raw: bytes) -> FunctionCall:
     (function,) = struct.unpack_from(">I", raw, HEADER_BYTES)
     formats, position = _read_formats(raw, HEADER_BYTES + 4)
-    arguments, position = _read_values(raw, position)
+    (count,) = _u16(raw, position)
+    arguments, position = _read_values(raw, position + 2, count)
     if len(formats) > 1 and len(formats) != len(arguments):
         raise ValueError("formats do not match arguments")
     (result_format,) = _u16(raw, position)
