@@ -1,0 +1,244 @@
+"""The daemon's numbers: written as plain integers by the event loop, read as Prometheus text when asked.
+
+Every session runs on one thread, so counting is `metrics.rows_masked += 1`: no lock, no label lookup (a
+Prometheus child takes a lock on each `inc`, about a microsecond, and the relay counts on every batch). A
+custom collector turns the integers into metric families at scrape time. Labels come from the configuration,
+the policy and the enumerations here, never from what a client sends: the number of series is bounded by what
+the operator wrote.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from enum import Enum
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_NO_RULE = "(no rule allows it)"
+_OTHER_RULE = "(other)"
+
+
+class HandshakeFailure(Enum):
+    """Why a connection never became a session."""
+
+    CONNECTION_LIMIT = "connection_limit"  # the listener is full
+    SUBJECT_LIMIT = "subject_limit"  # the subject has all the sessions it may have
+    TIMEOUT = "timeout"
+    PROTOCOL = "protocol"  # not a startup that we understand
+    TLS = "tls"
+    IDENTITY = "identity"  # the certificate gives no subject
+    NOT_ADMITTED = "not_admitted"  # unknown target or login, or the policy gives no access
+    TARGET = "target"  # the target could not be reached or refused us
+    DISCONNECTED = "disconnected"
+    TAPE = "tape"
+    INTERNAL = "internal"
+
+
+class SessionOutcome(Enum):
+    """How a session ended."""
+
+    CLIENT_CLOSED = "client_closed"
+    TARGET_CLOSED = "target_closed"
+    IDLE = "idle"
+    MAX_AGE = "max_age"
+    LIMIT = "limit"  # statements or rows of the access entry are used up
+    PROTOCOL = "protocol"
+    TAPE = "tape"
+    DRAINED = "drained"
+    ENDED = "ended"  # by an administrator or a change of the policy
+    FAILED = "failed"  # an error of ours
+
+
+class Metrics:
+    """Counters of one daemon. Attributes without a method are plain integers: add to them directly."""
+
+    def __init__(self, version: str = "") -> None:
+        self.version = version
+        self.statements_allowed = 0
+        self.statements_denied = 0
+        self.statements_held = 0
+        self.results_masked = 0
+        self.rows_masked = 0
+        self.bytes_from_clients = 0
+        self.bytes_to_clients = 0
+        self.bytes_from_targets = 0
+        self.bytes_to_targets = 0
+        self.tape_bytes = 0
+        self.tape_errors = 0
+        self.cancels = 0
+        self.session_crashes = 0
+        self.log_lines_lost = 0
+        self.policy_loaded_at = 0.0
+        self.is_draining = False
+        self._open: Counter[tuple[str, str]] = Counter()
+        self._connections: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._denials: Counter[str] = Counter()
+        self._catalogs: Counter[tuple[str, str]] = Counter()
+        self._reloads: Counter[str] = Counter({"applied": 0, "rejected": 0})
+        self._rules: frozenset[str] = frozenset()
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Numbers(self))
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def set_rules(self, names: Iterable[str]) -> None:
+        """Names that may become a label of the denials: those of the policy now in force."""
+        self._rules = frozenset(names)
+
+    def session_opened(self, listener: str, protocol: str) -> None:
+        self._open[listener, protocol] += 1
+
+    def session_ended(self, listener: str, protocol: str, outcome: SessionOutcome) -> None:
+        self._open[listener, protocol] -= 1
+        self._outcomes[outcome.value] += 1
+
+    def connection_opened(self, listener: str) -> None:
+        self._connections[listener] += 1
+
+    def connection_closed(self, listener: str) -> None:
+        self._connections[listener] -= 1
+
+    def handshake_failed(self, listener: str, reason: HandshakeFailure) -> None:
+        self._failures[listener, reason.value] += 1
+
+    def denied_by(self, rule: str) -> None:
+        """Count a denial under its rule's name ("" when no rule allows it)."""
+        if rule not in self._rules:
+            rule = _OTHER_RULE if rule else _NO_RULE
+        self._denials[rule] += 1
+
+    def catalog_loaded(self, target: str, *, is_success: bool) -> None:
+        self._catalogs[target, "loaded" if is_success else "failed"] += 1
+
+    def reloaded(self, *, is_success: bool, now: float) -> None:
+        """`now` in Unix seconds."""
+        self._reloads["applied" if is_success else "rejected"] += 1
+        if is_success:
+            self.policy_loaded_at = now
+
+    def render(self) -> bytes:
+        """Everything in the Prometheus text format, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def families(self) -> Iterator[Metric]:
+        yield _gauge(
+            "proxyd_build_info",
+            "The version that runs.",
+            ("version", "python"),
+            {(self.version, platform.python_version()): 1},
+        )
+        yield _gauge(
+            "proxyd_draining", "1 while the daemon is shutting down.", (), {(): int(self.is_draining)}
+        )
+        yield _gauge(
+            "proxyd_connections_open",
+            "Connections accepted and not yet closed.",
+            ("listener",),
+            {(name,): count for name, count in self._connections.items()},
+        )
+        yield _gauge(
+            "proxyd_sessions_open", "Sessions past the handshake.", ("listener", "protocol"), self._open
+        )
+        yield _counter(
+            "proxyd_sessions",
+            "Sessions that ended, by how.",
+            ("outcome",),
+            {(name,): count for name, count in self._outcomes.items()},
+        )
+        yield _counter(
+            "proxyd_handshake_failures",
+            "Connections that never became a session, by reason.",
+            ("listener", "reason"),
+            self._failures,
+        )
+        yield _counter(
+            "proxyd_statements",
+            "Statements judged, by effect.",
+            ("effect",),
+            {
+                ("allow",): self.statements_allowed,
+                ("deny",): self.statements_denied,
+                ("hold",): self.statements_held,
+            },
+        )
+        yield _counter(
+            "proxyd_denials",
+            "Denials by the rule that made them.",
+            ("rule",),
+            {(name,): count for name, count in self._denials.items()},
+        )
+        yield _counter(
+            "proxyd_masked_results", "Results with at least one masked column.", (), {(): self.results_masked}
+        )
+        yield _counter("proxyd_masked_rows", "Rows rewritten by a mask.", (), {(): self.rows_masked})
+        yield _counter(
+            "proxyd_bytes",
+            "Bytes on the wire, before encryption.",
+            ("peer", "direction"),
+            {
+                ("client", "in"): self.bytes_from_clients,
+                ("client", "out"): self.bytes_to_clients,
+                ("target", "in"): self.bytes_from_targets,
+                ("target", "out"): self.bytes_to_targets,
+            },
+        )
+        yield from self._operations()
+
+    def _operations(self) -> Iterator[Metric]:
+        yield _counter("proxyd_tape_bytes", "Bytes written to tapes.", (), {(): self.tape_bytes})
+        yield _counter("proxyd_tape_errors", "Tapes that could not be written.", (), {(): self.tape_errors})
+        yield _counter("proxyd_cancels", "Cancel requests carried out.", (), {(): self.cancels})
+        yield _counter(
+            "proxyd_session_crashes", "Sessions ended by an error of ours.", (), {(): self.session_crashes}
+        )
+        yield _counter(
+            "proxyd_log_lines_lost", "Log lines that could not be written.", (), {(): self.log_lines_lost}
+        )
+        yield _counter(
+            "proxyd_catalog_loads", "Reads of a target's catalog.", ("target", "outcome"), self._catalogs
+        )
+        yield _counter(
+            "proxyd_reloads",
+            "Reloads of configuration and policy.",
+            ("outcome",),
+            {(name,): count for name, count in self._reloads.items()},
+        )
+        yield _gauge(
+            "proxyd_policy_loaded_timestamp_seconds",
+            "When the policy in force was loaded.",
+            (),
+            {(): self.policy_loaded_at},
+        )
+
+
+class _Numbers(Collector):
+    """Shows the integers to prometheus_client when it collects."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        return self._metrics.families()
+
+
+_Values = dict[tuple[()], int] | dict[tuple[str], int] | dict[tuple[str, str], int] | dict[tuple[()], float]
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], values: _Values) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...], values: _Values) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
