@@ -286,8 +286,7 @@ class TlsEngine:
         """SSL_read gave nothing: note why. Whatever was fed has been opened."""
         self._records = 0
         try:
-            self._connection._raise_ssl_error(self._ssl, result)  # type: ignore[no-untyped-call,
-            unused-ignore]
+            self._connection._raise_ssl_error(self._ssl, result)
         except SSL.WantReadError:
             if _lib.BIO_get_mem_data(self._outgoing, _ffi.NULL) > MAX_UNSENT_BYTES:
                 self._failure = TlsError("the peer asked for too many TLS replies without reading")
@@ -338,8 +337,7 @@ class TlsEngine:
     def _explain_write(self, result: int) -> None:
         """SSL_write failed. To a memory BIO it cannot have to wait, so that is the end of the connection."""
         try:
-            self._connection._raise_ssl_error(self._ssl, result)  # type: ignore[no-untyped-call,
-            unused-ignore]
+            self._connection._raise_ssl_error(self._ssl, result)
         except SSL.Error as exc:
             self._failure = TlsError(_words(exc))
             raise self._failure from exc
