@@ -34,7 +34,8 @@ demo: $(STAMP)
 	@exec $(VENV)/bin/python -m demo $(if $(filter-out 0,$(TOUR)),--tour-only)
 
 test: $(STAMP)
-	@.ci/debian "the test suite" postgresql-15 postgresql-client-15 $(shell command -v node >/dev/null || echo nodejs) node-pg
+	@.ci/debian "the test suite" postgresql-15 postgresql-client-15
+	@.ci/node .node
 	@$(VENV)/bin/pytest $(PYTEST_ARGS)
 
 check: $(STAMP)
