@@ -47,7 +47,7 @@ def authentication_hba(*, tls: bool) -> list[str]:
 def create_roles(server: PostgresServer) -> None:
     """Create `ROLES`, all with `PASSWORD`; by_md5 has an md5 verifier, the others SCRAM's."""
     statements = [
-        f"set password_encryption = {'md5' if role == 'by_md5' else 'scram-sha-256'};"
+        f"set password_encryption = '{'md5' if role == 'by_md5' else 'scram-sha-256'}';"
         f"create role {role} login password '{PASSWORD}';"
         for role in ROLES
     ]

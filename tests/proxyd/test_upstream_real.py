@@ -9,10 +9,16 @@ import pytest
 import trio
 
 from proxyd.addresses import Address
-from proxyd.config import Login, SecretSource, TargetTls
+from proxyd.config import Login, SecretSource, TargetCatalog, TargetTls
 from proxyd.config import Target as TargetConfig
-from proxyd.upstream import UpstreamConnection, UpstreamError, UpstreamTarget, connect
-from proxyd.upstream_query import QueryLimits, UpstreamQueryError, query
+from proxyd.upstream import (
+    UpstreamConnection,
+    UpstreamError,
+    UpstreamQueryError,
+    UpstreamTarget,
+    connect,
+)
+from proxyd.upstream_query import QueryLimits, query
 from tests.end_to_end.servers import PASSWORD, PostgresServer
 from tests.pki import CLIENT, SERVER, Authority
 
@@ -34,16 +40,14 @@ def ca_file(tmp_path: Path, target_ca: Authority) -> Path:
 
 def target_of(server: PostgresServer, host: str = "127.0.0.1", **tls: Any) -> UpstreamTarget:
     """The target as the configuration would give it."""
-    config = TargetConfig.model_validate(
-        {
-            "name": "shop",
-            "protocol": "postgres",
-            "address": Address(host, server.port),
-            "database": "postgres",
-            "tls": TargetTls(**({"mode": "disable"} | tls)),
-            "logins": [{"name": "reader"}],
-            "catalog": {"login": "reader"},
-        }
+    config = TargetConfig(
+        name="shop",
+        protocol="postgres",
+        address=Address(host, server.port),
+        database="postgres",
+        tls=TargetTls(**({"mode": "disable"} | tls)),
+        logins=(Login(name="reader"),),
+        catalog=TargetCatalog(login="reader"),
     )
     return UpstreamTarget.from_config(config)
 
