@@ -73,7 +73,7 @@ class Stage:
         was one.
         """
         self._take_directory()
-        kept = self._put_aside_edited_policy()
+        kept = self.put_aside_edited_policy()
         self._clear()
         passwords = self._write_secrets()
         self._cleanup.callback(self.server.stop)
@@ -131,7 +131,8 @@ class Stage:
         except BlockingIOError:
             raise StageBusy(f"another demo is running in {self.directory}: end it first (Ctrl-C)") from None
 
-    def _put_aside_edited_policy(self) -> Path | None:
+    def put_aside_edited_policy(self) -> Path | None:
+        """Keep what a person wrote from being overwritten; gives where it is now."""
         if not self.policy.exists() or _is_ours(self.policy.read_text()):
             return None
         aside = self.policy.with_suffix(".yaml.edited")
