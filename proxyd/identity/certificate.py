@@ -144,7 +144,10 @@ def _check_names(kind: str, values: Sequence[str]) -> None:
             "issue it with fewer names",
         )
     for value in values:
-        if problem := _problem_with(value):
+        problem = _problem_with(value)
+        if not problem and kind.startswith("san_") and not value.isascii():
+            problem = "is not ASCII"  # RFC 5280 section 4.2.1.6 makes these IA5String
+        if problem:
             raise IdentityError(
                 f"the certificate's {title} {_shown(value)} {problem}",
                 "such a name can be read as another one in logs and policies",
@@ -163,6 +166,8 @@ def _problem_with(value: str) -> str:
     # Zp: line ends by another name; Cs, Co, Cn: no characters at all.
     if any(unicodedata.category(c)[0] == "C" or unicodedata.category(c) in ("Zl", "Zp") for c in value):
         return "holds control or invisible characters"
+    if unicodedata.normalize("NFC", value) != value:
+        return "is not in Unicode normal form C"
     return ""
 
 

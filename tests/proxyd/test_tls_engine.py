@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
 
@@ -85,6 +86,7 @@ def test_ciphertext_may_come_byte_by_byte(pair: tuple[TlsEngine, TlsEngine]) -> 
     assert got == [b"one", b"two"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40000), max_size=4), st.lists(st.integers(0, 170000), max_size=8))
 def test_ciphertext_may_be_cut_anywhere(
     engine_pair: tuple[TlsEngine, TlsEngine], messages: list[bytes], cuts: list[int]
@@ -93,7 +95,7 @@ def test_ciphertext_may_be_cut_anywhere(
     ciphertext = b"".join([client.encrypt(message) for message in messages])
     borders = [0, *sorted(min(cut, len(ciphertext)) for cut in cuts), len(ciphertext)]
     got = b""
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in itertools.pairwise(borders):
         server.feed_ciphertext(ciphertext[start:end])
         got += server.read_plaintext()
     assert got == b"".join(messages)
@@ -262,6 +264,7 @@ def test_an_end_in_the_middle_of_the_handshake_is_an_error(world: World) -> None
         server.handshake()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_random_bytes_never_do_more_than_fail(world: World, noise: bytes) -> None:
     server = ServerTls(world.server).engine()
@@ -272,6 +275,7 @@ def test_random_bytes_never_do_more_than_fail(world: World, noise: bytes) -> Non
         assert exc.reason
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1 << 20), st.integers(1, 255))
 def test_a_changed_hello_never_lets_anyone_in(world: World, where: int, change: int) -> None:
     server = ServerTls(world.server).engine()

@@ -15,7 +15,9 @@ from tests import pki
 
 @dataclass(frozen=True)
 class World:
-    """A root, an intermediate below it that issues people, a gateway's certificate and alice's, all on disk."""
+    """A root, an intermediate below it that issues people, a gateway's certificate and alice's, all on
+    disk.
+    """
 
     directory: Path
     root: pki.Authority
@@ -61,7 +63,7 @@ def client_engine(settings: ClientTlsSettings, host: str = "gateway.test") -> Tl
 
 
 def shake_hands(client: TlsEngine, server: TlsEngine) -> None:
-    """Carry the flights of a handshake to and fro until neither has more to say. Raises what an end raises."""
+    """Carry the flights to and fro until neither end has more to say. Raises what an end raises."""
     for _ in range(10):
         client.handshake()
         to_server = client.take_outgoing()
