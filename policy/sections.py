@@ -77,7 +77,7 @@ OneOrMore = Annotated[tuple[Text, ...], BeforeValidator(_listed), Field(min_leng
 
 
 class Role(Section):
-    groups: Names | None = Field(default=None, examples=["[data]"])
+    groups: Texts | None = Field(default=None, examples=["[data]"])
     claims: Annotated[dict[Text, OneOrMore], Field(min_length=1)] | None = Field(
         default=None, examples=["{kind: agent}"]
     )
@@ -128,7 +128,7 @@ class SessionSection(Section):
 
 
 class Grant(Section):
-    approvers: Names = Field(examples=["[security]"])
+    approvers: Texts = Field(examples=["[security]"])
     approvals: Count = Field(default=1, examples=["2"])
     max: Duration = Field(examples=["1h"])
 
@@ -188,7 +188,7 @@ class McpMatcher(Section):
 
 
 class Approval(Section):
-    approvers: Names = Field(examples=["[dba]"])
+    approvers: Texts = Field(examples=["[dba]"])
     approvals: Count = Field(default=1, examples=["1"])
     timeout: Duration = Field(default=600.0, examples=["10m"])
 

@@ -1,0 +1,165 @@
+"""Is everything that a statement does allowed by something? Silence is deny.
+
+Owns the question of cover: each direct access, command, function and setting of a statement must lie inside
+an allow rule (or a hold rule that holds the statement anyway), or inside one of the two built-in rules.
+Called by `policy.evaluate`. What deny rules and masks say is decided elsewhere and beats all of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from policy.commands import COVERED_BY_CONTENT, SESSION_COMMANDS
+from policy.decision import Effect, Reason
+from policy.facts import RelationAccess, SqlFacts
+from policy.rules import SqlRule
+from policy.system_relations import is_harmless
+from policy.view import RuleIndex, View
+
+BUILT_IN_SESSION = "built-in: session"
+BUILT_IN_CATALOG = "built-in: catalog"
+_READING_NOTHING = frozenset({"select", "values"})
+_ASK = "ask the owners of the policy for a rule that allows"
+
+
+class Coverage:
+    """What covers one statement. `used`: names of the rules that do; `gaps`: a reason for each part left."""
+
+    def __init__(
+        self, view: View, facts: SqlFacts, commands: Sequence[str], holds: Sequence[SqlRule]
+    ) -> None:
+        self._index: RuleIndex = view.rules[Effect.ALLOW]
+        self._facts = facts
+        self._holds = holds
+        self._direct = [access for access in facts.accesses if not access.via]
+        self._plain = [access for access in self._direct if not _is_catalog_read(access)]
+        self._inner = [
+            command
+            for command in commands
+            if command not in SESSION_COMMANDS and command not in COVERED_BY_CONTENT
+        ]
+        self.used: dict[str, None] = {}
+        self.gaps: list[Reason] = [
+            *self._access_gaps(),
+            *self._command_gaps(commands),
+            *self._function_gaps(),
+            *self._setting_gaps(),
+        ]
+
+    def _first(self, rules: Iterable[SqlRule], *, extra: bool = True) -> Iterator[SqlRule]:
+        yield from rules
+        if extra:
+            yield from self._holds
+
+    def _access_gaps(self) -> Iterator[Reason]:
+        for access in self._direct:
+            if _is_catalog_read(access):
+                self.used[BUILT_IN_CATALOG] = None
+                continue
+            rule = next(
+                (rule for rule in self._first(self._index.about(access)) if rule.covers(access)), None
+            )
+            if rule is None:
+                yield self._access_gap(access)
+            else:
+                self.used[rule.name] = None
+
+    def _access_gap(self, access: RelationAccess) -> Reason:
+        what = f"`{access.command}` on {_relation(access)}"
+        if not access.schema:
+            return Reason(
+                "",
+                f"the relation {access.name} cannot be told apart from others of its name",
+                f"Write its schema, as in `schema.{access.name}`.",
+            )
+        partly = [
+            rule.columns_outside(access)
+            for rule in self._first(self._index.about(access))
+            if rule.columns is not None and access.command in rule.covered and rule.is_inside(access)
+        ]
+        outside = min((columns for columns in partly if columns), key=len, default=())
+        if outside:
+            listed = ", ".join(outside[:20])
+            return Reason(
+                "", f"no rule allows {what} with its columns {listed}", f"Leave out {listed}, or {_ASK} them."
+            )
+        return Reason("", f"no rule allows {what}", f"{_capital(_ASK)} {what}.")
+
+    def _command_gaps(self, commands: Sequence[str]) -> Iterator[Reason]:
+        accessed = {access.command for access in self._direct}
+        for command in commands:
+            if command in accessed:
+                continue  # every access by it has been looked at
+            if command in SESSION_COMMANDS or command in COVERED_BY_CONTENT or command in _READING_NOTHING:
+                self.used[BUILT_IN_SESSION] = None
+                continue
+            rule = next(
+                (rule for rule in self._first(self._index.rules) if self._covers_command(rule, command)), None
+            )
+            if rule is None:
+                yield Reason("", f"no rule allows `{command}`", f"{_capital(_ASK)} `{command}`.")
+            else:
+                self.used[rule.name] = None
+
+    def _covers_command(self, rule: SqlRule, command: str) -> bool:
+        if command not in rule.covered:
+            return False
+        if rule.is_about_relations:
+            # A command without an access of its own: the relations around it decide, and there must be one.
+            return bool(self._plain) and self._relations_inside(rule) and self._functions_inside(rule)
+        return rule.names_commands and self._functions_inside(rule)
+
+    def _relations_inside(self, rule: SqlRule) -> bool:
+        return all(rule.is_inside(access) for access in self._plain)
+
+    def _functions_inside(self, rule: SqlRule) -> bool:
+        return rule.functions is None or all(
+            rule.names_function(name, certain=True) for name in self._facts.functions
+        )
+
+    def _commands_inside(self, rule: SqlRule) -> bool:
+        if not rule.names_commands:
+            return True
+        return all(command in rule.covered for command in self._inner or [self._facts.command])
+
+    def _function_gaps(self) -> Iterator[Reason]:
+        for name in self._facts.functions:
+            for rule in self._first(self._index.by_function(name)):
+                if (
+                    rule.names_function(name, certain=True)
+                    and self._commands_inside(rule)
+                    and self._relations_inside(rule)
+                ):
+                    self.used[rule.name] = None
+                    break
+            else:
+                yield Reason(
+                    "",
+                    f"function {name} is not on the list of harmless functions and no rule allows it",
+                    f"Leave the call out, or {_ASK} function {name}.",
+                )
+
+    def _setting_gaps(self) -> Iterator[Reason]:
+        for name in self._facts.settings:
+            for rule in self._first(self._index.by_setting(name)):
+                if rule.names_setting(name) and self._commands_inside(rule):
+                    self.used[rule.name] = None
+                    break
+            else:
+                yield Reason(
+                    "",
+                    f"no rule allows a change of the setting {name}",
+                    f"Leave the setting as it is, or {_ASK} setting {name}.",
+                )
+
+
+def _is_catalog_read(access: RelationAccess) -> bool:
+    return access.command == "select" and is_harmless(access.schema, access.name)
+
+
+def _relation(access: RelationAccess) -> str:
+    return f"{access.schema}.{access.name}" if access.schema else access.name
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,167 @@
+"""The policy document: text in, a checked and compiled `PolicyDocument` out, or every fault in it at once.
+
+Owns loading and compiling. What the document may say is in `policy.sections`, what must hold across it in
+`policy.document_checks`. A document that could promise more than this version enforces is refused. Called by
+the daemon (start, reload, `proxyd check`) and by whoever judges a tape again. Never reads a file or a key by
+itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from policy.commands import COMMANDS, MUST_BE_NAMED, commands_matching
+from policy.decision import Effect, SessionLimits
+from policy.document_checks import check_document
+from policy.facts import Use
+from policy.located_yaml import DocumentError, Fault, parse, validate
+from policy.masking import Mask, MaskingKeyMissing
+from policy.patterns import Glob, NamePattern, column_pattern, function_pattern, relation_pattern
+from policy.rules import AccessEntry, GrantTerms, MaskEntry, Membership, Selector, SqlRule
+from policy.sections import Access, MaskSection, PolicySections, PostgresMatcher, Rule, Targets
+
+__all__ = ["DocumentError", "Fault", "PolicyDocument", "load_document"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicyDocument:
+    """One version of the policy. Immutable but for `views`, what `policy.view` has worked out and can again.
+
+    version: the first 16 hexadecimal digits of the text's SHA-256. warnings: what the document says without
+    effect.
+    """
+
+    version: str
+    source: str
+    roles: Mapping[str, Membership]
+    access: tuple[AccessEntry, ...]
+    rules: tuple[SqlRule, ...]
+    masks: tuple[MaskEntry, ...]
+    warnings: tuple[Fault, ...] = ()
+    views: dict[Hashable, object] = field(default_factory=dict, repr=False)
+
+    def with_keys(self, keys: Mapping[str, bytes]) -> PolicyDocument:
+        """The document with the keys of its pseudonym masks. Raises MaskingKeyMissing, naming every mask."""
+        missing: list[str] = []
+        masks: list[MaskEntry] = []
+        for entry in self.masks:
+            try:
+                masks.append(replace(entry, mask=entry.mask.with_key(keys)))
+            except MaskingKeyMissing as error:
+                missing.append(str(error))
+        if missing:
+            raise MaskingKeyMissing("; ".join(missing))
+        return replace(self, masks=tuple(masks), views={})
+
+
+def load_document(text: str, source: str, keys: Mapping[str, bytes] | None = None) -> PolicyDocument:
+    """The document in `text`. `source` is its name in faults; `keys` are the pseudonyms' keys, 16 bytes or
+    more each.
+
+    Raises DocumentError with every fault found, and MaskingKeyMissing when `keys` is given and one is not in
+    it. Without `keys` the document can be checked and judged by, but a pseudonym refuses to be applied.
+    """
+    located = parse(text, source)
+    sections = validate(PolicySections, located)
+    faults, warnings = check_document(sections, located)
+    if faults:
+        raise DocumentError(faults)
+    document = PolicyDocument(
+        version=hashlib.sha256(text.encode()).hexdigest()[:16],
+        source=source,
+        roles={name: _membership(role.groups, role.claims) for name, role in sections.roles.items()},
+        access=tuple(_access(entry) for entry in sections.access),
+        rules=tuple(
+            _rule(order, rule, rule.postgres)
+            for order, rule in enumerate(sections.rules)
+            if rule.postgres is not None
+        ),
+        masks=tuple(entry for mask in sections.masks for entry in _mask(mask)),
+        warnings=tuple(sorted(warnings)),
+    )
+    return document if keys is None else document.with_keys(keys)
+
+
+def _membership(groups: Iterable[str] | None, claims: Mapping[str, tuple[str, ...]] | None) -> Membership:
+    return Membership(
+        groups=frozenset(groups or ()),
+        claims=tuple((key, frozenset(values)) for key, values in (claims or {}).items()),
+    )
+
+
+def _selector(targets: Targets) -> Selector:
+    return Selector(
+        labels=tuple((key, frozenset(values)) for key, values in (targets.labels or {}).items()),
+        protocol=targets.protocol,
+        names=tuple(Glob(name) for name in targets.names or ()),
+    )
+
+
+def _optional_selector(targets: Targets | None) -> Selector | None:
+    return None if targets is None else _selector(targets)
+
+
+def _access(entry: Access) -> AccessEntry:
+    session, grant = entry.session, entry.grant
+    return AccessEntry(
+        name=entry.name,
+        roles=frozenset(entry.roles),
+        targets=_selector(entry.targets),
+        logins=None if "*" in entry.logins else frozenset(entry.logins),
+        limits=SessionLimits()
+        if session is None
+        else SessionLimits(session.max, session.idle, session.statements, session.rows),
+        grant=None if grant is None else GrantTerms(grant.approvers, grant.approvals, grant.max),
+    )
+
+
+def _rule(order: int, rule: Rule, matcher: PostgresMatcher) -> SqlRule:
+    touched, covered = _commands(matcher.commands)
+    columns = matcher.columns
+    return SqlRule(
+        order=order,
+        name=rule.name,
+        effect=Effect(rule.effect),
+        roles=None if rule.roles is None else frozenset(rule.roles),
+        targets=_optional_selector(rule.targets),
+        touched=touched,
+        covered=covered,
+        relations=_patterns(matcher.relations, relation_pattern),
+        columns=None if columns is None else tuple(column_pattern(text, one_part=True) for text in columns),
+        functions=_patterns(matcher.functions, function_pattern),
+        settings=None if matcher.settings is None else tuple(Glob(text) for text in matcher.settings),
+        where_absent=matcher.where is not None,
+        names_commands=matcher.commands is not None,
+        message=rule.message or "",
+        approvers=rule.approval.approvers if rule.approval is not None else (),
+        approvals=rule.approval.approvals if rule.approval is not None else 0,
+    )
+
+
+def _commands(texts: tuple[str, ...] | None) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """What a `commands` list touches (None: every command, also one unknown here) and what it covers."""
+    if texts is None:
+        return None, COMMANDS - MUST_BE_NAMED
+    meant = frozenset().union(*(commands_matching(text) for text in texts))
+    covered = meant - (MUST_BE_NAMED - frozenset(texts))
+    return (None if "*" in texts else meant), covered
+
+
+def _patterns(
+    texts: tuple[str, ...] | None, parse_one: Callable[[str], NamePattern]
+) -> tuple[NamePattern, ...] | None:
+    return None if texts is None else tuple(parse_one(text) for text in texts)
+
+
+def _mask(mask: MaskSection) -> Iterable[MaskEntry]:
+    method = mask.method.method()
+    if mask.columns is None or method is None:
+        return
+    yield MaskEntry(
+        mask=Mask(mask.name, method, frozenset(Use(use) for use in mask.uses or ())),
+        columns=tuple(column_pattern(text) for text in mask.columns),
+        unless=frozenset(mask.unless.roles) if mask.unless is not None else frozenset(),
+        targets=_optional_selector(mask.targets),
+    )

@@ -1,0 +1,233 @@
+"""The part of a document that speaks about one set of roles at one target, indexed for judging.
+
+Built once for each combination and kept with the document, so that a statement is judged against the rules
+that can concern it and not against all of them. Called by `policy.evaluate`. Pure but for what it remembers,
+which follows from the document alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from policy.decision import Effect
+from policy.document import PolicyDocument
+from policy.facts import ColumnName, RelationAccess, SqlFacts, Subject, Target
+from policy.masking import Mask
+from policy.patterns import NamePattern, PatternIndex
+from policy.rules import AccessEntry, MaskEntry, SqlRule
+from policy.system_relations import is_harmless
+
+MAX_VIEWS = 1024
+MAX_REMEMBERED = 8192
+
+
+def roles_of(document: PolicyDocument, subject: Subject) -> frozenset[str]:
+    """The roles whose groups or claims the subject has."""
+    return frozenset(name for name, role in document.roles.items() if role.includes(subject))
+
+
+class RelationLike(Protocol):
+    """A relation of the catalog, as far as masks look at it."""
+
+    @property
+    def schema(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+class MaskSet:
+    """The masks that apply to one subject at one target.
+
+    A mask whose pattern leaves the schema open does not reach PostgreSQL's own harmless catalog relations:
+    they hold no data of the application, and every client reads them.
+    """
+
+    def __init__(self, entries: Iterable[MaskEntry]) -> None:
+        self._entries = tuple(entries)
+        self._by_name = {entry.mask.name: entry.mask for entry in self._entries}
+        pairs = [(pattern, entry.mask) for entry in self._entries for pattern in entry.columns]
+        self._patterns = pairs
+        self._columns = PatternIndex((pattern, (pattern, mask)) for pattern, mask in pairs)
+        self._relations = PatternIndex(
+            (NamePattern(pattern.text, pattern.parts[:2]), (pattern, mask)) for pattern, mask in pairs
+        )
+        self._found: dict[tuple[ColumnName, ...], tuple[Mask, ColumnName] | None] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._entries
+
+    def by_name(self, name: str) -> Mask:
+        """The mask of a MaskObligation. Raises KeyError for one that does not apply here."""
+        return self._by_name[name]
+
+    def for_column(self, names: Iterable[ColumnName]) -> Mask | None:
+        """The mask declared on any of `names`; of several the most concealing, then the document's first."""
+        found = self.find(tuple(names))
+        return found[0] if found is not None else None
+
+    def find(self, names: tuple[ColumnName, ...]) -> tuple[Mask, ColumnName] | None:
+        """Like for_column, with the name that the mask is declared on."""
+        if not self._entries:
+            return None
+        try:
+            return self._found[names]
+        except KeyError:
+            pass
+        candidates = [(mask, name) for name in names for mask in self._on(name)]
+        result = min(candidates, key=_by_concealment) if candidates else None
+        if len(self._found) >= MAX_REMEMBERED:
+            self._found.clear()
+        self._found[names] = result
+        return result
+
+    def touches(self, schema: str, relation: str) -> bool:
+        """Could a column of this relation be masked? An unresolved schema ("") could be any."""
+        return self.on_relation(schema, relation) is not None
+
+    def for_relation(self, relation: RelationLike) -> Mask | None:
+        """A mask that could be on a column of `relation`, as far as schema and name tell."""
+        return self.on_relation(relation.schema, relation.name)
+
+    def on_relation(self, schema: str, relation: str) -> Mask | None:
+        """The first mask that could be on a column of this relation."""
+        if not schema:
+            return next(
+                (mask for pattern, mask in self._patterns if pattern.parts[1].matches(relation)), None
+            )
+        reaching = _reaching(schema, relation, self._relations.find(schema, relation))
+        return next(iter(reaching), None)
+
+    def _on(self, name: ColumnName) -> Iterable[Mask]:
+        if not name.column or name.column == "*":  # any column of the relation may be meant
+            mask = self.on_relation(name.schema, name.relation)
+            return () if mask is None else (mask,)
+        if not name.schema:
+            return [
+                mask
+                for pattern, mask in self._patterns
+                if pattern.parts[1].matches(name.relation) and pattern.parts[2].matches(name.column)
+            ]
+        found = self._columns.find(name.schema, name.relation, name.column)
+        return _reaching(name.schema, name.relation, found)
+
+
+def _reaching(schema: str, relation: str, found: Iterable[tuple[NamePattern, Mask]]) -> Iterable[Mask]:
+    harmless = is_harmless(schema, relation)
+    return (mask for pattern, mask in found if not harmless or pattern.parts[0].literal is not None)
+
+
+def _by_concealment(found: tuple[Mask, ColumnName]) -> int:
+    return found[0].concealment
+
+
+class RuleIndex:
+    """Rules of one effect, found by what a statement does. A rule is kept under the narrowest thing in it."""
+
+    def __init__(self, rules: Iterable[SqlRule]) -> None:
+        self.rules = tuple(rules)
+        about = [rule for rule in self.rules if rule.is_about_relations]
+        rest = [rule for rule in self.rules if not rule.is_about_relations]
+        pairs = [(pattern, rule) for rule in about for pattern in rule.relation_patterns()]
+        by_relation_alone = [(NamePattern(pattern.text, pattern.parts[1:]), rule) for pattern, rule in pairs]
+        self._relations = PatternIndex(pairs)
+        self._any_schema = PatternIndex(by_relation_alone)
+        self._function_index = PatternIndex(
+            (pattern, rule) for rule in self.rules for pattern in rule.functions or ()
+        )
+        self._settings = tuple(rule for rule in self.rules if rule.settings is not None)
+        plain = [rule for rule in rest if rule.functions is None and rule.settings is None]
+        self._any_command = tuple(rule for rule in plain if rule.touched is None)
+        self._commands: dict[str, list[SqlRule]] = {}
+        for rule in plain:
+            for command in rule.touched or ():
+                self._commands.setdefault(command, []).append(rule)
+        self._remembered: dict[tuple[str, str, str], tuple[SqlRule, ...]] = {}
+
+    def about(self, access: RelationAccess) -> tuple[SqlRule, ...]:
+        """Rules that could touch or cover this access by its relation, or by commands alone."""
+        key = (access.command, access.schema, access.name)
+        known = self._remembered.get(key)
+        if known is not None:
+            return known
+        if access.schema:
+            found = self._relations.find(access.schema, access.name)
+        else:
+            found = self._any_schema.find(access.name)
+        concerned = (rule for rule in dict.fromkeys(found) if rule.may_concern(access.command))
+        result = (*concerned, *self.by_command(access.command))
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[key] = result
+        return result
+
+    def by_command(self, command: str) -> Iterable[SqlRule]:
+        """Rules that list commands and nothing else, this one among them."""
+        return (*self._any_command, *self._commands.get(command, ()))
+
+    def by_function(self, name: str) -> Iterable[SqlRule]:
+        """Rules that list this function ("schema.name"), whatever else they list."""
+        schema, dot, function = name.partition(".")
+        if not dot or "." in function or not schema:
+            return tuple(rule for rule in self.rules if rule.functions is not None)
+        return self._function_index.find(schema, function)
+
+    def by_setting(self, name: str) -> Iterable[SqlRule]:
+        return tuple(rule for rule in self._settings if rule.names_setting(name))
+
+    def concerning(self, facts: SqlFacts, commands: Iterable[str]) -> list[SqlRule]:
+        """Every rule that could touch the statement, in document order."""
+        if not self.rules:
+            return []
+        found: dict[int, SqlRule] = {}
+        for access in facts.accesses:
+            for rule in self.about(access):
+                found[rule.order] = rule
+        for command in commands:
+            for rule in self.by_command(command):
+                found[rule.order] = rule
+        for function in facts.functions:
+            for rule in self.by_function(function):
+                found[rule.order] = rule
+        for setting in facts.settings:
+            for rule in self.by_setting(setting):
+                found[rule.order] = rule
+        return [found[order] for order in sorted(found)]
+
+
+class View:
+    """What a document says to these roles about this target."""
+
+    def __init__(self, document: PolicyDocument, roles: frozenset[str], target: Target) -> None:
+        self.roles = roles
+        self.access: tuple[AccessEntry, ...] = tuple(
+            entry
+            for entry in document.access
+            if not entry.roles.isdisjoint(roles) and entry.targets.matches(target)
+        )
+        rules = [rule for rule in document.rules if rule.applies(roles, target)]
+        self.rules: Mapping[Effect, RuleIndex] = {
+            effect: RuleIndex(rule for rule in rules if rule.effect is effect) for effect in Effect
+        }
+        self.masks = MaskSet(entry for entry in document.masks if entry.applies(roles, target))
+        refusing = (*self.rules[Effect.DENY].rules, *self.rules[Effect.HOLD].rules)
+        self.refuses_columns = any(rule.columns is not None for rule in refusing)
+        self.refuses_beyond_commands = any(
+            rule.is_about_relations or rule.functions is not None for rule in refusing
+        )
+
+
+def view_of(document: PolicyDocument, subject: Subject, target: Target) -> View:
+    """The view for the subject's roles at the target, built at most once while the document remembers it."""
+    roles = roles_of(document, subject)
+    key = (roles, target.name, target.protocol, tuple(sorted(target.labels.items())))
+    known = document.views.get(key)
+    if isinstance(known, View):
+        return known
+    view = View(document, roles, target)
+    if len(document.views) >= MAX_VIEWS:
+        document.views.clear()
+    document.views[key] = view
+    return view
