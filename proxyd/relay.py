@@ -9,7 +9,8 @@ that writes to it, and that task stops reading from the other side.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -18,17 +19,19 @@ from policy.decision import SessionLimits
 from protocols.errors import ProtocolError
 from protocols.postgres.codec import BackendCodec, FrontendCodec
 from protocols.postgres.messages import error_response
+from proxyd.catalog import CatalogUnavailable
+from proxyd.config import Limits
 from proxyd.gates.actions import Actions, Need
 from proxyd.gates.postgres_replies import Replies
 from proxyd.gates.postgres_requests import Requests
 from proxyd.gates.state import State
+from proxyd.metrics import SessionOutcome
 from proxyd.tape.errors import TapeError
 from proxyd.tape.taping import SessionTape
 from proxyd.wire import ConnectionLost, Wire
 
 CATALOG_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 3600.0
-DEADLINE_CHECK_S = 1.0
 
 
 class CatalogRefresh(Protocol):
@@ -38,14 +41,39 @@ class CatalogRefresh(Protocol):
 class SessionEnd(Exception):
     """Ends a session: why (for the log), and the last message for the client, b"" for none."""
 
-    def __init__(self, reason: str, farewell: bytes = b"") -> None:
+    def __init__(self, outcome: SessionOutcome, reason: str, farewell: bytes = b"") -> None:
         super().__init__(reason)
+        self.outcome = outcome
         self.reason = reason
         self.farewell = farewell
 
 
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """Bytes of one protocol message, either way, and of one SQL text."""
+
+    message_bytes: int
+    statement_bytes: int
+
+    @classmethod
+    def of(cls, limits: Limits) -> RelayLimits:
+        return cls(limits.message, limits.statement)
+
+
+class ClientLost(Exception):
+    """The client has gone: nobody is left to be told."""
+
+
 def fatal(sqlstate: str, message: str, *, detail: str = "", hint: str = "") -> bytes:
     return error_response("FATAL", sqlstate, message, detail=detail, hint=hint)
+
+
+def _protocol_end(side: str, fault: ProtocolError) -> SessionEnd:
+    if side == "client":
+        farewell = fatal(fault.code or "08P01", f"proxyd: {fault.message}")
+    else:
+        farewell = fatal("08P01", f"proxyd: the target sent what the gateway cannot follow: {fault.message}")
+    return SessionEnd(SessionOutcome.PROTOCOL, f"{side} broke the protocol: {fault.message}", farewell)
 
 
 class PostgresRelay:
@@ -58,24 +86,20 @@ class PostgresRelay:
         state: State,
         tape: SessionTape,
         catalog: CatalogRefresh,
-        *,
-        max_client_message_bytes: int,
-        max_target_message_bytes: int,
-        started_at: float,
+        limits: RelayLimits,
     ) -> None:
         self._client = client
         self._target = target
         self._state = state
         self._tape = tape
         self._catalog = catalog
-        self._requests = Requests(state)
+        self._requests = Requests(state, limits.statement_bytes)
         self._replies = Replies(state)
-        self._frontend = FrontendCodec(max_client_message_bytes)
-        self._backend = BackendCodec(max_target_message_bytes)
+        self._frontend = FrontendCodec(limits.message_bytes)
+        self._backend = BackendCodec(limits.message_bytes)
         self._settled = trio.Event()
         self._waits_for_target = False
-        self._moved_at = started_at
-        self._started_at = started_at
+        self._started_at = self._moved_at = trio.current_time()
         self._end: SessionEnd | None = None
         self._scope: trio.CancelScope | None = None
 
@@ -84,18 +108,18 @@ class PostgresRelay:
         """Nothing is under way: the session may be ended without loss."""
         return self._state.exchange.is_settled and self._state.exchange.transaction_status == ord("I")
 
-    @property
-    def end_reason(self) -> str:
-        return self._end.reason if self._end is not None else ""
-
-    def end(self, reason: str, farewell: bytes = b"") -> None:
+    def end(self, outcome: SessionOutcome, reason: str, farewell: bytes = b"") -> None:
         """End the session from outside: an administrator, the drain, a deadline."""
+        self._finish(SessionEnd(outcome, reason, farewell))
+
+    def _finish(self, end: SessionEnd) -> None:
+        """The first reason is the one that counts."""
         if self._end is None:
-            self._end = SessionEnd(reason, farewell)
+            self._end = end
         if self._scope is not None:
             self._scope.cancel()
 
-    async def run(self, limits: SessionLimits) -> str:
+    async def run(self, limits: SessionLimits) -> SessionEnd:
         """Relay until either side ends. The client has been told why where that makes sense."""
         with trio.CancelScope() as self._scope:
             async with trio.open_nursery() as nursery:
@@ -105,53 +129,59 @@ class PostgresRelay:
                     nursery.start_soon(self._watch_deadlines, limits)
         if self._end is None:
             # Cancelled from further out: the daemon is stopping.
-            self._end = SessionEnd("cancelled", fatal("57P01", "terminating connection: proxyd is shutting down"))
+            farewell = fatal("57P01", "terminating connection due to administrator command")
+            self._end = SessionEnd(SessionOutcome.DRAINED, "the gateway is shutting down", farewell)
         if self._end.farewell:
             self._client.send_last(self._end.farewell)
-        return self._end.reason
+        return self._end
 
-    async def _guard(self, pump: Callable[[], object]) -> None:
+    async def _guard(self, pump: Callable[[], Awaitable[None]]) -> None:
         """Run one pump; whatever ends it ends the session, with one reason."""
         try:
-            await pump()  # type: ignore[misc]
+            await pump()
+        except ClientLost as lost:
+            self._finish(SessionEnd(SessionOutcome.CLIENT_CLOSED, f"client connection lost: {lost}"))
         except ConnectionLost as lost:
-            side = "client" if pump == self._relay_requests else "target"
-            farewell = b"" if side == "client" else fatal("08006", f"proxyd: the target closed the connection ({lost})")
-            self.end(f"{side} connection lost: {lost}", farewell)
+            farewell = fatal("08006", "proxyd: the target closed the connection", hint="Connect again.")
+            self._finish(
+                SessionEnd(SessionOutcome.TARGET_CLOSED, f"target connection lost: {lost}", farewell)
+            )
         except SessionEnd as end:
-            self.end(end.reason, end.farewell)
+            self._finish(end)
         except TapeError as fault:
-            self.end(
-                f"tape cannot be written: {fault}",
-                fatal(
-                    "58030",
-                    "proxyd: the session cannot be recorded, so it ends here",
-                    hint="Nothing after the last answer has reached the target. Tell the operators of the gateway.",
-                ),
+            self._finish(
+                SessionEnd(
+                    SessionOutcome.TAPE,
+                    f"tape cannot be written: {fault}",
+                    fatal(
+                        "58030",
+                        "proxyd: the session cannot be recorded, so it ends here",
+                        hint="Nothing after the last answer has reached the target. Tell the operators of the gateway.",
+                    ),
+                )
             )
 
     # Client to target
 
     async def _relay_requests(self) -> None:
         while True:
-            data = await self._client.receive()
+            try:
+                data = await self._client.receive()
+            except ConnectionLost as lost:
+                raise ClientLost(str(lost)) from lost
             self._moved_at = trio.current_time()
             try:
                 frames = self._frontend.receive(data)
                 actions = self._requests.receive(frames)
             except ProtocolError as fault:
-                raise SessionEnd(
-                    f"client broke the protocol: {fault}", fatal(fault.code or "08P01", f"proxyd: {fault}")
-                ) from fault
+                raise _protocol_end("client", fault) from fault
             await self._perform_requests(actions)
             while self._requests.has_kept:
                 await self._wait_for(actions.need)
                 try:
                     actions = self._requests.receive(())
                 except ProtocolError as fault:
-                    raise SessionEnd(
-                        f"client broke the protocol: {fault}", fatal(fault.code or "08P01", f"proxyd: {fault}")
-                    ) from fault
+                    raise _protocol_end("client", fault) from fault
                 await self._perform_requests(actions)
 
     async def _perform_requests(self, actions: Actions) -> None:
@@ -167,7 +197,7 @@ class PostgresRelay:
         if owed and owed[0].reply:
             await self._perform_replies(self._replies.local_replies())
         if actions.close is not None:
-            raise SessionEnd(actions.close)
+            raise SessionEnd(SessionOutcome.CLIENT_CLOSED, actions.close)
 
     async def _wait_for(self, need: Need | None) -> None:
         if need is Need.CATALOG:
@@ -181,7 +211,9 @@ class PostgresRelay:
             self._waits_for_target = False
             if scope.cancelled_caught:
                 raise SessionEnd(
-                    "the target did not answer in time", fatal("08006", "proxyd: the target did not answer in time")
+                    SessionOutcome.FAILED,
+                    "the target did not answer in time",
+                    fatal("08006", "proxyd: the target did not answer in time"),
                 )
 
     async def _refresh_catalog(self) -> None:
@@ -190,6 +222,7 @@ class PostgresRelay:
                 await self._catalog.refresh()
         except (trio.TooSlowError, CatalogUnavailable) as fault:
             raise SessionEnd(
+                SessionOutcome.FAILED,
                 f"catalog unavailable: {fault}",
                 fatal(
                     "57P03",
@@ -214,10 +247,7 @@ class PostgresRelay:
                     actions = replies.receive(())
                     await self._perform_replies(actions)
             except ProtocolError as fault:
-                raise SessionEnd(
-                    f"target broke the protocol: {fault}",
-                    fatal("08P01", f"proxyd: the target sent what the gateway cannot follow: {fault}"),
-                ) from fault
+                raise _protocol_end("target", fault) from fault
             if self._waits_for_target and self._state.can_proceed:
                 self._settled.set()
 
@@ -229,10 +259,13 @@ class PostgresRelay:
             tape.reply(operation, raw, ends)
         if actions.to_client:
             pieces = actions.to_client
-            await self._client.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            try:
+                await self._client.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            except ConnectionLost as lost:
+                raise ClientLost(str(lost)) from lost
         self._moved_at = trio.current_time()
         if actions.close is not None:
-            raise SessionEnd(actions.close)
+            raise SessionEnd(SessionOutcome.LIMIT, actions.close)
 
     # Deadlines
 
@@ -244,15 +277,13 @@ class PostgresRelay:
             ends_at = self._started_at + max_age_s
             idle_at = self._moved_at + idle_s
             if now >= ends_at:
-                self.end(
-                    "maximum age reached",
-                    fatal("57P05", "proxyd: this session has reached its maximum age", hint="Connect again."),
+                farewell = fatal(
+                    "57P05", "proxyd: this session has reached its maximum age", hint="Connect again."
                 )
+                self.end(SessionOutcome.MAX_AGE, "maximum age reached", farewell)
                 return
             if now >= idle_at:
-                self.end(
-                    "idle for too long",
-                    fatal("57P05", "proxyd: this session was idle for too long", hint="Connect again."),
-                )
+                farewell = fatal("57P05", "proxyd: this session was idle for too long", hint="Connect again.")
+                self.end(SessionOutcome.IDLE, "idle for too long", farewell)
                 return
             await trio.sleep_until(min(ends_at, idle_at))

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from proxyd.metrics import SessionOutcome
+
 MAX_PROCESS_ID = 0x7FFFFFFF
 KEY_BYTES_3_0 = 4
 KEY_BYTES_3_2 = 32
@@ -24,6 +26,10 @@ class SubjectLimitReached(Exception):
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit} sessions are open already")
         self.limit = limit
+
+
+def _not_yet(outcome: SessionOutcome, reason: str, farewell: bytes) -> None:
+    """A session that has not begun to relay has nothing to end: its handshake has a deadline of its own."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,7 +46,7 @@ class Session:
     started_at: float
     process_id: int
     secret_key: bytes = field(repr=False)
-    end: Callable[[str, bytes], None] = field(default=lambda reason, farewell: None, repr=False)
+    end: Callable[[SessionOutcome, str, bytes], None] = field(default=_not_yet, repr=False)
     cancel: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     is_idle: Callable[[], bool] = field(default=lambda: False, repr=False)
 
@@ -51,7 +57,6 @@ class Sessions:
     def __init__(self) -> None:
         self._by_process_id: dict[int, Session] = {}
         self._by_subject: Counter[tuple[str, str]] = Counter()
-        self.is_draining = False
 
     def __len__(self) -> int:
         return len(self._by_process_id)
@@ -70,6 +75,11 @@ class Sessions:
     def new_id() -> str:
         """A session id: 16 hex digits, fit for file names and log lines."""
         return secrets.token_hex(8)
+
+    @staticmethod
+    def new_key(length_bytes: int) -> bytes:
+        """A secret key to cancel with: 4 bytes for protocol 3.0, 32 for 3.2."""
+        return secrets.token_bytes(length_bytes)
 
     @contextmanager
     def entered(self, session: Session, limit_per_subject: int) -> Iterator[None]:
@@ -94,13 +104,13 @@ class Sessions:
             return None
         return session
 
-    def end_idle(self, reason: str, farewell: bytes) -> int:
+    def end_idle(self, outcome: SessionOutcome, reason: str, farewell: bytes) -> int:
         """End the sessions in which nothing is under way; how many those were."""
         idle = [session for session in self if session.is_idle()]
         for session in idle:
-            session.end(reason, farewell)
+            session.end(outcome, reason, farewell)
         return len(idle)
 
-    def end_all(self, reason: str, farewell: bytes) -> None:
+    def end_all(self, outcome: SessionOutcome, reason: str, farewell: bytes) -> None:
         for session in self:
-            session.end(reason, farewell)
+            session.end(outcome, reason, farewell)

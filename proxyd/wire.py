@@ -28,7 +28,9 @@ class Wire:
         self._transport = transport
         self._tls = tls
         # The same open socket under a second descriptor, since trio's does not hand out its own.
-        self._socket = socket.fromfd(transport.socket.fileno(), transport.socket.family, transport.socket.type)
+        self._socket = socket.fromfd(
+            transport.socket.fileno(), transport.socket.family, transport.socket.type
+        )
         self._socket.setblocking(False)
         self._received = received
         self._read_bytes = _SMALL_READ_BYTES

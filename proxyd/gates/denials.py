@@ -29,9 +29,9 @@ class Denial(msgspec.Struct, frozen=True):
             "ERROR",
             self.sqlstate,
             self.message,
-            detail=self.detail or None,
-            hint=self.hint or None,
-            position=self.position,
+            detail=self.detail,
+            hint=self.hint,
+            position=self.position or 0,
         )
 
 
@@ -46,7 +46,11 @@ def denial_of(decision: Decision) -> Denial:
     else:
         opening = "refused by policy"
     named = "rule" if len(rules) == 1 else "rules"
-    detail = f"{named}: {', '.join(dict.fromkeys(rules))}" if rules else "rule: none (what no rule allows is denied)"
+    detail = (
+        f"{named}: {', '.join(dict.fromkeys(rules))}"
+        if rules
+        else "rule: none (what no rule allows is denied)"
+    )
     return Denial(
         message=f"proxyd: {opening}: {text}",
         detail=f"{detail}; policy version {decision.policy_version}",
@@ -56,12 +60,18 @@ def denial_of(decision: Decision) -> Denial:
 
 # Classes whose message names objects, settings or states, never a value: syntax and access errors, transaction state,
 # cancellations, resources, connection and feature errors.
-_SAFE_CLASSES = frozenset({"00", "01", "02", "08", "0A", "25", "28", "34", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57"})
+_SAFE_CLASSES = frozenset(
+    {"00", "01", "02", "08", "0A", "25", "28", "34", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57"}
+)
 _SAFE_CODES = frozenset({"26000", "34000"})
 # ...except these, which quote data: an invalid column or name taken from data, a value in a partition bound.
 _UNSAFE_CODES = frozenset({"42804", "42P22", "01004"})
-_KEPT_ALWAYS = "SVCsctdnFLRPp"  # severity, code, schema, column, table, type, constraint names; source place; position
-_RAISED_BY_CODE = frozenset({"exec_stmt_raise", "exec_stmt_assert", "PLy_output", "do_util_elog", "pltcl_elog"})
+_KEPT_ALWAYS = (
+    "SVCsctdnFLRPp"  # severity, code, schema, column, table, type, constraint names; source place; position
+)
+_RAISED_BY_CODE = frozenset(
+    {"exec_stmt_raise", "exec_stmt_assert", "PLy_output", "do_util_elog", "pltcl_elog"}
+)
 
 
 def withhold_values(fields: ErrorFields) -> ErrorFields:
@@ -74,9 +84,8 @@ def withhold_values(fields: ErrorFields) -> ErrorFields:
     raised = (fields.get("R") or "") in _RAISED_BY_CODE or fields.get("W") is not None
     known = (code[:2] in _SAFE_CLASSES or code in _SAFE_CODES) and code not in _UNSAFE_CODES
     if known and not raised:
-        return fields.without("Wq")
-    kept = [(key, value) for key, value in fields.items() if key in _KEPT_ALWAYS]
+        return fields.without("W", "q")
     constraint = fields.get("n")
     message = f'violates constraint "{constraint}"' if constraint else f"the target reported SQLSTATE {code}"
-    kept.append(("M", f"{message} (text withheld by proxyd: it could carry a masked value)"))
-    return ErrorFields(tuple(kept))
+    message += " (text withheld by proxyd: it could carry a masked value)"
+    return fields.only(*_KEPT_ALWAYS).replaced("M", message)

@@ -13,16 +13,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from policy.facts import SqlFacts
-
 T = TypeVar("T")
+FactsT = TypeVar("FactsT")
 
 
-class Unsettled(Exception):  # noqa: N818 - a signal to wait, not an error
+class Unsettled(Exception):
     """The meaning of a name depends on a reply that has not come yet: wait for it, then try again."""
 
 
-class TooManyNames(Exception):  # noqa: N818
+class TooManyNames(Exception):
     """The session holds more names than its limit allows."""
 
 
@@ -94,14 +93,14 @@ class Names(Generic[T]):
         self.confirmed.clear()
 
 
-class NamedFacts(Mapping[str, SqlFacts], Generic[T]):
-    """A name space as the SQL analysis sees it: `pick` gives the facts behind a value."""
+class NamedFacts(Mapping[str, FactsT], Generic[T, FactsT]):
+    """A name space as the SQL analysis sees it: `pick` gives what it needs to know of a value."""
 
-    def __init__(self, names: Names[T], pick: Callable[[T], SqlFacts]) -> None:
+    def __init__(self, names: Names[T], pick: Callable[[T], FactsT]) -> None:
         self._names = names
         self._pick = pick
 
-    def __getitem__(self, name: str) -> SqlFacts:
+    def __getitem__(self, name: str) -> FactsT:
         if not self._names.is_certain:
             raise Unsettled
         return self._pick(self._names.confirmed[name])

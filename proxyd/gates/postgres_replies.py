@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from policy.facts import SqlFacts
+from policy.sql.state import NO_EFFECT
 from protocols.errors import ProtocolError, RemoteProtocolError
 from protocols.postgres.codec import HEADER_BYTES, RowPart, RowRun
-from protocols.postgres.copy import CopyRewriter
 from protocols.postgres.exchange import Owed, OwedKind
 from protocols.postgres.messages import (
     Backend,
-    CommandComplete,
     CopyResponse,
     ErrorResponse,
     Frame,
@@ -32,12 +32,12 @@ from protocols.postgres.messages import (
     error_response,
     ready_for_query,
 )
-from protocols.postgres.rows import rewrite_rows
+from protocols.postgres.rows import RowRewriter
 from proxyd.gates.actions import Actions, Need
 from proxyd.gates.copying import copy_rewriter, rewrite_copy_run
 from proxyd.gates.denials import Denial, withhold_values
 from proxyd.gates.names import Names
-from proxyd.gates.results import PASS, Outcome, Plan, UnmaskableValue, formats_of, plan_result, refuse, rewriters
+from proxyd.gates.results import Outcome, Plan, UnmaskableValue, formats_of, plan_result, refuse, row_rewriter
 from proxyd.gates.search_path import parse_search_path
 from proxyd.gates.state import Operation, Portal, Prepared, State
 
@@ -47,7 +47,7 @@ _PINNED = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 Item = Frame | RowRun | RowPart
 
 
-class StaleCatalog(Exception):  # noqa: N818 - a signal to wait, not an error
+class StaleCatalog(Exception):
     """A column belongs to a table that the snapshot does not know: read the catalog again, then decide."""
 
 
@@ -91,7 +91,9 @@ class Replies:
             if isinstance(item, Frame):
                 handler = handlers.get(item.type)
                 if handler is None:
-                    raise RemoteProtocolError(f"the target sent message {chr(item.type)!r}, which is not expected")
+                    raise RemoteProtocolError(
+                        f"the target sent message {chr(item.type)!r}, which is not expected"
+                    )
                 try:
                     handler(item)
                 except StaleCatalog:
@@ -202,7 +204,7 @@ class Replies:
         plan = self._plan(operation, raw)
         operation.plan = plan
         if plan.outcome is Outcome.REWRITE:
-            operation.rewrites = rewriters(plan, plan.formats)
+            operation.rewriter = row_rewriter(plan, plan.formats)
         elif plan.outcome is Outcome.REFUSE:
             self._withhold(operation, plan)
 
@@ -214,7 +216,7 @@ class Replies:
         if verdict is not None and operation.index < len(verdict.statements):
             statement = verdict.statements[operation.index]
         if statement is not None and verdict is not None and verdict.context is state.judge.context:
-            known = statement.plans.get(raw)
+            known = statement.plan(raw)
             if known is not None:
                 return known
         if not self._state.refresh() and not self._is_retry:
@@ -239,12 +241,25 @@ class Replies:
         return plan
 
     def _withhold(self, operation: Operation, plan: Plan) -> None:
-        """Give the client the reason in place of this result, and nothing more of this operation."""
-        denial = plan.denial or Denial(message="proxyd: result withheld")
-        if not operation.withheld:
-            self._out.append(denial.encode())
-            self._actions.events.append(("withheld", {"message": denial.message}))
+        """Give the client the reason in place of this result, and nothing more of this operation.
+
+        In the extended protocol the client takes that for the end of the batch: what follows up to Sync is hidden too.
+        """
+        if operation.withheld:
+            return
         operation.withheld = True
+        denial = plan.denial or Denial(message="proxyd: result withheld")
+        self._out.append(denial.encode())
+        self._actions.events.append(("withheld", {"message": denial.message}))
+        owed = self._state.exchange.owed
+        if not owed or owed[0].kind is OwedKind.QUERY:
+            return
+        for entry in owed:
+            if entry.kind is OwedKind.SYNC:
+                return
+            if entry.detail is not None:
+                entry.detail.withheld = True
+        self._state.is_discarding = True
 
     def _rows(self, item: RowRun | RowPart) -> None:
         state = self._state
@@ -259,26 +274,23 @@ class Replies:
             if state.masks_on:
                 if operation.plan is None:
                     self._plan_portal(operation)
-                if operation.withheld:
-                    return
-                plan = operation.plan
-                if plan is None:
+                    if operation.plan is not None and operation.plan.outcome is Outcome.REFUSE:
+                        return
+                if operation.plan is None:
                     raise RemoteProtocolError("rows came before their description")
-                if plan is not PASS:
-                    self._out.append(self._rewritten(item, operation, plan))
+                if operation.rewriter is not None:
+                    self._out.append(self._rewritten(item, operation, operation.rewriter))
                     return
         elif operation.copy is not None:
             self._copy_rows(item, operation)
             return
-        elif state.masks_on and operation.copy_is_unknown:
-            raise RemoteProtocolError("COPY data came before its shape was known")
         self._out.append(item.raw)
 
-    def _rewritten(self, item: RowRun | RowPart, operation: Operation, plan: Plan) -> bytes:
+    def _rewritten(self, item: RowRun | RowPart, operation: Operation, rewriter: RowRewriter) -> bytes:
         if not isinstance(item, RowRun):
             raise RemoteProtocolError("a masked row came in parts")
         try:
-            return rewrite_rows(item.raw, operation.rewrites, plan.column_count)
+            return rewriter.rewrite(item.raw)
         except UnmaskableValue as fault:
             self._withhold(operation, refuse(str(fault)))
             return b""
@@ -316,10 +328,10 @@ class Replies:
                 formats = formats_of(portal.result_formats, plan.column_count)
                 if formats is None:
                     raise RemoteProtocolError("result formats do not fit the columns")
-                portal.rewrites = rewriters(plan, formats)
+                portal.rewriter = row_rewriter(plan, formats)
             portal.plan = plan
         operation.plan = portal.plan
-        operation.rewrites = portal.rewrites
+        operation.rewriter = portal.rewriter
         if portal.plan.outcome is Outcome.REFUSE:
             self._withhold(operation, portal.plan)
 
@@ -334,6 +346,7 @@ class Replies:
         self._emit(entry, frame.raw)
         self._apply_effect(operation)
         operation.plan = None
+        operation.rewriter = None
         operation.copy = None
         if entry.kind is OwedKind.QUERY:
             operation.index += 1
@@ -348,24 +361,25 @@ class Replies:
         statement = verdict.statements[operation.index]
         effect = statement.effect
         state = self._state
-        if effect.deallocates_all:
+        if effect is NO_EFFECT:
+            return
+        if effect.discards == "all":
             state.prepared.clear()
-        if effect.closes_all:
             state.portals.clear()
         if effect.deallocates is not None:
-            state.prepared.settle(effect.deallocates, None)
+            _forget(state.prepared, effect.deallocates)
         if effect.closes is not None:
-            state.portals.settle(effect.closes, None)
+            _forget(state.portals, effect.closes)
         if effect.prepares is not None:
-            prepared = Prepared(statement.text, verdict, is_sql=True)
-            prepared.facts = effect.inner
-            state.prepared.settle(effect.prepares, prepared)
-        if effect.declares is not None:
-            opened = Prepared(statement.text, verdict, is_sql=True)
-            opened.facts = effect.inner
-            state.portals.settle(effect.declares, Portal(opened, effect.inner, (1,) if effect.is_binary else ()))
-        if effect.changes_search_path:
-            operation.new_path = effect.search_path
+            name, known = effect.prepares
+            state.prepared.settle(name, Prepared(known.text, None, known))
+        if effect.declares_cursor is not None:
+            name, facts = effect.declares_cursor
+            state.portals.settle(name, _cursor(name, facts))
+        if effect.resets_search_path or effect.discards == "all":
+            operation.new_path = state.session.search_path
+        elif effect.changes_search_path:
+            operation.new_path = None if effect.is_local else effect.search_path
 
     def _end_effects(self, operation: Operation) -> None:
         """The text is done, whatever became of it: names are certain again."""
@@ -387,7 +401,7 @@ class Replies:
             self._end_effects(operation)
         self._out.append(frame.raw)
         if state.exchange.transaction_status == _IDLE:
-            state.portals.clear_unheld()
+            _forget_unheld(state.portals)
             if state.changed_catalog:
                 state.changed_catalog = False
                 state.session.catalog.mark_stale()
@@ -416,16 +430,15 @@ class Replies:
             statement = None
             if verdict is not None and operation.index < len(verdict.statements):
                 statement = verdict.statements[operation.index]
-            outcome = copy_rewriter(statement, response)
+            outcome = copy_rewriter(statement, response, self._state.catalog)
             if isinstance(outcome, Denial):
                 self._withhold(operation, Plan(Outcome.REFUSE, denial=outcome))
                 return
             operation.copy = outcome
-            operation.copy_is_unknown = False
         self._emit(entry, frame.raw)
 
     def _copy_rows(self, item: RowRun | RowPart, operation: Operation) -> None:
-        if not isinstance(item, RowRun) or not isinstance(operation.copy, CopyRewriter):
+        if not isinstance(item, RowRun) or operation.copy is None:
             raise RemoteProtocolError("masked COPY data came in parts")
         try:
             self._out.append(rewrite_copy_run(item.raw, operation.copy))
@@ -461,8 +474,7 @@ class Replies:
             if not isinstance(error, ErrorResponse):
                 raise RemoteProtocolError("malformed ErrorResponse")
             raw = ErrorResponse(withhold_values(error.fields)).encode()
-        operation = entry.detail if entry is not None else None
-        if operation is None or not operation.withheld:
+        if entry is None or entry.detail is None or not entry.detail.withheld:
             self._out.append(raw)
 
     def _notice(self, frame: Frame) -> None:
@@ -489,7 +501,30 @@ class Replies:
             raise RemoteProtocolError("malformed ParameterStatus")
         wanted = _PINNED.get(status.name)
         if wanted is not None and status.value != wanted:
-            raise RemoteProtocolError(f"the target changed {status.name} to {status.value}: SQL would mean something else")
+            raise RemoteProtocolError(
+                f"the target changed {status.name} to {status.value}: SQL would mean something else"
+            )
         if status.name == "search_path":
-            self._state.use_path(parse_search_path(status.value, self._state.session.login_user))
+            self._state.use_path(parse_search_path(status.value))
         self._out.append(frame.raw)
+
+
+def _forget(names: Names[Prepared] | Names[Portal], which: str) -> None:
+    if which == "*":
+        names.clear()
+    else:
+        names.settle(which, None)
+
+
+def _cursor(name: str, facts: SqlFacts) -> Portal:
+    """The portal of an SQL cursor. Read by Execute it is judged as the FETCH that this amounts to."""
+    quoted = name.replace('"', '""')
+    portal = Portal(Prepared(f'FETCH FROM "{quoted}"', None, None), facts, ())
+    portal.is_held = True
+    return portal
+
+
+def _forget_unheld(portals: Names[Portal]) -> None:
+    """The transaction has ended and its portals with it. A cursor may have been declared WITH HOLD."""
+    for name in [name for name, portal in portals.confirmed.items() if not portal.is_held]:
+        portals.settle(name, None)

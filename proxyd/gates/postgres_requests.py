@@ -43,10 +43,11 @@ from proxyd.gates.state import Operation, Portal, Prepared, State
 _UNPARSEABLE = "proxyd refused this statement"
 _FAILING_QUERY = Query(_UNPARSEABLE).encode()
 _FAILING_PARSE = Parse(b"proxyd refused", _UNPARSEABLE).encode()
+_WITH_TEXT = frozenset({Frontend.QUERY, Frontend.PARSE})
 SYNTAX_ERROR = "42601"
 
 
-class CatalogNeeded(Exception):  # noqa: N818 - a signal to wait, not an error
+class CatalogNeeded(Exception):
     """The verdict depends on relations that a fresh snapshot may know."""
 
 
@@ -57,8 +58,9 @@ def _key(name: bytes) -> str:
 class Requests:
     """Handles client messages for one session."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, max_statement_bytes: int) -> None:
         self._state = state
+        self._max_statement_bytes = max_statement_bytes
         self._kept: deque[Frame] = deque()
         self._raw: list[bytes] = []
         self._verdicts: list[Verdict] = []
@@ -81,7 +83,7 @@ class Requests:
         }
 
     def receive(self, frames: Iterable[Frame]) -> Actions:
-        """Handle what was kept back and then `frames`. Raises RemoteProtocolError when the client broke the protocol."""
+        """Handle what was kept back and then `frames`. Raises RemoteProtocolError when the client breaks the protocol."""
         state = self._state
         actions = self._actions = Actions()
         kept = self._kept
@@ -99,7 +101,10 @@ class Requests:
             if handler is None:
                 raise RemoteProtocolError(f"message {chr(frame.type)!r} is not expected here")
             try:
-                handler(frame)
+                if len(frame.raw) > self._max_statement_bytes and frame.type in _WITH_TEXT:
+                    self._refuse_long(frame)
+                else:
+                    handler(frame)
             except Unsettled:
                 if state.batch_is_open:
                     actions.to_target.append(FLUSH)
@@ -148,7 +153,7 @@ class Requests:
 
     def _judge(self, text: str) -> Verdict:
         state = self._state
-        verdict = state.judge.judge(text, state.prepared_facts, state.cursor_facts)
+        verdict = state.judge.judge(text)
         if verdict.is_stale_guess:
             if self._retried != text:
                 self._retried = text
@@ -178,6 +183,18 @@ class Requests:
                 sqlstate="53400",
             )
         return None
+
+    def _refuse_long(self, frame: Frame) -> None:
+        if not self._is_skipped(frame):
+            self._deny(
+                frame.type,
+                Denial(
+                    message=f"proxyd: the statement is longer than the {self._max_statement_bytes} bytes allowed",
+                    detail="limit: limits.statement",
+                    hint="Split it, or use COPY for bulk data.",
+                    sqlstate="54000",
+                ),
+            )
 
     # Denials
 
@@ -219,7 +236,9 @@ class Requests:
         state.is_discarding = True
 
     def _note(self, denial: Denial) -> None:
-        self._actions.events.append(("denied", {"sqlstate": denial.sqlstate, "message": denial.message, "detail": denial.detail}))
+        self._actions.events.append(
+            ("denied", {"sqlstate": denial.sqlstate, "message": denial.message, "detail": denial.detail})
+        )
 
     def _end_batch(self) -> None:
         state = self._state
@@ -248,7 +267,6 @@ class Requests:
         state = self._state
         verdict = self._judge(message.text)
         denial = verdict.denial or self._count_statement()
-        self._note_effects(verdict, denial)
         if denial is not None:
             self._raw.append(frame.raw)
             self._deny_simple(denial, verdict)
@@ -256,27 +274,25 @@ class Requests:
         self._verdicts.append(verdict)
         self._send(frame)
         operation = Operation(state.exchange.batch, verdict)
+        self._note_effects(verdict, operation)
         self._record()
         state.exchange.expect(OwedKind.QUERY, operation)
         # A simple Query drops the unnamed statement and portal, whatever becomes of it.
         state.prepared.settle("", None)
         self._end_batch()
 
-    def _note_effects(self, verdict: Verdict, denial: Denial | None) -> None:
-        if denial is not None:
-            return
+    def _note_effects(self, verdict: Verdict, operation: Operation) -> None:
         state = self._state
         if verdict.changes_names:
+            operation.holds_names = True
             state.prepared.hold_uncertain()
             state.portals.hold_uncertain()
         if verdict.copies_in:
             state.awaits_copy = True
         if verdict.changes_catalog:
             state.changed_catalog = True
-        if verdict.changes_path:
-            state.use_path(None)
-        for name in verdict.temporary_names:
-            state.add_temporary(name)
+        if verdict.effects:
+            state.foresee(verdict.effects)
 
     def _function_call(self, frame: Frame) -> None:
         if self._is_skipped(frame):
@@ -307,7 +323,7 @@ class Requests:
             if not name:
                 state.prepared.settle("", None)  # as after a failed Parse: nothing unnamed is left to bind
             return
-        prepared = Prepared(message.text, verdict)
+        prepared = Prepared.parsed(message.text, verdict)
         operation = Operation(state.exchange.batch, verdict)
         self._change(operation, state.prepared, name, prepared)
         self._verdicts.append(verdict)
@@ -334,7 +350,7 @@ class Requests:
             self._deny_extended(denial, prepared.verdict)
             return
         operation = Operation(state.exchange.batch, prepared.verdict)
-        portal = Portal(prepared, prepared.facts, message.result_formats)
+        portal = Portal(prepared, prepared.known.facts if prepared.known else None, message.result_formats)
         self._change(operation, state.portals, _key(message.portal), portal)
         self._send(frame)
         state.exchange.expect(OwedKind.BIND, operation)
@@ -344,7 +360,12 @@ class Requests:
         """A verdict holds in its context only: policy, catalog, search path or names may have changed since Parse."""
         state = self._state
         verdict = prepared.verdict
-        if verdict.context is state.judge.context and not verdict.depends_on_names and not state.changed_catalog:
+        if (
+            verdict is not None
+            and verdict.context is state.judge.context
+            and not verdict.depends_on_names
+            and not state.changed_catalog
+        ):
             return None
         verdict = self._judge(prepared.text)
         if verdict is not prepared.verdict:
@@ -400,6 +421,8 @@ class Requests:
             self._raw.append(frame.raw)
             self._deny_extended(denial, verdict)
             return
+        if verdict is None:
+            raise RuntimeError("a prepared statement was allowed without a verdict")
         if verdict is not before:
             portal.forget_description()
         if state.masks_on and not portal.is_asked:
@@ -409,9 +432,9 @@ class Requests:
             asked = Operation(state.exchange.batch)
             asked.portal = portal
             state.exchange.expect(OwedKind.DESCRIBE_PORTAL, asked, hidden=True)
-        self._note_effects(verdict, None)
         operation = Operation(state.exchange.batch, verdict)
         operation.portal = portal
+        self._note_effects(verdict, operation)
         if verdict not in self._verdicts:
             self._verdicts.append(verdict)
         self._send(frame)
@@ -434,7 +457,11 @@ class Requests:
         state.batch_is_open = True
 
     def _change(
-        self, operation: Operation, names: Names[Prepared] | Names[Portal], name: str, value: Prepared | Portal | None
+        self,
+        operation: Operation,
+        names: Names[Prepared] | Names[Portal],
+        name: str,
+        value: Prepared | Portal | None,
     ) -> None:
         names.change(name, self._state.exchange.batch, value)  # type: ignore[arg-type]  # one of two name spaces
         operation.change = (names, name)
@@ -484,7 +511,9 @@ class Requests:
 
 
 def _no_statement(name: str) -> Denial:
-    text = f'prepared statement "{name}" does not exist' if name else "unnamed prepared statement does not exist"
+    text = (
+        f'prepared statement "{name}" does not exist' if name else "unnamed prepared statement does not exist"
+    )
     return Denial(message=text, sqlstate="26000")
 
 

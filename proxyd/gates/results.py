@@ -16,10 +16,18 @@ from policy.evaluate import MaskSet
 from policy.facts import SqlFacts
 from policy.masking import Mask, UnmaskableType
 from policy.sql.catalog import Catalog
-from proxyd.gates.denials import Denial
 from protocols.errors import ProtocolError
 from protocols.postgres.messages import FieldDescription
-from protocols.postgres.values import ARRAY_ELEMENTS, TYPE_KINDS, UnsupportedType, binary_from_text, map_array_text, text_from_binary
+from protocols.postgres.rows import RowRewriter
+from protocols.postgres.values import (
+    ARRAY_ELEMENTS,
+    TYPE_KINDS,
+    UnsupportedType,
+    binary_from_text,
+    map_array_text,
+    text_from_binary,
+)
+from proxyd.gates.denials import Denial
 
 Rewrite = Callable[[bytes | None], bytes | None]
 
@@ -55,7 +63,7 @@ _VARCHAR_OIDS = frozenset({1042, 1043, 1014, 1015})
 _TYPE_MODIFIER_HEADER = 4
 
 
-def _refuse(why: str) -> Plan:
+def refuse(why: str) -> Plan:
     return Plan(
         Outcome.REFUSE,
         denial=Denial(
@@ -88,30 +96,34 @@ def plan_result(
     """
     outputs = facts.outputs if facts is not None else None
     if touches_masked and (outputs is None or len(outputs) != len(fields)):
-        return _refuse("its columns are not the ones that were judged")
+        return refuse("its columns are not the ones that were judged")
     wanted = dict(obligations)
     columns: list[MaskedColumn] = []
     for position, field in enumerate(fields):
         mask = wanted.get(position)
         if field.table_oid:
             if field.column_number == 0:
-                names = catalog.relation_identities(field.table_oid)
-                if names is None:
+                relation = catalog.relation_by_oid(field.table_oid)
+                if relation is None:
                     return STALE
-                if masks.for_column(names) is not None:
-                    return _refuse(f'column "{field.name}" is a whole row with a masked column in it')
+                if any(masks.for_column(column.names) is not None for column in relation.columns):
+                    return refuse(f'column "{field.name}" is a whole row with a masked column in it')
             elif field.column_number > 0:
                 names = catalog.identities(field.table_oid, field.column_number)
                 if names is None:
                     return STALE
-                found = masks.for_column(names)
-                if found is not None and catalog.is_derived(field.table_oid, field.column_number):
-                    return _refuse(f'column "{field.name}" is computed by a view from a masked column')
-                mask = found or mask
+                mask = masks.for_column(names) or mask
+                derived = catalog.derived_from(field.table_oid, field.column_number)
+                if derived is None or masks.for_column(derived) is not None:
+                    return refuse(f'column "{field.name}" is computed from a masked column')
         elif mask is None and touches_masked:
             output = outputs[position] if outputs is not None else None
-            if output is None or not output.known or masks.for_column((*output.derived, *output.also)) is not None:
-                return _refuse(f'column "{field.name}" may be computed from a masked column')
+            if (
+                output is None
+                or not output.known
+                or masks.for_column((*output.derived, *output.also)) is not None
+            ):
+                return refuse(f'column "{field.name}" may be computed from a masked column')
         if mask is not None:
             columns.append(MaskedColumn(position, mask, field.type_oid, _length_limit(field)))
     if not columns:
@@ -122,11 +134,15 @@ def plan_result(
     return Plan(Outcome.REWRITE, len(fields), tuple(columns), tuple(field.format for field in fields))
 
 
+def is_maskable(mask: Mask, type_oid: int) -> bool:
+    """Can values of this type be rewritten with the type kept? NULL fits every type."""
+    return mask.is_null or ARRAY_ELEMENTS.get(type_oid, type_oid) in TYPE_KINDS
+
+
 def _unmaskable(fields: Sequence[FieldDescription], columns: Sequence[MaskedColumn]) -> Plan | None:
     for column in columns:
-        element = ARRAY_ELEMENTS.get(column.type_oid, column.type_oid)
-        if element not in TYPE_KINDS and not column.mask.is_null:
-            return _refuse(
+        if not is_maskable(column.mask, column.type_oid):
+            return refuse(
                 f'column "{fields[column.position].name}" is masked by "{column.mask.name}" '
                 f"and its type (OID {column.type_oid}) cannot be masked"
             )
@@ -142,9 +158,10 @@ def formats_of(codes: Sequence[int], column_count: int) -> tuple[int, ...] | Non
     return tuple(codes) if len(codes) == column_count else None
 
 
-def rewriters(plan: Plan, formats: Sequence[int]) -> dict[int, Rewrite]:
-    """For each masked column the function that rewrites its bytes in the given formats (0 text, 1 binary)."""
-    return {column.position: column_rewriter(column, formats[column.position]) for column in plan.columns}
+def row_rewriter(plan: Plan, formats: Sequence[int]) -> RowRewriter:
+    """Rewrites DataRows by a REWRITE plan in the given formats (0 text, 1 binary, one a column)."""
+    columns = {column.position: column_rewriter(column, formats[column.position]) for column in plan.columns}
+    return RowRewriter(columns, plan.column_count)
 
 
 def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:

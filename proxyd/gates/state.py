@@ -5,20 +5,22 @@ The requests side (`postgres_requests`) and the replies side (`postgres_replies`
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
 from policy.decision import SessionLimits
-from policy.document import PolicyDocument
 from policy.evaluate import MaskSet
 from policy.facts import SqlFacts, Subject, Target
+from policy.sql import state as sql
 from policy.sql.catalog import Catalog
+from protocols.postgres.copy import CopyRewriter
 from protocols.postgres.exchange import Exchange
-from proxyd.gates.judge import Judge, JudgedStatement, Verdict, VerdictCache
+from protocols.postgres.rows import RowRewriter
+from proxyd.gates.judge import Judge, PolicyInForce, Verdict, VerdictCache
 from proxyd.gates.names import NamedFacts, Names
-from proxyd.gates.results import Plan, Rewrite
+from proxyd.gates.results import Plan
 
 MAX_PREPARED_STATEMENTS = 20_000
 MAX_PORTALS = 10_000
@@ -37,58 +39,74 @@ class CatalogInForce(Protocol):
 
 
 class SessionSetting(msgspec.Struct, frozen=True):
-    """What is known when the session opens. `policy` gives the document in force at the moment of the call."""
+    """What is known when the session opens.
+
+    role: the target's own name of the login. policy: gives what is in force at the moment of the call. search_path: as
+    the target has it at the start, "$user" included, None when not known.
+    """
 
     subject: Subject
     target: Target
     database: str
     login: str
+    role: str
     limits: SessionLimits
-    policy: Callable[[], PolicyDocument]
-    masks: Callable[[PolicyDocument, Subject, Target], MaskSet]
+    policy: Callable[[], PolicyInForce]
     catalog: CatalogInForce
     cache: VerdictCache
     search_path: tuple[str, ...] | None
 
 
 class Prepared:
-    """A prepared statement, made by Parse or PREPARE.
+    """A prepared statement, made by Parse or PREPARE; or, under a cursor's portal, the FETCH that reads it.
 
-    text: judged again when the context has changed (for PREPARE the whole statement, its inner facts are taken).
-    description: the body of its RowDescription once the target has told; b"" when it returns no rows.
+    text: what it runs, judged again when the context has changed. verdict: None when it has yet to be judged by itself.
+    description: its RowDescription once the target has told; b"" when it returns no rows.
     """
 
-    __slots__ = ("description", "facts", "is_sql", "statement", "text", "verdict")
+    __slots__ = ("description", "known", "text", "verdict")
 
-    def __init__(self, text: str, verdict: Verdict, is_sql: bool = False) -> None:
+    def __init__(self, text: str, verdict: Verdict | None, known: sql.Prepared | None) -> None:
         self.text = text
         self.verdict = verdict
-        self.is_sql = is_sql
+        self.known = known
         self.description: bytes | None = None
-        self.take_facts()
+
+    @classmethod
+    def parsed(cls, text: str, verdict: Verdict) -> Prepared:
+        prepared = cls(text, verdict, None)
+        prepared.take_facts()
+        return prepared
 
     def take_facts(self) -> None:
-        """Read statement and facts from the verdict."""
-        statements = self.verdict.statements
-        self.statement: JudgedStatement | None = statements[0] if statements else None
-        self.facts: SqlFacts | None = None
-        if self.statement is not None:
-            self.facts = self.statement.effect.inner if self.is_sql else self.statement.facts
+        """What EXECUTE of this name would run, from the verdict."""
+        if self.verdict is not None and self.verdict.statements:
+            self.known = sql.Prepared(self.text, self.verdict.statements[0].facts)
 
 
 class Portal:
     """A portal, made by Bind or DECLARE. `is_asked`: a Describe that covers it is on its way to the target."""
 
-    __slots__ = ("description", "facts", "is_asked", "plan", "prepared", "result_formats", "rewrites")
+    __slots__ = (
+        "description",
+        "facts",
+        "is_asked",
+        "is_held",
+        "plan",
+        "prepared",
+        "result_formats",
+        "rewriter",
+    )
 
     def __init__(self, prepared: Prepared, facts: SqlFacts | None, result_formats: tuple[int, ...]) -> None:
         self.prepared = prepared
         self.facts = facts
         self.result_formats = result_formats
+        self.is_held = False
         self.description = prepared.description
         self.is_asked = prepared.description is not None
         self.plan: Plan | None = None
-        self.rewrites: dict[int, Rewrite] = {}
+        self.rewriter: RowRewriter | None = None
 
     def forget_description(self) -> None:
         self.description = None
@@ -101,12 +119,12 @@ class State:
 
     __slots__ = (
         "_catalog",
-        "_document",
+        "_in_force",
+        "_is_changed",
         "awaits_copy",
         "batch_has_executed",
         "batch_is_open",
         "changed_catalog",
-        "changed_path",
         "copies_in",
         "copy_has_data",
         "cursor_facts",
@@ -118,11 +136,10 @@ class State:
         "portals",
         "prepared",
         "prepared_facts",
+        "resolution",
         "rows",
-        "search_path",
         "session",
         "statements",
-        "temporary_names",
     )
 
     def __init__(self, session: SessionSetting) -> None:
@@ -130,49 +147,46 @@ class State:
         self.exchange: Exchange[Operation] = Exchange()
         self.prepared: Names[Prepared] = Names(MAX_PREPARED_STATEMENTS)
         self.portals: Names[Portal] = Names(MAX_PORTALS)
-        self.prepared_facts = NamedFacts(self.prepared, self._facts_of_prepared)
+        self.prepared_facts = NamedFacts(self.prepared, _facts_of_prepared)
         self.cursor_facts = NamedFacts(self.portals, _facts_of_portal)
         self.judge = Judge(session.subject, session.target, session.database, session.login, session.cache)
-        self.search_path = session.search_path
-        self.temporary_names: frozenset[str] = frozenset()
+        # What names resolve by. Prepared statements and cursors are looked up in the ledgers, not here.
+        self.resolution = sql.SessionState(
+            search_path=session.search_path,
+            login_role=session.role,
+            prepared=self.prepared_facts,
+            cursors=self.cursor_facts,
+        )
         self.masks: MaskSet | None = None
         self.masks_on = True
         self.batch_is_open = False  # extended messages of this batch have been forwarded, its Sync has not
         self.batch_has_executed = False
         self.is_discarding = False  # a denial in the extended protocol: drop what comes up to Sync
-        self.awaits_copy = False  # COPY FROM STDIN is on its way: what follows means different things by its outcome
+        self.awaits_copy = (
+            False  # COPY FROM STDIN is on its way: what follows means different things by its outcome
+        )
         self.copies_in = False  # the target has asked for COPY data
         self.copy_has_data = False
         self.changed_catalog = False  # DDL has been forwarded in the transaction that is open
-        self.changed_path = False
         self.statements = 0
         self.rows = 0
-        self._document: PolicyDocument | None = None
+        self._is_changed = True
+        self._in_force: PolicyInForce | None = None
         self._catalog: Catalog | None = None
 
     def refresh(self) -> bool:
         """Take up the policy and the catalog in force; False when there is no usable catalog snapshot."""
         session = self.session
-        document = session.policy()
+        in_force = session.policy()
         catalog = session.catalog.latest
         if catalog is None or session.catalog.is_stale:
             return False
-        if document is not self._document or catalog is not self._catalog or self.changed_path:
-            self._document, self._catalog = document, catalog
-            self.changed_path = False
-            self.masks = session.masks(document, session.subject, session.target)
+        if in_force is not self._in_force or catalog is not self._catalog or self._is_changed:
+            self._in_force, self._catalog = in_force, catalog
+            self._is_changed = False
+            self.masks = self.judge.use(in_force, catalog, self.resolution).masks
             self.masks_on = not self.masks.is_empty
-            self.judge.use(document, catalog, self.masks, self.search_path, self.temporary_names)
         return True
-
-    def _facts_of_prepared(self, prepared: Prepared) -> SqlFacts:
-        """The facts that EXECUTE runs on: those of today's context, since the target plans it anew as well."""
-        if prepared.verdict.context is not self.judge.context:
-            prepared.verdict = self.judge.judge(prepared.text, self.prepared_facts, self.cursor_facts)
-            prepared.take_facts()
-        if prepared.facts is None:
-            raise KeyError(prepared.text)
-        return prepared.facts
 
     @property
     def catalog(self) -> Catalog:
@@ -180,15 +194,40 @@ class State:
             raise RuntimeError("the gate was asked to decide before refresh() succeeded")
         return self._catalog
 
-    def use_path(self, search_path: tuple[str, ...] | None) -> None:
-        if search_path != self.search_path:
-            self.search_path = search_path
-            self.changed_path = True
+    def foresee(self, effects: Iterable[sql.SessionEffect]) -> None:
+        """Take into account what a text that is being forwarded may change in how names resolve.
 
-    def add_temporary(self, name: str) -> None:
-        if name not in self.temporary_names:
-            self.temporary_names = self.temporary_names | {name}
-            self.changed_path = True
+        A search path is not known from here until the target has confirmed it; a temporary relation is in doubt
+        forever, because a rollback may take it away again.
+        """
+        for effect in effects:
+            if effect.creates_temporary or effect.changes_temporary:
+                changed = sql.apply(self.resolution, effect)
+                self._resolve_by(
+                    changed.temporary_names, changed.temporary_columns, self.resolution.search_path
+                )
+            if effect.changes_search_path or effect.resets_search_path or effect.discards == "all":
+                self.use_path(None)
+
+    def use_path(self, search_path: tuple[str, ...] | None) -> None:
+        if search_path != self.resolution.search_path:
+            self._resolve_by(self.resolution.temporary_names, self.resolution.temporary_columns, search_path)
+
+    def _resolve_by(
+        self,
+        names: frozenset[str],
+        columns: Mapping[str, tuple[str, ...]],
+        search_path: tuple[str, ...] | None,
+    ) -> None:
+        self.resolution = sql.SessionState(
+            search_path=search_path,
+            login_role=self.resolution.login_role,
+            temporary_names=names,
+            temporary_columns=columns,
+            prepared=self.prepared_facts,
+            cursors=self.cursor_facts,
+        )
+        self._is_changed = True
 
     @property
     def can_proceed(self) -> bool:
@@ -198,6 +237,12 @@ class State:
         if self.awaits_copy or self.exchange.is_overfull:
             return False
         return self.prepared.is_certain and self.portals.is_certain
+
+
+def _facts_of_prepared(prepared: Prepared) -> sql.Prepared:
+    if prepared.known is None:
+        raise KeyError
+    return prepared.known
 
 
 def _facts_of_portal(portal: Portal) -> SqlFacts:
@@ -215,7 +260,20 @@ class Operation:
     changes, with its name space. plan: of the result that is passing; withheld: it is being dropped.
     """
 
-    __slots__ = ("change", "copy", "index", "number", "plan", "portal", "prepared", "rewrites", "verdict", "withheld")
+    __slots__ = (
+        "change",
+        "copy",
+        "holds_names",
+        "index",
+        "new_path",
+        "number",
+        "plan",
+        "portal",
+        "prepared",
+        "rewriter",
+        "verdict",
+        "withheld",
+    )
 
     def __init__(self, number: int, verdict: Verdict | None = None) -> None:
         self.number = number
@@ -225,6 +283,8 @@ class Operation:
         self.prepared: Prepared | None = None
         self.change: tuple[Names[Prepared] | Names[Portal], str] | None = None
         self.plan: Plan | None = None
-        self.rewrites: dict[int, Rewrite] = {}
-        self.copy: object | None = None
+        self.rewriter: RowRewriter | None = None
+        self.copy: CopyRewriter | None = None
+        self.holds_names = False
+        self.new_path: tuple[str, ...] | None = None
         self.withheld = False

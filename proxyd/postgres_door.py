@@ -1,0 +1,418 @@
+"""One PostgreSQL connection from accept to close: greet, admit, connect the target, relay, clean up.
+
+Called by the listener for each accepted stream, which it closes in every case. Nothing that goes wrong in here leaves
+this session: the one outer guard logs it once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from policy.decision import Effect, SessionLimits
+from policy.evaluate import admit
+from policy.facts import Subject
+from protocols.postgres.messages import (
+    authentication_ok,
+    backend_key_data,
+    negotiate_protocol_version,
+    parameter_status,
+    ready_for_query,
+)
+from protocols.postgres.startup import CancelRequested, StartupReceived
+from proxyd.catalog import CatalogSource, CatalogUnavailable
+from proxyd.config import Login
+from proxyd.gates.search_path import parse_search_path
+from proxyd.gates.state import SessionSetting, State
+from proxyd.gateway import Gateway, TargetRuntime
+from proxyd.listeners import ListenerRuntime
+from proxyd.metrics import HandshakeFailure, SessionOutcome
+from proxyd.postgres_handshake import ClientGreeting, Handshake, Refused, refuse
+from proxyd.relay import PostgresRelay, RelayLimits
+from proxyd.sessions import KEY_BYTES_3_0, KEY_BYTES_3_2, Session, SubjectLimitReached
+from proxyd.tape.entries import TapeHeader
+from proxyd.tape.errors import TapeError
+from proxyd.tape.taping import SessionTape
+from proxyd.telemetry import Log
+from proxyd.tls_engine import HandshakeError
+from proxyd.upstream import UpstreamConnection, UpstreamError, connect, startup_parameters
+from proxyd.upstream_query import query
+from proxyd.wire import Wire
+
+LAST_WORD_TIMEOUT_S = 2.0
+CANCEL_TIMEOUT_S = 2.0
+NOT_ADMITTED = "28000"
+
+
+@dataclass(slots=True)
+class Request:
+    """Who wants to go where, as admitted."""
+
+    subject: Subject
+    target: TargetRuntime
+    database: str
+    login: Login
+    startup: StartupReceived
+    parameters: dict[str, str]
+    limits: SessionLimits
+
+
+async def serve_postgres(stream: trio.SocketStream, listener: ListenerRuntime, gateway: Gateway) -> None:
+    """Serve one client. Returns when the connection is over; raises nothing but cancellation."""
+    log = gateway.log.bind(listener=listener.name, client=_address(stream))
+    greeting = ClientGreeting(stream, listener.tls, listener.certificate_rules)
+    try:
+        await _greet_and_serve(stream, greeting, listener, gateway, log)
+    except Refused as refused:
+        gateway.metrics.handshake_failed(listener.name, refused.failure)
+        log.warning("connection refused", reason=refused.reason, failure=refused.failure.value)
+        await _say(greeting, refused.farewell)
+    except HandshakeError as fault:
+        gateway.metrics.handshake_failed(listener.name, HandshakeFailure.TLS)
+        log.warning("connection refused", reason=fault.reason, failure=HandshakeFailure.TLS.value)
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as fault:
+        gateway.metrics.handshake_failed(listener.name, HandshakeFailure.DISCONNECTED)
+        log.info("connection lost during the handshake", reason=str(fault))
+    except Exception:
+        gateway.metrics.session_crashes += 1
+        log.exception("a session failed")
+    finally:
+        with trio.CancelScope(deadline=trio.current_time() + LAST_WORD_TIMEOUT_S, shield=True):
+            await trio.aclose_forcefully(stream)
+
+
+def _address(stream: trio.SocketStream) -> str:
+    try:
+        peer = stream.socket.getpeername()
+    except OSError:
+        return "gone"
+    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+
+
+async def _say(greeting: ClientGreeting, farewell: bytes) -> None:
+    """A last word, if the client still listens."""
+    if not farewell:
+        return
+    with trio.move_on_after(LAST_WORD_TIMEOUT_S):
+        try:
+            await greeting.stream.send_all(farewell)
+            await greeting.stream.aclose()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            return
+
+
+async def _greet_and_serve(
+    stream: trio.SocketStream, greeting: ClientGreeting, listener: ListenerRuntime, gateway: Gateway, log: Log
+) -> None:
+    timeout_s = listener.limits.handshake_timeout
+    with trio.move_on_after(timeout_s) as scope:
+        greeted = await greeting.run(timeout_s)
+    if scope.cancelled_caught:
+        raise Refused(f"no handshake within {timeout_s:g} s", HandshakeFailure.TIMEOUT)
+    if isinstance(greeted, CancelRequested):
+        await _cancel(greeted, gateway, log)
+        return
+    request = _admit(greeted, listener, gateway)
+    log = log.bind(subject=request.subject.name, target=request.target.facts.name, login=request.login.name)
+    await _open_session(stream, greeted, request, listener, gateway, log)
+
+
+async def _cancel(asked: CancelRequested, gateway: Gateway, log: Log) -> None:
+    session = gateway.sessions.by_cancel_key(asked.process_id, asked.secret_key)
+    if session is None or session.cancel is None:
+        log.info("cancel request with an unknown key")
+        return
+    gateway.metrics.cancels += 1
+    log.info("cancel", session=session.id)
+    try:
+        await session.cancel()
+    except UpstreamError as fault:
+        log.warning("cancel failed", session=session.id, reason=fault.reason)
+
+
+# Admission
+
+
+def _admit(greeted: Handshake, listener: ListenerRuntime, gateway: Gateway) -> Request:
+    startup = greeted.startup
+    if gateway.drain.is_set():
+        raise refuse(HandshakeFailure.NOT_ADMITTED, "57P03", "proxyd: the gateway is shutting down")
+    subject = greeted.subject
+    if subject is None:
+        raise refuse(
+            HandshakeFailure.IDENTITY,
+            NOT_ADMITTED,
+            "proxyd: a client certificate is needed",
+            hint="Give sslcert and sslkey.",
+        )
+    if subject.expires_at is not None and subject.expires_at <= gateway.clock():
+        raise refuse(HandshakeFailure.IDENTITY, NOT_ADMITTED, "proxyd: the client certificate has expired")
+    login_name = startup.parameters.get("user", "")
+    place = startup.parameters.get("database") or login_name
+    target_name, _, database = place.partition("/")
+    target = gateway.target(target_name)
+    login = target.config.login(login_name) if target is not None else None
+    if target is None or login is None:
+        raise _not_admitted(subject, place, login_name, "no such target or login")
+    database = database or target.config.database
+    if not target.config.allows_database(database):
+        raise _not_admitted(subject, place, login_name, "database is not in the target's list")
+    admission = admit(gateway.policy, subject, target.facts, login_name, gateway.clock())
+    if admission.effect is not Effect.ALLOW:
+        why = "; ".join(reason.message for reason in admission.reasons)
+        hints = " ".join(reason.hint for reason in admission.reasons if reason.hint)
+        if admission.effect is Effect.HOLD:
+            raise refuse(
+                HandshakeFailure.NOT_ADMITTED,
+                NOT_ADMITTED,
+                f"proxyd: {why}",
+                reason=f"not admitted: {why}",
+                hint=hints,
+            )
+        raise _not_admitted(subject, place, login_name, why)
+    parameters, refused = startup_parameters(startup.parameters)
+    if refused:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in refused)
+        raise refuse(
+            HandshakeFailure.NOT_ADMITTED,
+            "42501",
+            f"proxyd: startup parameter refused: {listed}",
+            hint="Leave it out; SET it in the session if the policy allows.",
+        )
+    return Request(subject, target, database, login, startup, parameters, admission.limits)
+
+
+def _not_admitted(subject: Subject, place: str, login: str, why: str) -> Refused:
+    """One text for every reason, so that strangers cannot learn which targets and logins there are."""
+    return refuse(
+        HandshakeFailure.NOT_ADMITTED,
+        NOT_ADMITTED,
+        f'proxyd: "{subject.name}" has no access to "{place[:128]}" as "{login[:64]}"',
+        reason=f"not admitted to {place[:128]!r} as {login[:64]!r}: {why}",
+        hint="The database name is TARGET or TARGET/DATABASE, the user name is the login. "
+        "Ask the owners of the gateway's policy for access.",
+    )
+
+
+# The session
+
+
+async def _open_session(
+    stream: trio.SocketStream,
+    greeted: Handshake,
+    request: Request,
+    listener: ListenerRuntime,
+    gateway: Gateway,
+    log: Log,
+) -> None:
+    sessions = gateway.sessions
+    minor = min(greeted.startup.minor, 2)
+    session = Session(
+        id=sessions.new_id(),
+        listener=listener.name,
+        protocol="postgres",
+        subject=request.subject.name,
+        target=request.target.facts.name,
+        login=request.login.name,
+        client=_address(stream),
+        started_at=gateway.clock(),
+        process_id=sessions.new_process_id(),
+        secret_key=sessions.new_key(KEY_BYTES_3_2 if minor == 2 else KEY_BYTES_3_0),
+    )
+    log = log.bind(session=session.id)
+    try:
+        with sessions.entered(session, listener.limits.connections_per_subject):
+            await _run_session(stream, greeted, request, session, listener, gateway, log)
+    except SubjectLimitReached as limit:
+        raise refuse(
+            HandshakeFailure.SUBJECT_LIMIT,
+            "53300",
+            f"proxyd: too many connections for {request.subject.name} ({limit})",
+            hint="Close a session first.",
+        ) from limit
+
+
+async def _run_session(
+    stream: trio.SocketStream,
+    greeted: Handshake,
+    request: Request,
+    session: Session,
+    listener: ListenerRuntime,
+    gateway: Gateway,
+    log: Log,
+) -> None:
+    tape = _open_tape(request, session, gateway)
+    outcome = SessionOutcome.FAILED
+    reason = "failed"
+    upstream: UpstreamConnection | None = None
+    gateway.metrics.session_opened(listener.name, "postgres")
+    try:
+        catalog = await _ready_catalog(request, gateway)
+        upstream = await _connect(request)
+        session.cancel = upstream.cancel
+        search_path = await _search_path(upstream, request)
+        await _welcome(greeted, upstream, session)
+        log.info("session opened", database=request.database, tape=str(tape.path))
+        client = Wire(stream, greeted.tls, greeted.startup.rest)
+        target = Wire(_socket_stream(upstream), upstream.tls, upstream.leftover)
+        state = State(_setting(request, gateway, catalog, search_path))
+        relay = PostgresRelay(client, target, state, tape, catalog, RelayLimits.of(gateway.config.limits))
+        session.end = relay.end
+        session.is_idle = lambda: relay.is_idle
+        try:
+            end = await relay.run(_until_expiry(request, gateway))
+            outcome, reason = end.outcome, end.reason
+        finally:
+            _count(gateway, client, target)
+            client.close()
+            await _stop_target(upstream, state, log)
+            target.close()
+    except UpstreamError as fault:
+        reason = f"target: {fault.reason}"
+        raise refuse(
+            HandshakeFailure.TARGET,
+            fault.sqlstate,
+            f"proxyd: {fault.message}",
+            reason=fault.reason,
+            hint=fault.hint,
+        ) from fault
+    except CatalogUnavailable as fault:
+        reason = f"catalog: {fault}"
+        raise refuse(
+            HandshakeFailure.TARGET,
+            "57P03",
+            "proxyd: the catalog of the target cannot be read, so nothing can be judged",
+            reason=str(fault),
+            hint="Try again in a moment. If it stays so, tell the operators of the gateway.",
+        ) from fault
+    finally:
+        if upstream is not None:
+            await upstream.aclose()
+        gateway.metrics.session_ended(listener.name, "postgres", outcome)
+        if outcome is SessionOutcome.TAPE:
+            gateway.metrics.tape_errors += 1
+        try:
+            tape.end(reason)
+        except TapeError as fault:
+            gateway.metrics.tape_errors += 1
+            log.error("tape could not be finished", reason=str(fault))
+        log.info("session ended", reason=reason, outcome=outcome.value, statements=tape.requests)
+
+
+def _open_tape(request: Request, session: Session, gateway: Gateway) -> SessionTape:
+    header = TapeHeader(
+        session=session.id,
+        protocol="postgres",
+        subject=request.subject,
+        target=request.target.facts.name,
+        login=request.login.name,
+        client=session.client,
+        policy_version=gateway.policy.version,
+        software_version=gateway.version,
+        started_at=session.started_at,
+        target_labels=request.target.facts.labels,
+        database=request.database,
+    )
+    try:
+        return SessionTape.open(gateway.tape_directory, header, gateway.config.tapes.reply_limit)
+    except TapeError as fault:
+        gateway.metrics.tape_errors += 1
+        raise refuse(
+            HandshakeFailure.TAPE,
+            "58030",
+            "proxyd: the session cannot be recorded, so it does not begin",
+            reason=f"tape: {fault}",
+            hint="Tell the operators of the gateway.",
+        ) from fault
+
+
+async def _ready_catalog(request: Request, gateway: Gateway) -> CatalogSource:
+    source = gateway.catalog(request.target, request.database)
+    if source.latest is None or source.is_stale:
+        await source.refresh()
+    return source
+
+
+async def _connect(request: Request) -> UpstreamConnection:
+    target = request.target
+    return await connect(
+        target.upstream,
+        request.login,
+        request.database,
+        request.parameters,
+        deadline_s=target.config.connect_timeout,
+    )
+
+
+async def _search_path(upstream: UpstreamConnection, request: Request) -> tuple[str, ...] | None:
+    value = upstream.parameters.get("search_path")
+    if value is None:
+        rows = await query(upstream, "SHOW search_path")
+        value = rows[0][0] if rows else None
+    return None if value is None else parse_search_path(value)
+
+
+async def _welcome(greeted: Handshake, upstream: UpstreamConnection, session: Session) -> None:
+    startup = greeted.startup
+    answer: list[bytes] = []
+    if startup.needs_negotiation:
+        answer.append(negotiate_protocol_version(startup.negotiated_minor, startup.unsupported_options))
+    answer.append(authentication_ok())
+    answer += [parameter_status(name, value) for name, value in upstream.parameters.items()]
+    answer.append(backend_key_data(session.process_id, session.secret_key))
+    answer.append(ready_for_query("I"))
+    await greeted.tls.send_all(b"".join(answer))
+
+
+def _setting(
+    request: Request, gateway: Gateway, catalog: CatalogSource, search_path: tuple[str, ...] | None
+) -> SessionSetting:
+    return SessionSetting(
+        subject=request.subject,
+        target=request.target.facts,
+        database=request.database,
+        login=request.login.name,
+        role=request.login.account,
+        limits=request.limits,
+        policy=lambda: gateway.in_force,
+        catalog=catalog,
+        cache=gateway.verdicts,
+        search_path=search_path,
+    )
+
+
+def _until_expiry(request: Request, gateway: Gateway) -> SessionLimits:
+    """The limits of the admission, cut to the life of the certificate."""
+    limits = request.limits
+    expires_at = request.subject.expires_at
+    if expires_at is None:
+        return limits
+    left_s = max(0.0, expires_at - gateway.clock())
+    max_age_s = left_s if limits.max_age_s is None else min(limits.max_age_s, left_s)
+    return SessionLimits(max_age_s, limits.idle_s, limits.statements, limits.rows)
+
+
+def _socket_stream(upstream: UpstreamConnection) -> trio.SocketStream:
+    if not isinstance(upstream.transport, trio.SocketStream):
+        raise RuntimeError("the target is not reached over a socket")
+    return upstream.transport
+
+
+def _count(gateway: Gateway, client: Wire, target: Wire) -> None:
+    metrics = gateway.metrics
+    metrics.bytes_from_clients += client.received_bytes
+    metrics.bytes_to_clients += client.sent_bytes
+    metrics.bytes_from_targets += target.received_bytes
+    metrics.bytes_to_targets += target.sent_bytes
+
+
+async def _stop_target(upstream: UpstreamConnection, state: State, log: Log) -> None:
+    """A statement of a client that has gone must not run on."""
+    if state.exchange.is_settled:
+        return
+    with trio.CancelScope(deadline=trio.current_time() + CANCEL_TIMEOUT_S, shield=True):
+        try:
+            await upstream.cancel(deadline_s=CANCEL_TIMEOUT_S)
+        except UpstreamError as fault:
+            log.info("the target could not be told to stop", reason=fault.reason)
