@@ -177,6 +177,8 @@ class _TextFormat(_LineFormat):
             raise LocalProtocolError("COPY delimiter is not one that the server accepts")
         if any(part in self._null for part in (self._delimiter, b"\n", b"\r")):
             raise LocalProtocolError("COPY NULL string is not one that the server accepts")
+        if _ends_in_escape(self._null):
+            raise LocalProtocolError("COPY NULL string hides the delimiter behind it")
         if columns and _writable_text.fullmatch(self._null):
             raise LocalProtocolError(
                 "a masked column can be copied as text only with a NULL string that no value is written as, "
@@ -192,7 +194,7 @@ class _TextFormat(_LineFormat):
         line = data[start:stop]
         delimiter = self._delimiter
         fields = line.split(delimiter)
-        if b"\\" + delimiter in line:
+        if b"\\" + delimiter in line or line.endswith(b"\\"):
             fields = self._rejoined(fields)
         return fields, stop
 
@@ -202,7 +204,7 @@ class _TextFormat(_LineFormat):
         parted: list[bytes] = []
         for piece in pieces:
             parted.append(piece)
-            if (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 0:
+            if not _ends_in_escape(piece):
                 fields.append(self._delimiter.join(parted))
                 parted = []
         if parted:
@@ -226,6 +228,11 @@ class _TextFormat(_LineFormat):
 
     def _encode(self, value: bytes, position: int) -> bytes:
         return self._special.sub(lambda match: self._escaped[match[0]], value)
+
+
+def _ends_in_escape(text: bytes) -> bool:
+    """Does an odd number of backslashes end it, so that the next character is escaped?"""
+    return (len(text) - len(text.rstrip(b"\\"))) % 2 == 1
 
 
 class _CsvFormat(_LineFormat):
@@ -292,7 +299,8 @@ class _CsvFormat(_LineFormat):
 
     def _encode(self, value: bytes, position: int) -> bytes:
         forced = self._force_quote == "*" or position in self._force_quote
-        if not forced and value not in (self._null, b"\\.") and not self._to_quote.search(value):
+        is_marker = self._column_count == 1 and value == b"\\."
+        if not forced and not is_marker and value != self._null and not self._to_quote.search(value):
             return value
         escaped = self._to_escape.sub(lambda match: self._escape + match[0], value)
         return self._quote + escaped + self._quote

@@ -16,7 +16,7 @@ import msgspec
 
 MAX_DIMENSIONS = 6
 
-_bounds = re.compile(r"(?:\[[+-]?[0-9]{1,9}:[+-]?[0-9]{1,9}\])+=", re.ASCII)
+_bounds = re.compile(r"(?:\[[+-]?[0-9]{1,10}:[+-]?[0-9]{1,10}\])+=", re.ASCII)
 _bound = re.compile(r"\[([+-]?[0-9]+):([+-]?[0-9]+)\]", re.ASCII)
 _token = re.compile(r'([{},])|"((?:[^"\\]++|\\.)*+)"|([^{},"\\]++)', re.DOTALL)
 _escape = re.compile(r"\\(.)", re.DOTALL)

@@ -13,6 +13,7 @@ import math
 import re
 import struct
 from decimal import Decimal
+from fractions import Fraction
 
 _SIGNS = {0x0000: "", 0x4000: "-"}
 _SPECIALS = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
@@ -91,7 +92,7 @@ def _shifted(whole: str, fraction: str, exponent: int) -> tuple[str, str]:
 
 def float8_text(data: bytes) -> str:
     (value,) = struct.unpack(">d", data)
-    return _float_text(value, repr(value), 15)
+    return _float_text(value, _shortest_float8(value), 15)
 
 
 def float4_text(data: bytes) -> str:
@@ -107,16 +108,38 @@ def float4_binary(text: str) -> bytes:
     return struct.pack(">f", float(text))
 
 
+def _shortest_float8(value: float) -> str:
+    """`repr` gives the fewest digits too, but for integers may choose a text half way to a neighbour."""
+    shortest = repr(value)
+    if abs(value) < 2**53 or not math.isfinite(value) or _is_nearest(shortest, value, math.ulp(value)):
+        return shortest
+    texts = (f"{value:.{digits}e}" for digits in range(14, 17))
+    fitting = (t for t in texts if float(t) == value and _is_nearest(t, value, math.ulp(value)))
+    return next(fitting, f"{value:.16e}")
+
+
 def _shortest_float4(value: float) -> str:
     """The fewest digits that read back as the same single-precision value."""
+    if not math.isfinite(value):
+        return repr(value)
+    ulp = math.ldexp(1.0, max(math.frexp(value)[1] - 24, -149))
     for digits in range(8):
         text = f"{value:.{digits}e}"
         try:
-            if struct.unpack(">f", struct.pack(">f", float(text)))[0] == value:
+            if struct.unpack(">f", struct.pack(">f", float(text)))[0] == value and _is_nearest(
+                text, value, ulp
+            ):
                 return text
         except OverflowError:
             continue
     return f"{value:.8e}"
+
+
+def _is_nearest(text: str, value: float, ulp: float) -> bool:
+    """Is `text` nearer to `value` than to its neighbours? The server writes no text that is half way between
+    two.
+    """
+    return abs(Fraction(text) - Fraction(value)) * 2 < Fraction(ulp)
 
 
 def _float_text(value: float, shortest: str, fixed_below: int) -> str:

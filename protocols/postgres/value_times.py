@@ -20,6 +20,7 @@ _CYCLE_YEARS = 400
 _CYCLE_DAYS = 146_097
 _SECOND = 1_000_000
 _DAY = 86_400 * _SECOND
+_ZONE_LIMIT_S = 16 * 3600
 _MAX_DAYS, _MIN_DAYS = 2**31 - 1, -(2**31)
 _MAX_MICROSECONDS, _MIN_MICROSECONDS = 2**63 - 1, -(2**63)
 
@@ -151,6 +152,8 @@ def _clock(parts: tuple[str | None, ...]) -> int:
 
 
 def _zone_text(east_s: int) -> str:
+    if abs(east_s) >= _ZONE_LIMIT_S:
+        raise ValueError("no such zone")
     sign = "-" if east_s < 0 else "+"
     minutes, second = divmod(abs(east_s), 60)
     text = f"{sign}{minutes // 60:02d}"
@@ -165,4 +168,6 @@ def _zone(text: str) -> int:
         return 0
     digits = text[1:].replace(":", "").ljust(6, "0")
     seconds = int(digits[:2]) * 3600 + int(digits[2:4]) * 60 + int(digits[4:])
+    if seconds >= _ZONE_LIMIT_S or int(digits[2:4]) > 59 or int(digits[4:]) > 59:
+        raise ValueError("no such zone")
     return -seconds if text[0] == "-" else seconds
