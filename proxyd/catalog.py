@@ -303,7 +303,7 @@ class CatalogSource:
 
 
 def _build(target: str, results: Results) -> Catalog:
-    """Raises UpstreamError for whatever goes wrong: the rows come from the target, and nothing is known then."""
+    """Raises UpstreamError for whatever goes wrong: the rows come from the target."""
     try:
         return build_catalog(rows_from_text(results))
     except Exception as error:

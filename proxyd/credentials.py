@@ -108,14 +108,13 @@ def _read_file(what: str, path: Path) -> str:
     except OSError as error:
         why = f"cannot be opened ({error.strerror})"
         raise CredentialError(what, why, "check the path and that proxyd's account may read it") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _refuse_exposed(what, path, os.fstat(descriptor))
-        try:
-            content = file.read(MAX_SECRET_BYTES + 1)
-        except OSError as error:
-            raise CredentialError(
-                what, f"cannot be read ({error.strerror})", "check the file system"
-            ) from None
+        content = _read_all(descriptor)
+    except OSError as error:
+        raise CredentialError(what, f"cannot be read ({error.strerror})", "check the disk") from None
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_SECRET_BYTES:
         raise CredentialError(what, f"is longer than {MAX_SECRET_BYTES} bytes", "name the file of one secret")
     try:
@@ -123,6 +122,17 @@ def _read_file(what: str, path: Path) -> str:
     except UnicodeDecodeError:
         raise CredentialError(what, "is not UTF-8 text", "write the secret as UTF-8") from None
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _read_all(descriptor: int) -> bytes:
+    """The file's content, up to one byte more than is allowed."""
+    content = b""
+    while len(content) <= MAX_SECRET_BYTES:
+        piece = os.read(descriptor, MAX_SECRET_BYTES + 1 - len(content))
+        if not piece:
+            break
+        content += piece
+    return content
 
 
 def _refuse_exposed(what: str, path: Path, status: os.stat_result) -> None:
