@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import trio
 
 from policy import facts
+from policy.document import PolicyDocument
+from policy.sql.catalog import Catalog
 from proxyd import config as configuration
+from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.config import Config
+from proxyd.gates.judge import VerdictCache
 from proxyd.metrics import Metrics
 from proxyd.sessions import Sessions
 from proxyd.telemetry import Log, Telemetry
 from proxyd.upstream import UpstreamTarget
 
-if TYPE_CHECKING:
-    from policy.document import PolicyDocument
-    from proxyd.catalog import CatalogSource
+MAX_CATALOGS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,9 @@ class TargetRuntime:
 
 @dataclass(frozen=True, slots=True)
 class PolicyInForce:
-    """The document and the keys of its masks. `serial` grows with each swap, also when only a key changed."""
+    """The document, with the keys of its masks. `serial` grows with each swap, also of a key alone."""
 
     document: PolicyDocument
-    mask_keys: Mapping[str, bytes] = field(repr=False)
     serial: int = 1
 
 
@@ -61,7 +62,6 @@ class Gateway:
         config: Config,
         policy: PolicyDocument,
         *,
-        mask_keys: Mapping[str, bytes],
         targets: Mapping[str, TargetRuntime],
         telemetry: Telemetry,
         metrics: Metrics,
@@ -75,26 +75,27 @@ class Gateway:
         self.sessions = Sessions()
         self.drain = trio.Event()
         self.version = version("proxyd")
-        self._in_force = PolicyInForce(policy, mask_keys)
+        self.verdicts = VerdictCache()
+        self.nursery: trio.Nursery | None = None
+        self._in_force = PolicyInForce(policy)
         self._catalogs: dict[tuple[str, str], CatalogSource] = {}
-        metrics.set_rules(rule.name for rule in policy.rules)
+        self._polled: set[tuple[str, str]] = set()
+        metrics.set_rules(_rule_names(policy))
 
     @classmethod
     def from_config(
         cls,
         config: Config,
         policy: PolicyDocument,
-        mask_keys: Mapping[str, bytes],
         *,
         telemetry: Telemetry | None = None,
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """Reads the targets' TLS files. Raises TlsSettingsError."""
+        """`policy` comes with its keys. Reads the targets' TLS files. Raises TlsSettingsError."""
         return cls(
             config,
             policy,
-            mask_keys=mask_keys,
             targets={target.name: TargetRuntime.from_config(target) for target in config.targets},
             telemetry=telemetry or Telemetry(config.log.level),
             metrics=metrics or Metrics(version("proxyd")),
@@ -115,23 +116,75 @@ class Gateway:
         return self._in_force.document
 
     @property
-    def mask_keys(self) -> Mapping[str, bytes]:
-        return self._in_force.mask_keys
-
-    @property
-    def policy_serial(self) -> int:
-        """Another number once policy or masking keys have changed: caches of decisions are keyed by it."""
-        return self._in_force.serial
-
-    @property
     def in_force(self) -> PolicyInForce:
-        """Document, keys and serial of one moment."""
+        """Document and serial of one moment. Another object once policy or masking keys have changed."""
         return self._in_force
 
-    def swap_policy(self, policy: PolicyDocument, mask_keys: Mapping[str, bytes]) -> None:
-        """From now on judge by these. One step: no session ever sees a document with the other's keys."""
-        self._in_force = PolicyInForce(policy, mask_keys, self._in_force.serial + 1)
-        self.metrics.set_rules(rule.name for rule in policy.rules)
+    def swap_policy(self, policy: PolicyDocument) -> None:
+        """From now on judge by this. One step: no session ever sees a document with another's keys."""
+        self._in_force = PolicyInForce(policy, self._in_force.serial + 1)
+        self.metrics.set_rules(_rule_names(policy))
 
     def target(self, name: str) -> TargetRuntime | None:
         return self.targets.get(name)
+
+    def catalog(self, target: TargetRuntime, database: str) -> CatalogSource:
+        """The one source of this database's catalog; new ones have no snapshot until `refresh`.
+
+        Polled in `nursery` from its first success on; one that never succeeds is forgotten, so that names
+        that a client makes up leave nothing behind. Raises CatalogUnavailable when there are too many.
+        """
+        key = (target.facts.name, database)
+        source = self._catalogs.get(key)
+        if source is None:
+            if len(self._catalogs) >= MAX_CATALOGS:
+                raise CatalogUnavailable(*key, f"{MAX_CATALOGS} databases are followed already")
+            source = self._catalogs[key] = self._new_catalog(target, database)
+        return source
+
+    def _new_catalog(self, target: TargetRuntime, database: str) -> CatalogSource:
+        reader = target.config.login(target.config.catalog.login)
+        if reader is None:
+            raise CatalogUnavailable(target.facts.name, database, "its login is not configured")
+        key = (target.facts.name, database)
+        return CatalogSource(
+            target.upstream,
+            reader,
+            database,
+            poll_interval_s=target.config.catalog.poll,
+            connect_timeout_s=target.config.connect_timeout,
+            observe=lambda news: self._take_news(key, news),
+        )
+
+    def _take_news(self, key: tuple[str, str], news: Catalog | CatalogUnavailable) -> None:
+        name, database = key
+        is_success = isinstance(news, Catalog)
+        self.metrics.catalog_loaded(name, is_success=is_success)
+        if isinstance(news, CatalogUnavailable):
+            self.log.warning("catalog unavailable", target=name, database=database, reason=news.reason)
+            if key not in self._polled:
+                self._catalogs.pop(key, None)
+            return
+        self.log.info("catalog loaded", target=name, database=database, version=news.version)
+        source = self._catalogs.get(key)
+        if key not in self._polled and source is not None and self.nursery is not None:
+            self._polled.add(key)
+            self.nursery.start_soon(self._follow, key, source, name=f"catalog of {name}/{database}")
+
+    async def _follow(self, key: tuple[str, str], source: CatalogSource) -> None:
+        """Poll until cancelled. A fault of ours in there costs this catalog its snapshot, not the daemon."""
+        try:
+            await source.run()
+        except Exception:
+            self.log.exception("catalog reader crashed", target=key[0], database=key[1])
+            self._polled.discard(key)
+            self._catalogs.pop(key, None)
+
+
+def _rule_names(policy: PolicyDocument) -> set[str]:
+    """Whatever may stand as the rule of a reason: rules, access entries and masks."""
+    return {
+        *(rule.name for rule in policy.rules),
+        *(entry.name for entry in policy.access),
+        *(entry.mask.name for entry in policy.masks),
+    }

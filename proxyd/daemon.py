@@ -1,0 +1,308 @@
+"""The daemon's life: load, listen, serve, reload, drain, end.
+
+Owns the nurseries, the signals and the order of things. Doors, relay and gates do the work; nothing here knows
+a protocol. Called by `proxyd run`.
+
+Theory of operation. Three nurseries, one inside the other: background (catalogs, metrics, watchdog) outlives
+sessions, which outlive the doors that accept. SIGHUP reads everything anew and, only if all of it is sound,
+swaps what can be swapped. SIGTERM closes the doors first, then ends idle sessions at once and busy ones when
+they fall idle or the deadline passes; a second one does not wait. The watchdog is fed from the event loop
+itself, so a loop that is stuck is a daemon that gets restarted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import resource
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from policy.located_yaml import DocumentError
+from protocols.postgres.messages import error_response
+from proxyd.config import Config
+from proxyd.gateway import Gateway
+from proxyd.listeners import Handler, ListenerRuntime, Reception, open_sockets
+from proxyd.metrics_endpoint import MetricsEndpoint
+from proxyd.notify import Notifier, activated_sockets
+from proxyd.postgres_door import serve_postgres
+from proxyd.references import Material
+from proxyd.telemetry import Telemetry
+from proxyd.tls_contexts import ClientTls, ServerTls
+from proxyd.tls_files import TlsSettingsError
+
+Door = Callable[[trio.SocketStream, ListenerRuntime, Gateway], Awaitable[None]]
+
+DOORS: Mapping[str, Door] = {"postgres": serve_postgres}
+
+# What a reload can change. Anything else that differs is named in the log and waits for a restart.
+RELOADABLE = frozenset({"policy", "masking", "log", "drain_timeout"})
+
+DRAIN_STEP_S = 0.1
+LAST_WORDS_S = 2.0
+_DESCRIPTORS_PER_SESSION = 3  # client, target, tape
+_SPARE_DESCRIPTORS = 256
+
+
+async def run_daemon(
+    config_path: Path,
+    *,
+    environment: MutableMapping[str, str] | None = None,
+    telemetry: Telemetry | None = None,
+    doors: Mapping[str, Door] = DOORS,
+    clock: Callable[[], float] = time.time,
+    task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until SIGTERM or SIGINT. Raises DocumentError, ListenError or ActivationError if it cannot start.
+
+    `environment`: by default the process's own; systemd's variables are taken out of it. `task_status` gets
+    the daemon once it is ready.
+    """
+    variables = os.environ if environment is None else environment
+    notifier = Notifier.from_environment(variables)
+    try:
+        activated = activated_sockets(variables)
+        material = Material.read(config_path, clock())
+        config = material.config
+        gateway = Gateway.from_config(
+            config, material.policy, telemetry=telemetry or Telemetry(config.log.level), clock=clock
+        )
+        gateway.metrics.policy_loaded_at = clock()
+        for warning in material.warnings:
+            gateway.log.warning("configuration warning", what=str(warning))
+        _raise_descriptor_limit(config, gateway)
+        daemon = Daemon(gateway, config_path, notifier, doors)
+        for listener in config.listeners:
+            runtime = ListenerRuntime.from_config(listener, config.identity)
+            daemon.listeners.append((runtime, await open_sockets(listener, activated)))
+        await daemon.run(task_status)
+    finally:
+        notifier.close()
+
+
+class Daemon:
+    """One running daemon. `listeners`: each with its sockets, opened before `run`."""
+
+    def __init__(
+        self, gateway: Gateway, config_path: Path, notifier: Notifier, doors: Mapping[str, Door] = DOORS
+    ) -> None:
+        self.gateway = gateway
+        self.listeners: list[tuple[ListenerRuntime, list[trio.SocketListener]]] = []
+        self.metrics_listeners: list[trio.SocketListener] = []
+        self._config_path = config_path
+        self._notifier = notifier
+        self._doors = doors
+        self._log = gateway.log
+        self._is_ready = False
+
+    async def run(self, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
+        gateway = self.gateway
+        with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
+            async with trio.open_nursery() as background:
+                gateway.nursery = background
+                await self._open_background(background)
+                async with trio.open_nursery() as sessions:
+                    async with trio.open_nursery() as doors:
+                        self._open_doors(doors, sessions)
+                        self._announce()
+                        task_status.started(self)
+                        await self._obey(signals)
+                        doors.cancel_scope.cancel()
+                    await self._drain(sessions, signals)
+                background.cancel_scope.cancel()
+        self._log.info("stopped")
+
+    # Start
+
+    async def _open_background(self, background: trio.Nursery) -> None:
+        if self._notifier.watchdog_interval_s is not None:
+            background.start_soon(self._feed_watchdog, self._notifier.watchdog_interval_s)
+        endpoint = self.gateway.config.metrics
+        if endpoint is not None:
+            address = endpoint.address
+            self.metrics_listeners = await trio.open_tcp_listeners(address.port, host=address.host)
+            server = MetricsEndpoint(self.gateway.metrics, lambda: self._is_ready)
+            serve = partial(self._guarded, server.serve)
+            background.start_soon(trio.serve_listeners, serve, self.metrics_listeners)
+
+    def _open_doors(self, doors: trio.Nursery, sessions: trio.Nursery) -> None:
+        for runtime, listeners in self.listeners:
+            reception = Reception(self._handler(runtime), sessions, self.gateway.metrics, self._log)
+            for listener in listeners:
+                doors.start_soon(reception.serve, runtime, listener)
+                name = listener.socket.getsockname()
+                self._log.info("listening", listener=runtime.name, address=_shown_address(name))
+
+    def _handler(self, runtime: ListenerRuntime) -> Handler:
+        door = self._doors[runtime.protocol]
+
+        async def handle(stream: trio.SocketStream, listener: ListenerRuntime) -> None:
+            await door(stream, listener, self.gateway)
+
+        return handle
+
+    def _announce(self) -> None:
+        # What was loaded until now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        self._is_ready = True
+        self._log.info("ready", version=self.gateway.version, policy=self.gateway.policy.version)
+        self._notifier.ready(self._status())
+
+    def _status(self) -> str:
+        count = len(self.listeners)
+        return f"serving {count} listener{'s' if count != 1 else ''}, policy {self.gateway.policy.version}"
+
+    async def _guarded(
+        self, serve: Callable[[trio.SocketStream], Awaitable[None]], stream: trio.SocketStream
+    ) -> None:
+        """A fault of the metrics page is a line in the log, and never the end of the daemon."""
+        try:
+            await serve(stream)
+        except Exception:
+            self._log.exception("metrics endpoint failed")
+
+    async def _feed_watchdog(self, interval_s: float) -> None:
+        while True:
+            self._notifier.alive()
+            await trio.sleep(interval_s)
+
+    # Reload
+
+    async def _obey(self, signals: AsyncIterator[int]) -> None:
+        """Reload at each SIGHUP; return at the first signal to stop."""
+        async for number in signals:
+            if number == signal.SIGHUP:
+                await self.reload()
+            else:
+                self._log.info("stopping", signal=signal.Signals(number).name)
+                return
+
+    async def reload(self) -> bool:
+        """Read everything anew; True when it was sound and is in force, False when the old stays."""
+        self._notifier.reloading()
+        gateway = self.gateway
+        now = gateway.clock()
+        try:
+            material = await trio.to_thread.run_sync(Material.read, self._config_path, now)
+            await trio.to_thread.run_sync(self._reload_tls)
+        except DocumentError as error:
+            for fault in error.faults:
+                self._log.error("configuration fault", what=str(fault))
+            is_success = False
+        except Exception:
+            self._log.exception("reload crashed")
+            is_success = False
+        else:
+            self._apply(material)
+            is_success = True
+        gateway.metrics.reloaded(is_success=is_success, now=now)
+        if is_success:
+            self._log.info("reloaded", policy=gateway.policy.version)
+        else:
+            self._log.error("reload refused: the old configuration and policy stay in force")
+        self._notifier.ready(self._status() if is_success else f"{self._status()} (last reload refused)")
+        return is_success
+
+    def _apply(self, material: Material) -> None:
+        gateway, new = self.gateway, material.config
+        for warning in material.warnings:
+            self._log.warning("configuration warning", what=str(warning))
+        waiting = [
+            name
+            for name in Config.model_fields
+            if name not in RELOADABLE and getattr(new, name) != getattr(gateway.config, name)
+        ]
+        if waiting:
+            self._log.warning("changed, but needs a restart to take effect", keys=waiting)
+        gateway.config = gateway.config.model_copy(update={name: getattr(new, name) for name in RELOADABLE})
+        gateway.telemetry.set_level(new.log.level)
+        gateway.swap_policy(material.policy)
+
+    def _reload_tls(self) -> None:
+        """In a worker thread. Each side swaps in one step; one whose files are bad keeps what it has."""
+        sides: list[tuple[str, ServerTls | ClientTls]] = [
+            (f"listener {runtime.name}", runtime.tls) for runtime, _ in self.listeners
+        ]
+        for target in self.gateway.targets.values():
+            if target.upstream.tls is not None:
+                sides.append((f"target {target.facts.name}", target.upstream.tls))
+        for name, side in sides:
+            try:
+                if side.reload():
+                    self._log.info("TLS files reloaded", side=name)
+            except TlsSettingsError as error:
+                self._log.error("TLS files refused, the old ones stay in use", side=name, reason=str(error))
+
+    # Stop
+
+    async def _drain(self, sessions: trio.Nursery, signals: AsyncIterator[int]) -> None:
+        gateway = self.gateway
+        timeout_s = gateway.config.drain_timeout
+        self._is_ready = False
+        gateway.metrics.is_draining = True
+        gateway.sessions.is_draining = True
+        gateway.drain.set()
+        count = len(gateway.sessions)
+        self._log.info("draining", sessions=count, deadline_s=timeout_s)
+        self._notifier.stopping(f"draining {count} sessions")
+        async with trio.open_nursery() as watch:
+            watch.start_soon(self._end_at_second_signal, sessions, watch, signals)
+            await self._wait_for_sessions(sessions, timeout_s)
+            watch.cancel_scope.cancel()
+
+    async def _wait_for_sessions(self, sessions: trio.Nursery, timeout_s: float) -> None:
+        registry = self.gateway.sessions
+        with trio.move_on_after(timeout_s):
+            while sessions.child_tasks:
+                registry.end_idle("drained", _FAREWELL)
+                await trio.sleep(DRAIN_STEP_S)
+            return
+        self._log.warning("drain deadline passed", sessions=len(registry))
+        registry.end_all("drain deadline passed", _FAREWELL)
+        with trio.move_on_after(LAST_WORDS_S):
+            while sessions.child_tasks:
+                await trio.sleep(DRAIN_STEP_S)
+        sessions.cancel_scope.cancel()
+
+    async def _end_at_second_signal(
+        self, sessions: trio.Nursery, watch: trio.Nursery, signals: AsyncIterator[int]
+    ) -> None:
+        async for number in signals:
+            if number != signal.SIGHUP:
+                self._log.warning(
+                    "second signal: ending every session now", sessions=len(self.gateway.sessions)
+                )
+                sessions.cancel_scope.cancel()
+                watch.cancel_scope.cancel()
+                return
+
+
+# The words PostgreSQL itself uses, so that drivers recognise it and reconnect.
+_FAREWELL = error_response("FATAL", "57P01", "terminating connection due to administrator command")
+
+
+def _shown_address(name: object) -> str:
+    if isinstance(name, tuple):
+        return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
+    return f"unix:{name}"
+
+
+def _raise_descriptor_limit(config: Config, gateway: Gateway) -> None:
+    """As many descriptors as all listeners together may need, as far as the hard limit allows."""
+    connections = sum(listener.limits.connections for listener in config.listeners)
+    wanted = connections * _DESCRIPTORS_PER_SESSION + _SPARE_DESCRIPTORS
+    # Under a system call filter even asking may be forbidden: then the unit's LimitNOFILE= is what counts.
+    with contextlib.suppress(OSError, ValueError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            reachable = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (reachable, hard))
+            if reachable < wanted:
+                gateway.log.warning("file descriptors may run out", limit=reachable, wanted=wanted)
