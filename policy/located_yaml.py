@@ -57,6 +57,7 @@ _NULL = re.compile(r"(?:~|null|Null|NULL|)")
 _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,18})?(?:[eE][-+]?[0-9]{1,2})?")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -85,6 +86,9 @@ def parse(text: str, source: str) -> Located:
             ]
         )
     builder = _Builder(source)
+    lone = _SURROGATE.search(text)  # not even UTF-8, and the parser would raise an error of another kind
+    if lone is not None:
+        raise DocumentError([_bad_character(text, lone.start(), source)])
     try:
         for event in yaml.parse(text, Loader=_EVENT_LOADER):
             builder.take(event)
@@ -103,22 +107,20 @@ def parse(text: str, source: str) -> Located:
             )
         )
     except yaml.reader.ReaderError as error:
-        before = text[: error.position]
-        builder.faults.append(
-            Fault(
-                source,
-                before.count("\n") + 1,
-                len(before) - before.rfind("\n"),
-                "",
-                "a character that YAML does not allow",
-                "remove the control character",
-            )
-        )
+        builder.faults.append(_bad_character(text, error.position, source))
     except _TooMuch:
         pass
     if builder.faults:
         raise DocumentError(builder.faults)
     return builder.located()
+
+
+def _bad_character(text: str, position: int, source: str) -> Fault:
+    before = text[:position]
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    return Fault(
+        source, line, column, "", "a character that YAML does not allow", "remove the control character"
+    )
 
 
 _EVENT_LOADER: Any = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
