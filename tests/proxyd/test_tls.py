@@ -7,8 +7,8 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -402,10 +402,12 @@ async def test_a_session_is_never_resumed(world: World, version: ssl.TLSVersion)
     assert len(outcomes) == 3
 
 
-async def s_client(world: World, port: int, *options: str, text: bytes = b"hello\n") -> str:
-    """Run `openssl s_client`, send `text`, read until it is echoed or refused. Gives all it printed."""
+async def s_client(world: World, port: int, *options: str, say: Sequence[tuple[bytes, bytes]]) -> str:
+    """Run `openssl s_client`. For each pair in `say`, send the first and wait until the second is printed, or until
+    the client ends. Gives all that it printed.
+    """
     openssl = shutil.which("openssl")
-    assert openssl is not None, "install openssl: the command line client is part of what is promised"
+    assert openssl is not None, "install openssl: its command line client is one of those that must work"
     command = [openssl, "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "gateway.test"]
     command += ["-CAfile", str(world.bundle), *options]
     output = bytearray()
@@ -420,33 +422,61 @@ async def s_client(world: World, port: int, *options: str, text: bytes = b"hello
                 check=False,
             )
         )
-        await process.stdin.send_all(text)
         with trio.fail_after(20):
+            for text, answer in say:
+                with suppress(trio.BrokenResourceError):  # it has ended, and says why below
+                    await process.stdin.send_all(text)
+                seen = len(output)
+                while answer not in output[seen:] and (chunk := await process.stdout.receive_some()):
+                    output += chunk
+            await process.stdin.aclose()
             async for chunk in process.stdout:
                 output += chunk
-                if b"\n" + text in output:
-                    await process.stdin.aclose()
     return output.decode("utf-8", "replace")
+
+
+HELLO = (b"hello\n", b"hello\n")
+
+
+def showing(files: pki.Files) -> list[str]:
+    certificate = str(files.certificate)
+    return ["-cert", certificate, "-key", str(files.key), "-cert_chain", certificate]
 
 
 async def test_openssl_s_client_is_served(world: World) -> None:
     outcomes: list[str] = []
     async with gateway(world.server, outcomes) as port:
-        options = ["-cert", str(world.alice.certificate), "-key", str(world.alice.key)]
-        options += ["-cert_chain", str(world.alice.certificate)]
-        output = await s_client(world, port, *options)
+        output = await s_client(world, port, *showing(world.alice), say=[HELLO])
     assert "Verify return code: 0 (ok)" in output
-    assert "hello" in output
+    assert "\nhello\n" in output
     assert outcomes == ["TLSv1.3 None gateway.test"]
 
 
 async def test_openssl_s_client_reads_certificate_required(world: World) -> None:
     outcomes: list[str] = []
     async with gateway(world.server, outcomes) as port:
-        output = await s_client(world, port)
+        output = await s_client(world, port, say=[HELLO])
     assert "certificate required" in output
     assert "unexpected eof" not in output
     assert outcomes == ["no client certificate"]
+
+
+async def test_openssl_s_client_changes_its_keys(world: World) -> None:
+    outcomes: list[str] = []
+    async with gateway(world.server, outcomes) as port:
+        # "K" alone: change your own keys, and ask the other end for the same.
+        changes = [(b"K\n", b"KEYUPDATE")] * 3
+        output = await s_client(world, port, *showing(world.alice), say=[HELLO, *changes, HELLO])
+    assert output.count("hello\n") == 2
+    assert outcomes == ["TLSv1.3 None gateway.test"]
+
+
+async def test_openssl_s_client_cannot_renegotiate(world: World) -> None:
+    outcomes: list[str] = []
+    async with gateway(world.server, outcomes) as port:
+        options = ["-tls1_2", *showing(world.alice)]
+        await s_client(world, port, *options, say=[HELLO, (b"R\n", b"RENEGOTIATING"), HELLO])
+    assert outcomes == ["TLSv1.2 None gateway.test", "broken"]
 
 
 def test_the_errors_have_one_root() -> None:
