@@ -25,7 +25,7 @@ help:
 
 venv: $(STAMP)
 
-# Rebuilt whole when what it is made of has changed.
+# Built once, and brought up to date when what it is made of has changed.
 $(STAMP): pyproject.toml constraints.txt
 	@.ci/venv "$(PYTHON)" "$(VENV)"
 	@touch $@
