@@ -261,6 +261,9 @@ class _CsvFormat(_LineFormat):
         self._to_quote = re.compile(b"[%s%s\r\n]" % (quote, delimiter))
 
     def _next_row(self, data: bytes, start: int) -> tuple[list[bytes], int] | None:
+        stop = data.find(b"\n", start)
+        if stop >= 0 and data.find(self._quote, start, stop) < 0 and data.find(b"\r", start, stop) < 0:
+            return data[start:stop].split(self._delimiter), stop
         fields: list[bytes] = []
         position = start
         while True:
