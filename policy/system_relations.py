@@ -1,21 +1,18 @@
 """PostgreSQL's own relations, as the policy treats them: harmless to read, or revealing under masks.
 
-The lists are the SQL analysis's (`policy.sql.harmless`), of names like "pg_catalog.pg_class"; they are read
-when first asked for.
+The lists are the SQL analysis's (`policy.sql.harmless`), of names like "pg_catalog.pg_class".
 """
 
 from __future__ import annotations
 
+from policy.sql.harmless import HARMLESS_CATALOG_RELATIONS, REVEALING_CATALOG_RELATIONS
+
 
 def is_harmless(schema: str, relation: str) -> bool:
     """May anybody who has a session read it? It names objects and holds no data."""
-    from policy.sql.harmless import HARMLESS_CATALOG_RELATIONS  # noqa: PLC0415
-
     return f"{schema}.{relation}" in HARMLESS_CATALOG_RELATIONS
 
 
 def is_revealing(schema: str, relation: str) -> bool:
     """Does it hold values of application columns, statements of others, or secrets?"""
-    from policy.sql.harmless import REVEALING_CATALOG_RELATIONS  # noqa: PLC0415
-
     return f"{schema}.{relation}" in REVEALING_CATALOG_RELATIONS
