@@ -51,6 +51,11 @@ ASYNCHRONOUS = frozenset({NOTICE, NOTIFICATION, PARAMETER_STATUS})
 
 
 class OwedKind(Enum):
+    """What a reply is owed to. replies: by type, does it settle the entry. survives_error: still answered after one."""
+
+    replies: dict[int, bool]
+    survives_error: bool
+
     PARSE = "parse"
     BIND = "bind"
     CLOSE = "close"
@@ -94,7 +99,11 @@ _REPLIES: dict[OwedKind, dict[int, bool]] = {
     OwedKind.LOCAL: {},
 }
 
-_SURVIVES_ERROR = frozenset({OwedKind.QUERY, OwedKind.SYNC})
+# Looking a member up in a dict or set runs Python code (Enum.__hash__), and this is done for every message: so the
+# answers are kept on the members themselves.
+for _kind, _its_replies in _REPLIES.items():
+    _kind.replies = _its_replies
+    _kind.survives_error = _kind in (OwedKind.QUERY, OwedKind.SYNC)
 
 
 class Owed(Generic[DetailT]):
@@ -123,7 +132,7 @@ class Owed(Generic[DetailT]):
         self.replacement = replacement
         self.reply = reply
         self.with_ready = with_ready
-        self.replies = _REPLIES[kind]
+        self.replies = kind.replies
 
 
 class Exchange(Generic[DetailT]):
@@ -156,7 +165,7 @@ class Exchange(Generic[DetailT]):
         """Enter a message that is being forwarded. A Query or Sync ends the batch."""
         entry = Owed(kind, self.batch, detail, hidden, replacement)
         self.owed.append(entry)
-        if kind in _SURVIVES_ERROR:
+        if kind.survives_error:
             self.batch += 1
             self.is_skipping = False
         return entry
@@ -209,7 +218,7 @@ class Exchange(Generic[DetailT]):
         if not self.owed:
             return None, []
         head = self.owed[0]
-        if head.kind in _SURVIVES_ERROR:
+        if head.kind.survives_error:
             return head, []
         dropped: list[Owed[DetailT]] = []
         while self.owed and self.owed[0].kind is not OwedKind.SYNC:

@@ -124,6 +124,8 @@ class Replies:
         """Give out denials that stand at the head of the ledger."""
         exchange = self._state.exchange
         for entry in exchange.take_local():
+            if entry.detail is not None and entry.detail.withheld:
+                continue
             self._out.append(entry.reply)
             if entry.with_ready:
                 self._out.append(ready_for_query(chr(exchange.transaction_status)))
@@ -272,12 +274,9 @@ class Replies:
         if item.type == Backend.DATA_ROW:
             self._count_rows(item)
             if state.masks_on:
-                if operation.plan is None:
-                    self._plan_portal(operation)
-                    if operation.plan is not None and operation.plan.outcome is Outcome.REFUSE:
-                        return
-                if operation.plan is None:
-                    raise RemoteProtocolError("rows came before their description")
+                plan = operation.plan or self._plan_portal(operation)
+                if plan.outcome is Outcome.REFUSE:
+                    return
                 if operation.rewriter is not None:
                     self._out.append(self._rewritten(item, operation, operation.rewriter))
                     return
@@ -314,11 +313,11 @@ class Replies:
             )
             self._actions.close = "row limit reached"
 
-    def _plan_portal(self, operation: Operation) -> None:
+    def _plan_portal(self, operation: Operation) -> Plan:
         """Plan the rows of an Execute from the description of its portal or statement."""
         portal = operation.portal
         if portal is None:
-            return  # a simple Query always has its RowDescription first
+            raise RemoteProtocolError("rows came before their description")
         if portal.plan is None:
             raw = portal.description or portal.prepared.description
             if not raw:
@@ -334,6 +333,7 @@ class Replies:
         operation.rewriter = portal.rewriter
         if portal.plan.outcome is Outcome.REFUSE:
             self._withhold(operation, portal.plan)
+        return portal.plan
 
     def _suspended(self, frame: Frame) -> None:
         entry, _ = self._answered(frame)
@@ -401,7 +401,8 @@ class Replies:
             self._end_effects(operation)
         self._out.append(frame.raw)
         if state.exchange.transaction_status == _IDLE:
-            _forget_unheld(state.portals)
+            if state.portals.confirmed:
+                _forget_unheld(state.portals)
             if state.changed_catalog:
                 state.changed_catalog = False
                 state.session.catalog.mark_stale()

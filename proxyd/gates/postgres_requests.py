@@ -83,7 +83,7 @@ class Requests:
         }
 
     def receive(self, frames: Iterable[Frame]) -> Actions:
-        """Handle what was kept back and then `frames`. Raises RemoteProtocolError when the client breaks the protocol."""
+        """Handle what was kept back and then `frames`. Raises RemoteProtocolError."""
         state = self._state
         actions = self._actions = Actions()
         kept = self._kept

@@ -91,7 +91,7 @@ def plan_result(
     """Decide over one RowDescription.
 
     facts: of the statement whose result this is (None when it is not known: then only plain columns pass).
-    obligations: (position, mask) that the decision carries. touches_masked: the statement reads a relation with a masked
+    obligations: (position, mask) that the decision carries. touches_masked: it reads a relation with a masked
     column, so that a computed column must have been proved harmless.
     """
     outputs = facts.outputs if facts is not None else None
