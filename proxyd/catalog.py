@@ -117,6 +117,7 @@ class CatalogSource:
         self._begun = 0
         self._completed = 0
         self._succeeded = 0
+        self._wanted = 0  # the highest that somebody waits for while `run` does the checks
         self._required = 0  # a check of this number or later must succeed before `latest` is to be used again
         self._verified_at = 0.0
         self._failure: CatalogUnavailable | None = None
@@ -159,6 +160,7 @@ class CatalogSource:
         wanted = self._begun + 1
         while self._completed < wanted:
             if self._is_polled:
+                self._wanted = max(self._wanted, wanted)
                 self._wake.set()
                 await self._done.wait()
                 continue
@@ -183,9 +185,10 @@ class CatalogSource:
             while True:
                 async with self._lock:
                     await self._check()
-                with trio.move_on_after(self._poll_interval_s):
-                    await self._wake.wait()
                 self._wake = trio.Event()
+                if self._wanted <= self._completed:
+                    with trio.move_on_after(self._poll_interval_s):
+                        await self._wake.wait()
         finally:
             self._is_polled = False
             self._announce()

@@ -48,7 +48,10 @@ class QueryLimits:
     deadline_s: float = QUERY_TIMEOUT_S
 
 
-async def query(connection: UpstreamConnection, sql: str, limits: QueryLimits = QueryLimits()) -> list[Row]:
+DEFAULT_LIMITS = QueryLimits()
+
+
+async def query(connection: UpstreamConnection, sql: str, limits: QueryLimits = DEFAULT_LIMITS) -> list[Row]:
     """The rows of `sql` (of its last statement that gives any), text format; None is NULL.
 
     Raises UpstreamQueryError when the target refuses the statement: the connection goes on. Raises

@@ -14,7 +14,9 @@ from protocols.postgres.codec import HEADER_BYTES, Frame
 from protocols.postgres.message_types import BACKEND_TYPES
 from protocols.postgres.messages import BackendMessage, decode_backend
 
-RECEIVE_BYTES = 1 << 16
+# A few hundred rows of a catalog: what is taken apart between two chances for other sessions to run (about 3
+# ms).
+RECEIVE_BYTES = 1 << 14
 
 
 class PeerClosed(ProtocolError):

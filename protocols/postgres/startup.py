@@ -240,6 +240,8 @@ def build_startup(parameters: Mapping[str, str], minor: int = 0) -> bytes:
     """A StartupMessage for protocol 3.`minor`; `parameters` must have `user`."""
     if not parameters.get("user"):
         raise LocalProtocolError("a startup packet needs a user")
+    if "" in parameters:
+        raise LocalProtocolError("a startup parameter needs a name")  # an empty one would end the packet
     body = b"".join(_cstring(name) + _cstring(value) for name, value in parameters.items()) + b"\0"
     packet = struct.pack(">II", len(body) + 8, MAJOR << 16 | minor) + body
     if len(packet) > MAX_PACKET_BYTES:
@@ -263,6 +265,6 @@ def build_cancel_request(process_id: int, secret_key: bytes) -> bytes:
 
 def _cstring(text: str) -> bytes:
     value = text.encode()
-    if not value or b"\0" in value:
-        raise LocalProtocolError("a startup parameter cannot be empty or hold a NUL")
+    if b"\0" in value:
+        raise LocalProtocolError("a startup parameter cannot hold a NUL")
     return value + b"\0"

@@ -338,6 +338,12 @@ async def test_session_settings(pg18: PostgresServer) -> None:
     await connection.aclose()
 
 
+async def test_empty_startup_values(pg18: PostgresServer) -> None:
+    connection = await open_up(target_of(pg18), login_of("by_trust"), application_name="", search_path="")
+    assert await query(connection, "show search_path") == [("",)]
+    await connection.aclose()
+
+
 @pytest.mark.parametrize("secured", [False, True])
 async def test_cancel(secured: bool, pg15_tls: PostgresServer, ca_file: Path) -> None:
     tls: dict[str, Any] = {"mode": "verify-full", "ca": ca_file} if secured else {}
