@@ -26,11 +26,21 @@ def faults_of(model: type[BaseModel], located: Located, details: Sequence[ErrorD
             context = detail.get("ctx", {})
             yield located.fault((*path, *context["at"]), str(context["message"]), str(context["remedy"]))
             continue
+        if kind == "too_short" and _length_at(located.data, path) >= detail.get("ctx", {}).get(
+            "min_length", 1
+        ):
+            continue  # pydantic counts the sound items only, and each of the others has a fault of its own
         if path in seen:  # the branches of a union all complain about the same value
             continue
         seen.add(path)
         message, remedy = _words(model, detail, path)
         yield located.fault(path, message, remedy)
+
+
+def _length_at(data: Any, path: Path) -> int:
+    for part in path:
+        data = data[part]
+    return len(data) if isinstance(data, (list, dict)) else 0
 
 
 def _path_in_data(data: Any, loc: Sequence[str | int], *, keep_last: bool) -> Path:
@@ -93,6 +103,16 @@ def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[st
         return (
             "an empty list",
             f"list at least {context.get('min_length', 1)}, or remove the key{_example(model, path)}",
+        )
+    if kind == "greater_than_equal":
+        return (
+            f"{shown(detail['input'])} is too small",
+            f"write {context.get('ge')} or more{_example(model, path)}",
+        )
+    if kind == "less_than_equal":
+        return (
+            f"{shown(detail['input'])} is too large",
+            f"write {context.get('le')} or less{_example(model, path)}",
         )
     if kind == "string_too_short":
         return "an empty text", f"write a value{_example(model, path)}"
