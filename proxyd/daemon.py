@@ -29,6 +29,7 @@ from protocols.postgres.messages import error_response
 from proxyd.config import Config
 from proxyd.gateway import Gateway
 from proxyd.listeners import Handler, ListenerRuntime, Reception, open_sockets
+from proxyd.metrics import SessionOutcome
 from proxyd.metrics_endpoint import MetricsEndpoint
 from proxyd.notify import Notifier, activated_sockets
 from proxyd.postgres_door import serve_postgres
@@ -247,7 +248,6 @@ class Daemon:
         timeout_s = gateway.config.drain_timeout
         self._is_ready = False
         gateway.metrics.is_draining = True
-        gateway.sessions.is_draining = True
         gateway.drain.set()
         count = len(gateway.sessions)
         self._log.info("draining", sessions=count, deadline_s=timeout_s)
@@ -261,13 +261,13 @@ class Daemon:
         registry = self.gateway.sessions
         with trio.move_on_after(timeout_s):
             while sessions.child_tasks:
-                registry.end_idle("drained", _FAREWELL)
+                registry.end_idle(SessionOutcome.DRAINED, "the gateway is shutting down", _FAREWELL)
                 await trio.sleep(DRAIN_STEP_S)
             return
         self._log.warning("drain deadline passed", sessions=len(registry))
-        registry.end_all("drain deadline passed", _FAREWELL)
+        registry.end_all(SessionOutcome.DRAINED, "the drain deadline has passed", _FAREWELL)
         with trio.move_on_after(LAST_WORDS_S):
-            while sessions.child_tasks:
+            while sessions.child_tasks:  # noqa: ASYNC110 (a nursery has no event for "empty")
                 await trio.sleep(DRAIN_STEP_S)
         sessions.cancel_scope.cancel()
 

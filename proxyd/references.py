@@ -165,8 +165,10 @@ class _Inspection:
             return None
         self.found.warnings.extend(document.warnings)
         self._access(document, parse(text, str(path)))
+        # A key that is configured but could not be read is a fault already; here it is not missing.
+        unread = dict.fromkeys(self._config.masking.keys, b"\0" * SHORTEST_MASK_KEY_BYTES)
         try:
-            return document.with_keys(keys)
+            return document.with_keys({**unread, **keys})
         except MaskingKeyMissing as error:
             self._fault(("masking", "keys"), f"the policy {path} needs a key: {error}", "add it here")
             return None

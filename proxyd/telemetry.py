@@ -104,4 +104,4 @@ def _lead_with_time(logger: WrappedLogger, method: str, event: EventDict) -> Eve
 
 
 def _serialize(event: EventDict, **_: object) -> str:
-    return json.dumps(event, default=str, ensure_ascii=False)
+    return json.dumps(event, default=str, skipkeys=True)

@@ -1,0 +1,60 @@
+"""`proxyd check`: read configuration and policy as the daemon would, and say everything that is wrong."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from proxyd.cli.options import add_config
+
+_DESCRIPTION = """\
+Read the configuration, the policy and everything they refer to (certificates, keys, secrets, directories) as the
+daemon would, and print every fault as FILE:LINE:COLUMN: what; remedy. Nothing is changed and no target is called.
+Run it as the account that runs proxyd: what that account cannot read is a fault."""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "check",
+        help="check configuration and policy",
+        description=_DESCRIPTION,
+        epilog="exit status: 0 sound, 1 faults (with --strict: or warnings), 2 wrong command line",
+    )
+    add_config(parser)
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="check this policy in place of the configured one"
+    )
+    parser.add_argument("--strict", action="store_true", help="warnings count as faults")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Faults and warnings go to stderr, the verdict to stdout."""
+    from policy.located_yaml import DocumentError  # noqa: PLC0415
+    from proxyd.references import Material  # noqa: PLC0415
+
+    try:
+        material = Material.read(options.config, time.time(), options.policy)
+    except DocumentError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+        return _verdict(len(error.faults), 0, is_sound=False)
+    for warning in material.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    is_sound = not (options.strict and material.warnings)
+    if is_sound:
+        print(f"{options.config}: sound; policy {material.policy.source}, version {material.policy.version}")
+    return _verdict(0, len(material.warnings), is_sound=is_sound)
+
+
+def _verdict(faults: int, warnings: int, *, is_sound: bool) -> int:
+    counts = [
+        f"{count} {what}{'s' if count != 1 else ''}"
+        for count, what in ((faults, "fault"), (warnings, "warning"))
+        if count
+    ]
+    if counts:
+        print(", ".join(counts), file=sys.stderr)
+    return 0 if is_sound else 1
