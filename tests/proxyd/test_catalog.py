@@ -89,8 +89,7 @@ def rows_of(catalog: Catalog) -> Snapshot:
 
 
 async def test_first_look(source: CatalogSource, pg18: PostgresServer, database: str) -> None:
-    assert source.latest is None
-    assert source.is_stale
+    assert is_stale(source)
     pg18.psql("create table t (a int, b text)", database)
     catalog = rows_of(await source.current())
     assert catalog.rows.database == database
