@@ -157,7 +157,7 @@ def client_env(**variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     defaults = {
         "LD_PRELOAD": str(tls_libpq()),
-        "PGPASSFILE": "/dev/null",
+        "PGPASSFILE": "/nonexistent",
         "PSQLRC": "/dev/null",
         "PSQL_HISTORY": "/dev/null",
         "PSQL_PAGER": "cat",
