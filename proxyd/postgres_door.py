@@ -257,14 +257,16 @@ async def _run_session(
         client = Wire(stream, greeted.tls, greeted.startup.rest)
         target = Wire(_socket_stream(upstream), upstream.tls, upstream.leftover)
         state = State(_setting(request, gateway, catalog, search_path))
-        relay = PostgresRelay(client, target, state, tape, catalog, RelayLimits.of(gateway.config.limits))
+        relay = PostgresRelay(
+            client, target, state, tape, catalog, RelayLimits.of(gateway.config.limits), gateway.metrics
+        )
         session.end = relay.end
         session.is_idle = lambda: relay.is_idle
         try:
             end = await relay.run(_until_expiry(request, gateway))
             outcome, reason = end.outcome, end.reason
         finally:
-            _count(gateway, client, target)
+            _count(gateway, client, target, state)
             client.close()
             await _stop_target(upstream, state, log)
             target.close()
@@ -399,12 +401,13 @@ def _socket_stream(upstream: UpstreamConnection) -> trio.SocketStream:
     return upstream.transport
 
 
-def _count(gateway: Gateway, client: Wire, target: Wire) -> None:
+def _count(gateway: Gateway, client: Wire, target: Wire, state: State) -> None:
     metrics = gateway.metrics
     metrics.bytes_from_clients += client.received_bytes
     metrics.bytes_to_clients += client.sent_bytes
     metrics.bytes_from_targets += target.received_bytes
     metrics.bytes_to_targets += target.sent_bytes
+    metrics.rows_masked += state.rows_masked
 
 
 async def _stop_target(upstream: UpstreamConnection, state: State, log: Log) -> None:

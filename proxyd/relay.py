@@ -15,17 +15,18 @@ from typing import Protocol
 
 import trio
 
-from policy.decision import SessionLimits
+from policy.decision import Effect, SessionLimits
 from protocols.errors import ProtocolError
 from protocols.postgres.codec import BackendCodec, FrontendCodec
 from protocols.postgres.messages import error_response
 from proxyd.catalog import CatalogUnavailable
 from proxyd.config import Limits
 from proxyd.gates.actions import Actions, Need
+from proxyd.gates.judge import Verdict
 from proxyd.gates.postgres_replies import Replies
 from proxyd.gates.postgres_requests import Requests
 from proxyd.gates.state import State
-from proxyd.metrics import SessionOutcome
+from proxyd.metrics import Metrics, SessionOutcome
 from proxyd.tape.errors import TapeError
 from proxyd.tape.taping import SessionTape
 from proxyd.wire import ConnectionLost, Wire
@@ -87,12 +88,14 @@ class PostgresRelay:
         tape: SessionTape,
         catalog: CatalogRefresh,
         limits: RelayLimits,
+        metrics: Metrics,
     ) -> None:
         self._client = client
         self._target = target
         self._state = state
         self._tape = tape
         self._catalog = catalog
+        self._metrics = metrics
         self._requests = Requests(state, limits.statement_bytes)
         self._replies = Replies(state)
         self._frontend = FrontendCodec(limits.message_bytes)
@@ -190,6 +193,7 @@ class PostgresRelay:
             tape.event(name, data)
         for operation, verdicts, raw in actions.requests:
             tape.request(operation, verdicts, raw)
+            self._count(verdicts)
         if actions.to_target:
             pieces = actions.to_target
             await self._target.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
@@ -198,6 +202,22 @@ class PostgresRelay:
             await self._perform_replies(self._replies.local_replies())
         if actions.close is not None:
             raise SessionEnd(SessionOutcome.CLIENT_CLOSED, actions.close)
+
+    def _count(self, verdicts: tuple[Verdict, ...]) -> None:
+        metrics = self._metrics
+        for verdict in verdicts:
+            if verdict.denial is None:
+                metrics.statements_allowed += len(verdict.statements)
+                continue
+            reasons = [statement.decision for statement in verdict.statements]
+            if any(decision.effect is Effect.HOLD for decision in reasons):
+                metrics.statements_held += 1
+            else:
+                metrics.statements_denied += 1
+            for decision in reasons:
+                if decision.effect is not Effect.ALLOW:
+                    for reason in decision.reasons:
+                        metrics.denied_by(reason.rule)
 
     async def _wait_for(self, need: Need | None) -> None:
         if need is Need.CATALOG:

@@ -289,6 +289,7 @@ class Replies:
         if not isinstance(item, RowRun):
             raise RemoteProtocolError("a masked row came in parts")
         try:
+            self._state.rows_masked += item.count
             return rewriter.rewrite(item.raw)
         except UnmaskableValue as fault:
             self._withhold(operation, refuse(str(fault)))

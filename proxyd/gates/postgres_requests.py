@@ -45,6 +45,7 @@ _FAILING_QUERY = Query(_UNPARSEABLE).encode()
 _FAILING_PARSE = Parse(b"proxyd refused", _UNPARSEABLE).encode()
 _WITH_TEXT = frozenset({Frontend.QUERY, Frontend.PARSE})
 SYNTAX_ERROR = "42601"
+DENIED = "denied"
 
 
 class CatalogNeeded(Exception):
@@ -236,9 +237,13 @@ class Requests:
         state.is_discarding = True
 
     def _note(self, denial: Denial) -> None:
-        self._actions.events.append(
-            ("denied", {"sqlstate": denial.sqlstate, "message": denial.message, "detail": denial.detail})
-        )
+        data = {
+            "operation": self._state.exchange.batch,
+            "sqlstate": denial.sqlstate,
+            "message": denial.message,
+            "detail": denial.detail,
+        }
+        self._actions.events.append((DENIED, data))
 
     def _end_batch(self) -> None:
         state = self._state

@@ -138,6 +138,7 @@ class State:
         "prepared_facts",
         "resolution",
         "rows",
+        "rows_masked",
         "session",
         "statements",
     )
@@ -170,6 +171,7 @@ class State:
         self.changed_catalog = False  # DDL has been forwarded in the transaction that is open
         self.statements = 0
         self.rows = 0
+        self.rows_masked = 0
         self._is_changed = True
         self._in_force: PolicyInForce | None = None
         self._catalog: Catalog | None = None
