@@ -18,7 +18,7 @@ from policy.facts import SqlFacts, Subject
 from proxyd.tape.format import END_KIND, HEADER_KIND, Frame
 
 DENIED: Final = "denied"
-"""Name of the event that says an operation was refused; its data has `operation`. `ls` counts these."""
+"""Name of the event that says an operation was refused. `ls` counts these."""
 
 
 class FrameKind(IntEnum):
@@ -61,7 +61,7 @@ class _Placed(msgspec.Struct, frozen=True, kw_only=True):
 class Judgement(_Placed, frozen=True):
     """One text and what was decided about each of its statements. `decisions[i]` is about `facts[i]`.
 
-    There are no facts when the text could not be analysed; then the one decision says why.
+    A decision beyond the facts is about the whole text: it could not be analysed, or a limit was reached.
     """
 
     id: int

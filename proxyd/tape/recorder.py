@@ -148,7 +148,7 @@ class TapeRecorder:
         """Id of this judgement of `text`, for `request`. Written when it is new or differs from the last
         one.
 
-        `decisions[i]` is about `facts[i]`; a text that could not be analysed has no facts and one decision.
+        `decisions[i]` is about `facts[i]`; a decision beyond the facts is about the whole text.
         Cheapest when the caller hands in the same objects for the same text.
         """
         known = self._judged.get(text)
@@ -212,7 +212,7 @@ class TapeRecorder:
     def event(self, name: str, data: Mapping[str, object]) -> None:
         """Something that is neither request nor reply. `data` holds plain values (str, int, list, dict...).
 
-        A refusal is the event `entries.DENIED` with its `operation`.
+        A refusal is the event `entries.DENIED`.
         """
         self._denials += name == DENIED
         self._write_packed(FrameKind.EVENT, name, dict(data))
