@@ -164,7 +164,7 @@ def test_matchers_that_cannot_match(matcher: str, expected: str) -> None:
         ),
         (
             "rules:\n  - name: r\n    effect: hold\n"
-            "postgres: {commands: [select]}\n    approval: {approvers: []}\n",
+            "    postgres: {commands: [select]}\n    approval: {approvers: []}\n",
             "14:16: rules[0].approval.approvers: an empty list",
         ),
         (
