@@ -69,17 +69,18 @@ SELECT DISTINCT n.nspname, p.proname,
                  FROM pg_catalog.unnest(p.proargmodes) WITH ORDINALITY AS m(mode, place)
                  WHERE m.mode IN ('o', 'b', 't')), ''),
        p.prorettype = 'pg_catalog.record'::pg_catalog.regtype AND p.proargmodes IS NULL,
-       l.lanname IN ('internal', 'c')
+       l.lanname IN ('internal', 'c'),
+       t.typtype = 'p' AND t.typname ~ '^any'
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 JOIN pg_catalog.pg_type t ON t.oid = p.prorettype
 WHERE n.nspname !~ '^pg_(temp|toast)'
-ORDER BY 1, 2, 3, 4, 5, 6, 7
+ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
 """
 
-# Only a superuser makes functions in C, so an operator or cast behind which such a one stands (citext, hstore,
-# pg_trgm...) counts as the system's own; one that is written in SQL or another language is reported.
+# Only a superuser makes functions in C, so an operator or cast behind which such a one stands (citext,
+# hstore, pg_trgm...) counts as the system's own; one that is written in SQL or another language is reported.
 OPERATORS = """
 SELECT DISTINCT n.nspname, o.oprname
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace

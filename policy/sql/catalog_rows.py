@@ -52,7 +52,8 @@ class FunctionRow(NamedTuple):
 
     relation_oid: the relation whose row type it returns, else 0. out_names: names of OUT and TABLE columns as
     a JSON array of strings, "" when it has none. returns_record: returns `record` without OUT columns.
-    compiled: its language is C or internal, so only a superuser can have made it.
+    compiled: its language is C or internal, so only a superuser can have made it. is_polymorphic: the type of
+    its result depends on its arguments.
     """
 
     schema: str
@@ -62,6 +63,7 @@ class FunctionRow(NamedTuple):
     out_names: str
     returns_record: bool
     compiled: bool
+    is_polymorphic: bool
 
 
 class OperatorRow(NamedTuple):
@@ -146,12 +148,7 @@ def rows_from_text(results: Mapping[str, Sequence[TextRow]]) -> CatalogRows:
         ),
         inheritance=tuple(InheritanceRow(_number(r[0]), _number(r[1])) for r in results["inheritance"]),
         views=tuple(ViewRow(_number(r[0]), _text(r[1])) for r in results["views"]),
-        functions=tuple(
-            FunctionRow(
-                _text(r[0]), _text(r[1]), _truth(r[2]), _number(r[3]), _text(r[4]), _truth(r[5]), _truth(r[6])
-            )
-            for r in results["functions"]
-        ),
+        functions=tuple(_function_row(r) for r in results["functions"]),
         operators=tuple(OperatorRow(_text(r[0]), _text(r[1])) for r in results["operators"]),
         types=tuple(_type_row(r) for r in results["types"]),
         casts=tuple(CastRow(_number(r[0]), _number(r[1])) for r in results["casts"]),
@@ -169,4 +166,17 @@ def _type_row(r: TextRow) -> TypeRow:
         _number(r[6]),
         _truth(r[7]),
         _truth(r[8]),
+    )
+
+
+def _function_row(r: TextRow) -> FunctionRow:
+    return FunctionRow(
+        _text(r[0]),
+        _text(r[1]),
+        _truth(r[2]),
+        _number(r[3]),
+        _text(r[4]),
+        _truth(r[5]),
+        _truth(r[6]),
+        _truth(r[7]),
     )
