@@ -11,7 +11,7 @@ from collections import OrderedDict
 from typing import Protocol
 
 import msgspec
-from policy.sql.analyze import Statement, analyze, skeleton
+from policy.sql.analyze import Statement, analyze
 
 from policy.decision import Decision, Effect
 from policy.document import PolicyDocument
@@ -20,6 +20,7 @@ from policy.facts import SqlFacts, Subject, Target, Use
 from policy.masking import Mask
 from policy.sql.catalog import Catalog
 from policy.sql.refusal import SqlRefused
+from policy.sql.skeleton import skeleton
 from policy.sql.state import NO_EFFECT, SessionEffect, SessionState
 from proxyd.gates.denials import Denial, denial_of
 from proxyd.gates.results import Plan

@@ -80,8 +80,9 @@ class Prepared:
 
     def take_facts(self) -> None:
         """What EXECUTE of this name would run, from the verdict."""
-        if self.verdict is not None and self.verdict.statements:
-            self.known = sql.Prepared(self.text, self.verdict.statements[0].facts)
+        if self.verdict is not None:
+            statements = self.verdict.statements
+            self.known = sql.Prepared(self.text, statements[0].facts if statements else SqlFacts(""))
 
 
 class Portal:
