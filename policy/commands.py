@@ -106,13 +106,15 @@ RESHAPING = frozenset(
             for kind in ("table", "view", "materialized_view", "foreign_table", "type", "domain")
         ),
         "alter_column",
-        "alter_schema",
         "create_policy",
         "create_rule",
         "create_trigger",
         "rename",
     }
 )
+
+# Under masks: renames a schema, and with it every column in it.
+RENAMES_SCHEMAS = frozenset({"alter_schema"})
 
 READING = frozenset({"select", "copy_to", "copy", "values"})
 

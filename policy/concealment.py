@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from policy.commands import OUT_OF_SIGHT, READING, RESHAPING
+from policy.commands import OUT_OF_SIGHT, READING, RENAMES_SCHEMAS, RESHAPING
 from policy.decision import MaskObligation, Reason
 from policy.facts import ColumnName, ColumnUse, Output, SqlFacts, Use
 from policy.masking import Mask
@@ -41,6 +41,7 @@ class Concealment:
         self._facts = facts
         self.obligations: list[MaskObligation] = []
         self.refusals: list[Reason] = []
+        self._refused: set[ColumnName] = set()  # by their use, which says more than their output column does
         if masks.is_empty:
             return
         self.refusals.extend(self._out_of_sight(commands))
@@ -55,6 +56,13 @@ class Concealment:
                     "",
                     f"`{command}` runs where masks cannot reach, and masks apply to you on this target",
                     "Use plain statements, or ask for access without masks.",
+                )
+
+            elif command in RENAMES_SCHEMAS:
+                yield Reason(
+                    "",
+                    f"`{command}` could move columns out of the masks that apply to you on this target",
+                    "Let somebody without masks change the schema.",
                 )
 
     def _relations(self) -> Iterator[Reason]:
@@ -89,6 +97,7 @@ class Concealment:
                 continue
             found = self._masks.find((use.column,))
             if found is not None and use.use not in found[0].uses:
+                self._refused.add(use.column)
                 yield _refused_use(found[0], use)
 
     def _outputs(self) -> Iterator[Reason]:
@@ -113,7 +122,7 @@ class Concealment:
 
     def _output(self, position: int, output: Output) -> Iterator[Reason]:
         derived = self._masks.find(output.derived)
-        if derived is not None:
+        if derived is not None and derived[1] not in self._refused:
             mask, column = derived
             yield Reason(
                 mask.name,

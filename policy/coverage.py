@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from policy.commands import COVERED_BY_CONTENT, SESSION_COMMANDS
 from policy.decision import Effect, Reason
 from policy.facts import RelationAccess, SqlFacts
-from policy.rules import SqlRule
+from policy.rules import UNKNOWN_SCHEMA, SqlRule
 from policy.system_relations import is_harmless
 from policy.view import RuleIndex, View
 
@@ -133,10 +133,11 @@ class Coverage:
                     self.used[rule.name] = None
                     break
             else:
+                shown = name.removeprefix(UNKNOWN_SCHEMA)
                 yield Reason(
                     "",
-                    f"function {name} is not on the list of harmless functions and no rule allows it",
-                    f"Leave the call out, or {_ASK} function {name}.",
+                    f"function {shown} is not on the list of harmless functions and no rule allows it",
+                    f"Leave the call out, or {_ASK} function {shown}.",
                 )
 
     def _setting_gaps(self) -> Iterator[Reason]:

@@ -222,8 +222,14 @@ class SqlRule:
     def names_function(self, name: str, *, certain: bool) -> bool:
         """Is "schema.function" one of the rule's? `certain`: one that splits in two ways must fit in both."""
         splits = _splits(name)
-        if not splits:
-            return not certain and any(pattern.parts[1].matches(name) for pattern in self.functions or ())
+        if not splits or name.startswith(UNKNOWN_SCHEMA):
+            # Whatever the schema turns out to be, only a pattern that leaves it open means the function for
+            # certain.
+            bare = name.removeprefix(UNKNOWN_SCHEMA)
+            return any(
+                pattern.parts[1].matches(bare) and (pattern.parts[0].is_any or not certain)
+                for pattern in self.functions or ()
+            )
         found = [any(pattern.matches(*split) for pattern in self.functions or ()) for split in splits]
         return all(found) if certain else any(found)
 
@@ -231,6 +237,7 @@ class SqlRule:
         return any(glob.matches(name.lower()) for glob in self.settings or ())
 
 
+UNKNOWN_SCHEMA = "?."  # a function that the analysis could not find in the catalog
 ANY_RELATION = NamePattern("*.*", (Glob("*"), Glob("*")))
 
 

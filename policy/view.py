@@ -8,14 +8,13 @@ which follows from the document alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
 
 from policy.decision import Effect
 from policy.document import PolicyDocument
 from policy.facts import ColumnName, RelationAccess, SqlFacts, Subject, Target
 from policy.masking import Mask
 from policy.patterns import NamePattern, PatternIndex
-from policy.rules import AccessEntry, MaskEntry, SqlRule
+from policy.rules import UNKNOWN_SCHEMA, AccessEntry, MaskEntry, SqlRule
 from policy.system_relations import is_harmless
 
 MAX_VIEWS = 1024
@@ -25,16 +24,6 @@ MAX_REMEMBERED = 8192
 def roles_of(document: PolicyDocument, subject: Subject) -> frozenset[str]:
     """The roles whose groups or claims the subject has."""
     return frozenset(name for name, role in document.roles.items() if role.includes(subject))
-
-
-class RelationLike(Protocol):
-    """A relation of the catalog, as far as masks look at it."""
-
-    @property
-    def schema(self) -> str: ...
-
-    @property
-    def name(self) -> str: ...
 
 
 class MaskSet:
@@ -86,10 +75,6 @@ class MaskSet:
     def touches(self, schema: str, relation: str) -> bool:
         """Could a column of this relation be masked? An unresolved schema ("") could be any."""
         return self.on_relation(schema, relation) is not None
-
-    def for_relation(self, relation: RelationLike) -> Mask | None:
-        """A mask that could be on a column of `relation`, as far as schema and name tell."""
-        return self.on_relation(relation.schema, relation.name)
 
     def on_relation(self, schema: str, relation: str) -> Mask | None:
         """The first mask that could be on a column of this relation."""
@@ -170,7 +155,7 @@ class RuleIndex:
     def by_function(self, name: str) -> Iterable[SqlRule]:
         """Rules that list this function ("schema.name"), whatever else they list."""
         schema, dot, function = name.partition(".")
-        if not dot or "." in function or not schema:
+        if not dot or "." in function or not schema or name.startswith(UNKNOWN_SCHEMA):
             return tuple(rule for rule in self.rules if rule.functions is not None)
         return self._function_index.find(schema, function)
 

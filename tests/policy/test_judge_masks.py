@@ -229,6 +229,7 @@ def test_what_may_run(
             (facts(command=command, outputs=None), "", "runs where masks cannot reach")
             for command in ("copy_program", "copy_file", "do", "call")
         ),
+        (facts(command="alter_schema", outputs=None), "", "could move columns out of the masks"),
         # Statistics hold values.
         (
             facts(RelationAccess("select", "pg_catalog", "pg_stats")),
@@ -273,6 +274,12 @@ def test_a_refusal_tells_column_mask_and_what_to_do(document: PolicyDocument) ->
         "Leave shop.customers.email out here; as a plain output column it comes masked. "
         "The owners of the policy can permit this by `uses: [filter]` on the mask."
     )
+
+
+def test_a_computed_column_is_explained_once(document: PolicyDocument) -> None:
+    statement = facts(uses=(used(EMAIL, Use.EXPRESSION),), outputs=(Output("upper", derived=(EMAIL,)),))
+    (reason,) = judge(document, statement).reasons
+    assert "cannot be used in an expression" in reason.message
 
 
 def test_revealing_relations_need_a_rule_even_without_masks(document: PolicyDocument) -> None:

@@ -302,6 +302,17 @@ CALL = facts(ORDERS, functions=("shop.total",))
         ('{name: f, effect: allow, postgres: {functions: ["a.*"]}}\n', facts(functions=("a.b.c",)), D),
         ('{name: f, effect: allow, postgres: {functions: ["*.*"]}}\n', facts(functions=("a.b.c",)), A),
         ("{name: f, effect: allow, postgres: {functions: [shop.total]}}\n", facts(functions=("total",)), D),
+        # A function that the catalog does not have ("?.name") may turn out to be in any schema.
+        ("{name: f, effect: allow, postgres: {functions: [shop.total]}}\n", facts(functions=("?.total",)), D),
+        ('{name: f, effect: allow, postgres: {functions: ["s*.total"]}}\n', facts(functions=("?.total",)), D),
+        ('{name: f, effect: allow, postgres: {functions: ["*.total"]}}\n', facts(functions=("?.total",)), A),
+        ('{name: f, effect: allow, postgres: {functions: ["*.tot"]}}\n', facts(functions=("?.total",)), D),
+        (
+            '{name: f, effect: allow, postgres: {functions: ["*.*"]}}\n'
+            "{name: d, effect: deny, postgres: {functions: [shop.total]}}\n",
+            facts(functions=("?.total",)),
+            D,
+        ),
         (
             '{name: f, effect: allow, postgres: {functions: ["*.*"]}}\n'
             '{name: d, effect: deny, postgres: {functions: ["a.*"]}}\n',
