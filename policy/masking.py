@@ -153,6 +153,11 @@ class Mask:
             )
         return Mask(self.name, self.method, self.uses, key)
 
+    @property
+    def is_constant(self) -> bool:
+        """Every value of one kind becomes the same, so it may be worked out once."""
+        return isinstance(self.method, Redact | Fixed)
+
     def apply(self, value: str | None, kind: str, limit: int | None = None) -> str | None:
         """`value` (text form of a `kind`) masked; NULL stays None.
 

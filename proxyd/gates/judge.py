@@ -11,13 +11,13 @@ from collections import OrderedDict
 from typing import Protocol
 
 import msgspec
-from policy.sql.analyze import Statement, analyze
 
 from policy.decision import Decision, Effect
 from policy.document import PolicyDocument
 from policy.evaluate import MaskSet, judge_sql, masks_for, roles_of
 from policy.facts import SqlFacts, Subject, Target, Use
 from policy.masking import Mask
+from policy.sql.analyze import Statement, analyze
 from policy.sql.catalog import Catalog
 from policy.sql.refusal import SqlRefused
 from policy.sql.skeleton import skeleton

@@ -14,7 +14,7 @@ import msgspec
 
 from policy.evaluate import MaskSet
 from policy.facts import SqlFacts
-from policy.masking import Mask, UnmaskableType
+from policy.masking import KINDS, Mask, MaskingError
 from policy.sql.catalog import Catalog
 from protocols.errors import ProtocolError
 from protocols.postgres.messages import FieldDescription
@@ -58,6 +58,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 PASS = Plan(Outcome.PASS)
 STALE = Plan(Outcome.STALE)
+
+MAX_REMEMBERED = 4096
+MAX_REMEMBERED_BYTES = 256
 
 _VARCHAR_OIDS = frozenset({1042, 1043, 1014, 1015})
 _TYPE_MODIFIER_HEADER = 4
@@ -136,7 +139,7 @@ def plan_result(
 
 def is_maskable(mask: Mask, type_oid: int) -> bool:
     """Can values of this type be rewritten with the type kept? NULL fits every type."""
-    return mask.is_null or ARRAY_ELEMENTS.get(type_oid, type_oid) in TYPE_KINDS
+    return mask.is_null or TYPE_KINDS.get(ARRAY_ELEMENTS.get(type_oid, type_oid)) in KINDS
 
 
 def _unmaskable(fields: Sequence[FieldDescription], columns: Sequence[MaskedColumn]) -> Plan | None:
@@ -165,44 +168,59 @@ def row_rewriter(plan: Plan, formats: Sequence[int]) -> RowRewriter:
 
 
 def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
-    """Bytes in, bytes out, type kept. The function raises ProtocolError on a value that it cannot take apart."""
+    """Bytes in, bytes out, type kept. The function raises UnmaskableValue on what it cannot take apart."""
     mask, type_oid, limit = column.mask, column.type_oid, column.limit
     if mask.is_null:
         return lambda value: None
     element = ARRAY_ELEMENTS.get(type_oid)
     kind = TYPE_KINDS[element or type_oid]
 
-    def one(text: str | None) -> str | None:
-        return mask.apply(text, kind, limit)
+    def rewrite_text(text: str) -> str | None:
+        if element is None:
+            return mask.apply(text, kind, limit)
+        return map_array_text(text, lambda item: mask.apply(item, kind, limit))
 
-    if element is not None:
+    def rewrite(value: bytes) -> bytes | None:
+        text = text_from_binary(type_oid, value) if format_code else value.decode()
+        masked = rewrite_text(text)
+        if masked is None:
+            return None
+        return binary_from_text(type_oid, masked) if format_code else masked.encode()
 
-        def whole(text: str) -> str | None:
-            return map_array_text(text, one)
-    else:
-        whole = one
+    if mask.is_constant and element is None:
+        return _constant(
+            mask, binary_from_text(type_oid, rewrite_text("") or "") if format_code else rewrite(b"")
+        )
+    return _remembering(mask, rewrite)
 
-    def rewrite_text(value: bytes | None) -> bytes | None:
+
+def _constant(mask: Mask, stand_in: bytes | None) -> Rewrite:
+    if stand_in is None:
+        raise UnmaskableValue(mask.name)
+    return lambda value: None if value is None else stand_in
+
+
+def _remembering(mask: Mask, rewrite: Callable[[bytes], bytes | None]) -> Rewrite:
+    """`rewrite` with a small memory, since columns repeat themselves; its faults as UnmaskableValue."""
+    known: dict[bytes, bytes | None] = {}
+
+    def remembered(value: bytes | None) -> bytes | None:
         if value is None:
             return None
-        masked = whole(value.decode())
-        return None if masked is None else masked.encode()
-
-    def rewrite_binary(value: bytes | None) -> bytes | None:
-        if value is None:
-            return None
-        masked = whole(text_from_binary(type_oid, value))
-        return None if masked is None else binary_from_text(type_oid, masked)
-
-    chosen = rewrite_binary if format_code else rewrite_text
-
-    def guarded(value: bytes | None) -> bytes | None:
+        masked = known.get(value)
+        if masked is not None:
+            return masked
         try:
-            return chosen(value)
-        except (UnsupportedType, UnmaskableType, ValueError) as fault:
+            masked = rewrite(value)
+        except (UnsupportedType, MaskingError, ValueError) as fault:
             raise UnmaskableValue(mask.name) from fault
+        if len(value) <= MAX_REMEMBERED_BYTES:
+            if len(known) >= MAX_REMEMBERED:
+                known.clear()
+            known[value] = masked
+        return masked
 
-    return guarded
+    return remembered
 
 
 class UnmaskableValue(ProtocolError):
