@@ -1,0 +1,372 @@
+"""`proxyd tape`: list, show, replay and verify the tapes of sessions.
+
+Reads only. Exit status of `verify`: 0 whole, 1 torn, 2 tampered with, 3 it could not be read. `show` and
+`play` show what is good and say on stderr when that is not the whole tape.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import math
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from proxyd.cli.options import DEFAULT_CONFIG
+
+if TYPE_CHECKING:
+    from proxyd.tape.reader import Tape, TapeSummary
+
+_DESCRIPTION = """\
+Every session is recorded on a tape: who and what, each statement, the decision and its reasons, and the
+replies as the client saw them, after masking. TAPE is a session id, the beginning of one, or a path."""
+
+_VERIFY = """\
+Read a whole tape and check every frame. The hash printed last proves the whole tape: compared with the one
+that the daemon logged when the session ended (--chain), it also finds a tape that was written anew."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+CANNOT_READ = 3
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "tape", help="list, show, replay and verify tapes", description=_DESCRIPTION
+    )
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    listed = actions.add_parser("ls", help="list tapes", description="List tapes, oldest first.")
+    _add_place(listed)
+    listed.add_argument("--subject", metavar="NAME", help="only sessions of this subject")
+    listed.add_argument("--target", metavar="NAME", help="only sessions to this target")
+    listed.add_argument(
+        "--since",
+        type=_since,
+        metavar="WHEN",
+        help="only sessions begun since: 2025-07-20, 2025-07-20T08:00, or how long ago: 30m, 8h, 7d (UTC)",
+    )
+    listed.add_argument("--json", action="store_true", help="one JSON object for each tape")
+    listed.set_defaults(action=_list)
+
+    shown = actions.add_parser(
+        "show", help="print a tape", description="Print a whole tape with its details."
+    )
+    _add_tape(shown)
+    _add_rows(shown)
+    shown.add_argument("--json", action="store_true", help="one JSON object for each frame")
+    shown.set_defaults(action=_show)
+
+    played = actions.add_parser("play", help="replay a tape", description="Replay a session as it was seen.")
+    _add_tape(played)
+    _add_rows(played)
+    played.add_argument(
+        "--speed",
+        type=_speed,
+        metavar="N",
+        help="N times as fast, 0 without waiting (default: 1 on a terminal, otherwise 0)",
+    )
+    played.add_argument(
+        "--idle-limit", type=_duration, metavar="TIME", help="wait at most so long at once, such as 1s"
+    )
+    played.set_defaults(action=_play)
+
+    verified = actions.add_parser(
+        "verify",
+        help="prove that a tape is whole and untouched",
+        description=_VERIFY,
+        epilog="exit status: 0 whole, 1 torn at its end (or still being written), 2 tampered with, 3 unreadable",
+    )
+    _add_tape(verified)
+    verified.add_argument("--chain", metavar="HASH", help="the final hash that the tape must have")
+    verified.set_defaults(action=_verify)
+
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Results go to stdout, faults to stderr."""
+    from policy.located_yaml import DocumentError  # noqa: PLC0415
+    from proxyd.tape.errors import TapeError  # noqa: PLC0415
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that has not every character still gets every line.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return int(options.action(options))
+    except TapeError as error:
+        print(f"proxyd: {error}", file=sys.stderr)
+    except DocumentError as error:
+        for fault in error.faults:
+            print(fault, file=sys.stderr)
+    return CANNOT_READ
+
+
+def play(
+    tape: Tape,
+    out: TextIO,
+    *,
+    max_rows: int,
+    speed: float,
+    idle_limit_s: float = math.inf,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Write the tape's entries at the pace at which they were recorded, `speed` times as fast; 0 does not
+    wait.
+    """
+    from proxyd.tape.render import Renderer  # noqa: PLC0415
+
+    if tape.header is None:
+        return
+    renderer = Renderer(tape.header, max_rows=max_rows)
+    last_us = 0
+    for entry in tape.entries():
+        lines = list(renderer.lines(entry))
+        if not lines:
+            continue
+        wait_s = min(max(0, entry.at_us - last_us) / 1_000_000, idle_limit_s)
+        last_us = entry.at_us
+        if speed and wait_s:
+            out.flush()
+            sleep(wait_s / speed)
+        _write(out, lines)
+    _write(out, renderer.finish())
+
+
+def _list(options: argparse.Namespace) -> int:
+    from proxyd.tape.errors import TapeError  # noqa: PLC0415
+    from proxyd.tape.reader import summarise, tape_paths  # noqa: PLC0415
+
+    if not options.json:
+        print(_LIST_HEAD)
+    status = 0
+    for path in tape_paths(_directory(options)):
+        try:
+            summary = summarise(path)
+        except TapeError as error:
+            print(f"proxyd: {error}", file=sys.stderr)
+            status = CANNOT_READ
+            continue
+        if _is_wanted(summary, options):
+            print(_list_json(summary) if options.json else _list_line(summary))
+    return status
+
+
+def _show(options: argparse.Namespace) -> int:
+    from proxyd.tape import render  # noqa: PLC0415
+
+    with _open(options) as tape:
+        if options.json:
+            if tape.header is not None:
+                print(render.header_json(tape.header))
+            for entry in tape.entries():
+                print(render.entry_json(entry))
+            print(render.verdict_json(tape.verdict, is_live=tape.is_live))
+            return _report(tape)
+        if tape.header is not None:
+            _write(sys.stdout, render.header_lines(tape.header))
+            renderer = render.Renderer(tape.header, max_rows=options.rows, detailed=True)
+            for entry in tape.entries():
+                _write(sys.stdout, renderer.lines(entry))
+            _write(sys.stdout, renderer.finish())
+        return _report(tape)
+
+
+def _play(options: argparse.Namespace) -> int:
+    from proxyd.tape.render import header_lines  # noqa: PLC0415
+
+    speed = options.speed
+    if speed is None:
+        speed = 1.0 if sys.stdout.isatty() else 0.0
+    limit = options.idle_limit if options.idle_limit is not None else math.inf
+    with _open(options) as tape:
+        if tape.header is not None:
+            _write(sys.stdout, header_lines(tape.header))
+            print()
+        play(tape, sys.stdout, max_rows=options.rows, speed=speed, idle_limit_s=limit)
+        return _report(tape)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from proxyd.tape.format import Tampered, Whole  # noqa: PLC0415
+    from proxyd.tape.render import verdict_line  # noqa: PLC0415
+
+    with _open(options) as tape:
+        verdict = tape.verdict
+        print(f"{tape.path}: {verdict_line(verdict, is_live=tape.is_live)}")
+        if isinstance(verdict, Tampered):
+            return 2
+        if options.chain is not None and verdict.chain.hex() != options.chain.strip().lower():
+            print(f"{tape.path}: TAMPERED WITH: the final hash is not {options.chain}")
+            return 2
+        return 0 if isinstance(verdict, Whole) else 1
+
+
+def _report(tape: Tape) -> int:
+    """Say when what was shown is not a whole tape. Status 2 for a tape that was tampered with, else 0."""
+    from proxyd.tape.format import Tampered, Whole  # noqa: PLC0415
+    from proxyd.tape.render import verdict_line  # noqa: PLC0415
+
+    verdict = tape.verdict
+    if not isinstance(verdict, Whole):
+        sys.stdout.flush()
+        print(f"proxyd: {tape.path}: {verdict_line(verdict, is_live=tape.is_live)}", file=sys.stderr)
+    return 2 if isinstance(verdict, Tampered) else 0
+
+
+_COLUMNS = (
+    ("SESSION", 16),
+    ("STARTED (UTC)", 19),
+    ("LASTED", 9),
+    ("SUBJECT", 20),
+    ("TARGET", 12),
+    ("LOGIN", 12),
+    ("OPERATIONS", 10),
+    ("DENIED", 6),
+    ("STATE", 7),
+)
+_LIST_HEAD = "  ".join(title.ljust(width) for title, width in _COLUMNS).rstrip()
+
+
+def _list_line(summary: TapeSummary) -> str:
+    from proxyd.tape.reader import session_of  # noqa: PLC0415
+    from proxyd.tape.render import stamp  # noqa: PLC0415
+    from proxyd.tape.screen import plain  # noqa: PLC0415
+
+    header = summary.header
+    values = (
+        header.session if header is not None else session_of(summary.path),
+        stamp(header.started_at).removesuffix(" UTC") if header is not None else "?",
+        _lasted(summary.duration_us / 1_000_000),
+        header.subject.name if header is not None else "?",
+        header.target if header is not None else "?",
+        header.login if header is not None else "?",
+        str(summary.operations),
+        str(summary.denials),
+        summary.state.value,
+    )
+    cells = (plain(value).ljust(width) for value, (_, width) in zip(values, _COLUMNS, strict=True))
+    return "  ".join(cells).rstrip()
+
+
+def _list_json(summary: TapeSummary) -> str:
+    import msgspec  # noqa: PLC0415
+
+    from proxyd.tape.render import to_json  # noqa: PLC0415
+
+    fields = {key: getattr(summary, key) for key in summary.__struct_fields__}
+    header = summary.header
+    return to_json(
+        {
+            **fields,
+            "header": msgspec.to_builtins(header) if header is not None else None,
+            "state": summary.state.value,
+        }
+    )
+
+
+def _is_wanted(summary: TapeSummary, options: argparse.Namespace) -> bool:
+    """A tape whose header cannot be read is kept by every filter: nobody's sessions may hide behind
+    damage.
+    """
+    header = summary.header
+    if header is None:
+        return True
+    return (
+        (options.subject is None or header.subject.name == options.subject)
+        and (options.target is None or header.target == options.target)
+        and (options.since is None or header.started_at >= options.since)
+    )
+
+
+def _open(options: argparse.Namespace) -> Tape:
+    from proxyd.tape.reader import find_tape, read_tape  # noqa: PLC0415
+
+    is_path = "/" in options.tape or options.tape.endswith(".tape")
+    directory = None if is_path else _directory(options)
+    return read_tape(find_tape(directory, options.tape))
+
+
+def _directory(options: argparse.Namespace) -> Path:
+    if options.directory is not None:
+        return Path(options.directory)
+    from proxyd.config import LoadedConfig  # noqa: PLC0415
+
+    return LoadedConfig.read(options.config).config.tapes.directory
+
+
+def _write(out: TextIO, lines: Iterator[str] | list[str]) -> None:
+    for line in lines:
+        print(line, file=out)
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--config",
+        "-c",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        metavar="FILE",
+        help=f"the configuration, which names the directory of the tapes (default: {DEFAULT_CONFIG})",
+    )
+    place.add_argument("--directory", "-d", type=Path, metavar="DIRECTORY", help="the directory of the tapes")
+
+
+def _add_tape(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tape", metavar="TAPE", help="a session id, the beginning of one, or a path")
+    _add_place(parser)
+
+
+def _add_rows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rows", type=_count, default=100, metavar="N", help="rows shown of each result (default: 100)"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = -1.0
+    if not 0 <= speed < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a speed such as 2, 0.5 or 0")
+    return speed
+
+
+def _duration(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 500ms, 1s or 2m")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _since(text: str) -> float:
+    """Unix seconds."""
+    if re.fullmatch(r"\d+(\.\d+)?(ms|s|m|h|d)", text):
+        return time.time() - _duration(text)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        message = f"{text!r} is neither a date such as 2025-07-20 nor a time such as 8h"
+        raise argparse.ArgumentTypeError(message) from None
+    return when.replace(tzinfo=when.tzinfo or UTC).timestamp()
+
+
+def _lasted(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s"
