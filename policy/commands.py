@@ -121,5 +121,7 @@ READING = frozenset({"select", "copy_to", "copy", "values"})
 
 def commands_matching(glob: str) -> frozenset[str]:
     """The commands that `glob` ("select", "create_*", "*") names; empty when there are none."""
+    if glob in COMMANDS:
+        return frozenset((glob,))
     compiled = Glob(glob)
     return frozenset(command for command in COMMANDS if compiled.matches(command))

@@ -151,6 +151,16 @@ VIEWED = column("shop.v.mail")
             facts(outputs=(Output("p", column("shop.people.phone")),)),
             [(0, "wide", column("shop.people.phone"))],
         ),
+        # A harmless view over a revealing table was found harmless as a whole.
+        (
+            facts(
+                RelationAccess("select", "pg_catalog", "pg_roles", columns=("rolname",)),
+                RelationAccess(
+                    "select", "pg_catalog", "pg_authid", via="pg_catalog.pg_roles", columns=("rolname",)
+                ),
+            ),
+            [],
+        ),
         # The catalog has no masked columns by a pattern with an open schema.
         (facts(RelationAccess("select", "pg_catalog", "pg_class"), outputs=(Output("x", known=False),)), []),
     ],

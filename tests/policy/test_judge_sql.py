@@ -109,6 +109,18 @@ ORDERS = touch("select", "shop.orders", "id")
             A,
             ["all"],
         ),
+        (
+            "{name: a, effect: allow, postgres: {commands: [delete], where: absent}}\n",
+            facts(touch("delete", "shop.a")),
+            D,
+            [""],
+        ),
+        (
+            "{name: a, effect: allow, postgres: {commands: [delete], where: absent}}\n",
+            facts(touch("delete", "shop.a", bounded=False)),
+            A,
+            ["a"],
+        ),
         # commands and relations must mean the same access.
         (
             ALL + "{name: d, effect: deny, postgres: {commands: [insert], relations: [shop.a]}}\n",
@@ -248,6 +260,19 @@ def test_some_commands_must_be_named(command: str) -> None:
         ).effect
         is A
     )
+
+
+def test_a_list_of_relations_names_no_command() -> None:
+    wide = '{name: a, effect: allow, postgres: {relations: ["*.*"]}}\n'
+    assert judge(wide, facts(touch("truncate", "shop.orders"))).effect is A
+    assert judge(wide, facts(touch("create_trigger", "shop.orders"))).effect is D
+    assert judge(wide, facts(touch("grant", "shop.orders"))).effect is D
+
+
+def test_a_list_of_functions_permits_no_command() -> None:
+    rule = '{name: f, effect: allow, postgres: {functions: ["*.*"]}}\n'
+    assert judge(rule, facts(command="vacuum", functions=("shop.total",))).effect is D
+    assert judge(rule, facts(command="select", functions=("shop.total",))).effect is A
 
 
 def test_a_command_that_nobody_knows_is_not_covered_and_can_be_denied() -> None:
