@@ -2,7 +2,7 @@
 
 The relay's hot path. trio's own streams pass through the scheduler on every send and try a read that is bound to fail
 before each wait; here a send that the kernel takes at once costs no trip, and a read waits first when the last one
-emptied the socket. Cancellation reaches every wait. One task receives; any may send, a lock keeps their order.
+emptied the socket. Cancellation reaches every wait. One task receives; any may send, one at a time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Wire:
         self._socket.setblocking(False)
         self._received = received
         self._read_bytes = _SMALL_READ_BYTES
-        self._send_lock = trio.Lock()
+        # A trio.Lock costs as much as the send itself; two tasks hardly ever meet here.
+        self._is_sending = False
+        self._senders = trio.lowlevel.ParkingLot()
         self.received_bytes = 0
         self.sent_bytes = 0
 
@@ -80,18 +82,18 @@ class Wire:
 
     async def send(self, data: bytes) -> None:
         """Hand all of `data` to the kernel. Raises ConnectionLost. A cancelled send leaves the connection unusable."""
-        lock = self._send_lock
-        if lock.locked():
-            await lock.acquire()
-        else:
-            lock.acquire_nowait()
+        while self._is_sending:
+            await self._senders.park()
+        self._is_sending = True
         try:
             self.sent_bytes += len(data)
             rest = self._send_now(data if self._tls is None else self._tls.encrypt(data))
             if rest is not None:
                 await self._send_rest(rest)
         finally:
-            lock.release()
+            self._is_sending = False
+            if self._senders:
+                self._senders.unpark()
 
     def _send_now(self, data: bytes) -> memoryview | None:
         """Send what the kernel takes at once; what is left, or None."""

@@ -273,6 +273,8 @@ class Replies:
             return
         if item.type == Backend.DATA_ROW:
             self._count_rows(item)
+            if self._actions.close is not None:
+                return
             if state.masks_on:
                 plan = operation.plan or self._plan_portal(operation)
                 if plan.outcome is Outcome.REFUSE:
