@@ -1,5 +1,8 @@
 """`proxyd check`: read configuration and policy as the daemon would, and say everything that is wrong."""
 
+# What is heavy is imported when the command runs, so that `proxyd --help` answers at once.
+# ruff: noqa: PLC0415
+
 from __future__ import annotations
 
 import argparse
@@ -32,8 +35,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(options: argparse.Namespace) -> int:
     """Faults and warnings go to stderr, the verdict to stdout."""
-    from policy.located_yaml import DocumentError  # noqa: PLC0415
-    from proxyd.references import Material  # noqa: PLC0415
+    from policy.located_yaml import DocumentError
+    from proxyd.references import Material
 
     try:
         material = Material.read(options.config, time.time(), options.policy)
