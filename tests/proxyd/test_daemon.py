@@ -20,7 +20,7 @@ import trio.testing
 from policy.located_yaml import DocumentError
 from proxyd.daemon import Daemon, Door, run_daemon
 from proxyd.gateway import Gateway
-from proxyd.listeners import ListenerRuntime, ListenError
+from proxyd.listeners import ListenError, ListenerRuntime
 from proxyd.metrics import SessionOutcome
 from proxyd.sessions import Session
 from proxyd.telemetry import Telemetry
@@ -72,7 +72,7 @@ class House:
 
     async def wait_for(self, event: str, count: int = 1) -> None:
         with trio.fail_after(10):
-            while self.events.count(event) < count:  # noqa: ASYNC110
+            while self.events.count(event) < count:
                 await trio.sleep(0.01)
 
     async def hang_up(self) -> None:
@@ -200,13 +200,13 @@ async def test_the_watchdog_is_fed_from_the_loop(
     house = House(tmp_path)
     house.environment["WATCHDOG_USEC"] = "30000000"
     path = write_setup(tmp_path)
-    async with trio.open_nursery() as nursery:
-        house.daemon = await nursery.start(_run_with, path, house)
-        house.told()
-        await trio.sleep(60)
-        assert house.told().count("WATCHDOG=1") == 4
-        nursery.cancel_scope.cancel()
-    house.manager.close()
+    with house.manager:
+        async with trio.open_nursery() as nursery:
+            house.daemon = await nursery.start(_run_with, path, house)
+            house.told()
+            await trio.sleep(67)
+            assert house.told().count("WATCHDOG=1") == 4
+            nursery.cancel_scope.cancel()
 
 
 async def _run_with(path: Path, house: House, *, task_status: trio.TaskStatus[Daemon]) -> None:
@@ -226,13 +226,13 @@ async def test_sockets_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     path = write_setup(
         tmp_path, config=CONFIG.replace("address: 127.0.0.1:0\n    tls", "socket: pg\n    tls")
     )
-    async with trio.open_nursery() as nursery:
-        house.daemon = await nursery.start(_run_with, path, house)
-        async with await trio.open_tcp_stream(*address) as client:
-            await client.send_all(b"hello")
-            assert await client.receive_some() == b"hello"
-        nursery.cancel_scope.cancel()
-    house.manager.close()
+    with house.manager:
+        async with trio.open_nursery() as nursery:
+            house.daemon = await nursery.start(_run_with, path, house)
+            async with await trio.open_tcp_stream(*address) as client:
+                await client.send_all(b"hello")
+                assert await client.receive_some() == b"hello"
+            nursery.cancel_scope.cancel()
 
 
 # Starting with faults
