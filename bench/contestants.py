@@ -171,6 +171,11 @@ class Proxyd:
     def stop(self) -> None:
         self.gateway.stop()
 
+    def restart(self) -> None:
+        """As fresh as after `start`: nothing that earlier measurements made it allocate."""
+        self.gateway.stop()
+        self.gateway.start()
+
     def cpu_s(self) -> float:
         return _cpu_s(self.gateway.pid)
 

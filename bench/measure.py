@@ -126,7 +126,8 @@ class Growth:
 
 
 def memory_growth(proxyd: Proxyd, effort: Effort, *, is_slow: bool) -> Growth:
-    """Pass a large result to a reader that is fast, or one that stalls again and again."""
+    """Pass a large result through a fresh daemon to a reader that is fast, or one that stalls again and again."""
+    proxyd.restart()
     times = effort.memory_bytes // (WIDE_ROWS * WIDE_ROW_BYTES)
     sql = f"SELECT wide.filler FROM times CROSS JOIN wide WHERE times.n <= {times}"
     stall_every = times * WIDE_ROWS // effort.stalls if is_slow else 0
