@@ -12,7 +12,7 @@ from policy.sql.parse import RawStatement, nested_too_deeply, parse
 from policy.sql.refusal import SqlRefused, unknown_construct
 from policy.sql.skeleton import integer_offsets
 from policy.sql.snapshot import Catalog
-from policy.sql.state import NO_EFFECT, SessionEffect, SessionState, apply
+from policy.sql.state import NO_EFFECT, SessionEffect, SessionState, TransactionControl, apply
 from policy.sql.statements import Statements
 
 
@@ -38,14 +38,29 @@ def analyze(text: str, catalog: Catalog, state: SessionState) -> tuple[Statement
     offsets = integer_offsets(text)
     found: list[Statement] = []
     safe: set[int] = set()
+    moved_path = False
     for statement in raw:
         facts, effect, integers = _one(statement, catalog, state)
         safe |= integers
         found.append(Statement(facts, statement.text, effect))
         state = apply(state, effect)
+        moved_path = moved_path or effect.changes_search_path
+        if moved_path and effect.transaction in _MAY_RESTORE:
+            state = msgspec.structs.replace(state, search_path=None)
     if offsets is not None and offsets <= _token_offsets(text, safe):
         return tuple(Statement(one.facts, one.text, one.effect, is_skeleton_safe=True) for one in found)
     return tuple(found)
+
+
+# The end of a transaction takes a SET LOCAL back, its rollback every SET.
+_MAY_RESTORE = frozenset(
+    {
+        TransactionControl.COMMIT,
+        TransactionControl.ROLLBACK,
+        TransactionControl.ROLLBACK_TO,
+        TransactionControl.PREPARE,
+    }
+)
 
 
 def _one(

@@ -9,10 +9,14 @@ from __future__ import annotations
 from policy.sql.collected import Collected
 from policy.sql.harmless import HARMLESS_ELSEWHERE, HARMLESS_FUNCTIONS
 from policy.sql.parse import Node
+from policy.sql.refusal import SqlRefused
 from policy.sql.snapshot import Catalog
 from policy.sql.state import SessionState
 
 SYSTEM_SCHEMA = "pg_catalog"
+
+# Values that no pinned setting takes, whichever name they are given to; pg_dump does this.
+HARMLESS_SETTING_VALUES = frozenset({"view, foreign-table"})
 
 
 class Calls:
@@ -74,12 +78,21 @@ class Calls:
         return False
 
     def _sets(self, arguments: list[Node] | None) -> bool:
-        """set_config with literals is a SET."""
+        """set_config with literals is a SET; a name that is computed could be that of a pinned setting."""
         if not arguments or len(arguments) != 3:
             return False
         setting, value, local = (_literal(argument) for argument in arguments)
-        if not isinstance(setting, str) or not isinstance(local, bool):
+        if not isinstance(setting, str):
+            if value not in HARMLESS_SETTING_VALUES:
+                raise SqlRefused(
+                    "the gateway does not pass on set_config with a computed name",
+                    "42501",
+                    hint="Write the name of the setting as a literal, or use SET.",
+                )
+            self.set_config.append(("search_path", None, False))
             return False
+        if not isinstance(local, bool):
+            local = False
         self.set_config.append((setting, value if isinstance(value, str) else None, local))
         return True
 

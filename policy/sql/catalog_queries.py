@@ -69,7 +69,12 @@ SELECT DISTINCT n.nspname, p.proname,
                  FROM pg_catalog.unnest(p.proargmodes) WITH ORDINALITY AS m(mode, place)
                  WHERE m.mode IN ('o', 'b', 't')), ''),
        p.prorettype = 'pg_catalog.record'::pg_catalog.regtype AND p.proargmodes IS NULL,
-       l.lanname IN ('internal', 'c'),
+       l.lanname IN ('internal', 'c') AND NOT EXISTS (
+         SELECT 1 FROM pg_catalog.pg_aggregate g
+         JOIN pg_catalog.pg_proc s ON s.oid IN (g.aggtransfn, g.aggfinalfn, g.aggcombinefn, g.aggserialfn,
+           g.aggdeserialfn, g.aggmtransfn, g.aggminvtransfn, g.aggmfinalfn)
+         JOIN pg_catalog.pg_language sl ON sl.oid = s.prolang
+         WHERE g.aggfnoid = p.oid AND sl.lanname NOT IN ('internal', 'c')),
        t.typtype = 'p' AND t.typname ~ '^any'
 FROM pg_catalog.pg_proc p
 JOIN pg_catalog.pg_language l ON l.oid = p.prolang

@@ -52,7 +52,7 @@ class FunctionRow(NamedTuple):
 
     relation_oid: the relation whose row type it returns, else 0. out_names: names of OUT and TABLE columns as
     a JSON array of strings, "" when it has none. returns_record: returns `record` without OUT columns.
-    compiled: its language is C or internal, so only a superuser can have made it. is_polymorphic: the type of
+    compiled: its language (an aggregate's: that of its parts) is C or internal, so only a superuser can have made it. is_polymorphic: the type of
     its result depends on its arguments.
     """
 

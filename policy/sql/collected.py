@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from policy.facts import ColumnUse, Output, RelationAccess, SqlFacts, Use
 from policy.sql.snapshot import Column, Relation
 
@@ -11,7 +13,7 @@ from policy.sql.snapshot import Column, Relation
 class Access:
     """An access to one relation whose columns are still being collected; columns None: not known."""
 
-    __slots__ = ("bounded", "columns", "command", "name", "schema", "via")
+    __slots__ = ("bounded", "columns", "command", "leader", "name", "schema", "via")
 
     def __init__(self, command: str, schema: str, name: str, via: str = "") -> None:
         self.command = command
@@ -20,6 +22,7 @@ class Access:
         self.via = via
         self.bounded = True
         self.columns: set[str] | None = set()
+        self.leader: Access | None = None  # whose columns are read here too
 
     def read(self, column: str) -> None:
         if self.columns is not None:
@@ -27,6 +30,13 @@ class Access:
 
     def read_any(self) -> None:
         self.columns = None
+
+    def settle(self) -> None:
+        """Take over what has been read of the leader."""
+        if self.leader is not None:
+            leading = self.leader.columns
+            self.columns = None if leading is None else set(leading)
+            self.bounded = self.leader.bounded
 
     def fact(self) -> RelationAccess:
         columns = None if self.columns is None else tuple(sorted(self.columns))
@@ -53,19 +63,24 @@ class Collected:
         if relation.accesses or relation.uses:
             for inner in relation.accesses:
                 self._inner_access(inner)
+                if command != "select":
+                    # A view that is written passes the change on to what it shows.
+                    behind = self._inner_access(msgspec.structs.replace(inner, command=command))
+                    behind.leader = access
             self.uses.update(dict.fromkeys(relation.uses))
         if relation.descendants and not only:
             for child in relation.descendants:
                 behind = Access(command, child.schema, child.name, relation.qualified)
-                behind.read_any()
+                behind.leader = access
                 self.accesses.append(behind)
         return access
 
-    def _inner_access(self, inner: RelationAccess) -> None:
+    def _inner_access(self, inner: RelationAccess) -> Access:
         access = Access(inner.command, inner.schema, inner.name, inner.via)
         access.bounded = inner.bounded
         access.columns = None if inner.columns is None else set(inner.columns)
         self.accesses.append(access)
+        return access
 
     def access_named(self, command: str, schema: str, name: str, via: str = "") -> Access:
         access = Access(command, schema, name, via)
@@ -113,6 +128,8 @@ class Collected:
     def _accesses(self) -> tuple[RelationAccess, ...]:
         if len(self.accesses) == 1:
             return (self.accesses[0].fact(),)
+        for access in self.accesses:
+            access.settle()
         merged: dict[tuple[str, str, str, str, bool], Access] = {}
         for access in self.accesses:
             key = (access.command, access.schema, access.name, access.via, access.bounded)

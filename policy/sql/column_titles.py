@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from policy.sql.parse import Node
 
 NAMELESS = "?column?"
@@ -53,9 +55,12 @@ _BY_OPERATION = {
 }
 
 
-def title(node: Node) -> str:
-    """The column name of the expression `node` (wrapped in its type)."""
-    return _figure(node)[1] or NAMELESS
+def title(node: Node, of_subqueries: Mapping[int, str]) -> str:
+    """The column name of the expression `node` (wrapped in its type).
+
+    of_subqueries: the name of the first column of each scalar subquery, by the identity of its node.
+    """
+    return _figure(node, of_subqueries)[1] or NAMELESS
 
 
 def _last_name(names: list[Node]) -> str:
@@ -65,7 +70,7 @@ def _last_name(names: list[Node]) -> str:
     return ""
 
 
-def _figure(node: Node) -> tuple[int, str]:
+def _figure(node: Node, of_subqueries: Mapping[int, str]) -> tuple[int, str]:
     """(strength, name): 0 none, 1 weak (a type name or `case`), 2 strong."""
     for kind, body in node.items():
         if kind in _FIXED:
@@ -76,20 +81,20 @@ def _figure(node: Node) -> tuple[int, str]:
                 return (2, found) if found else (0, "")
             case "A_Indirection":
                 found = _last_name(body["indirection"])
-                return (2, found) if found else _figure(body["arg"])
+                return (2, found) if found else _figure(body["arg"], of_subqueries)
             case "FuncCall":
                 return 2, _last_name(body["funcname"])
             case "A_Expr":
                 return (2, "nullif") if body.get("kind") == "AEXPR_NULLIF" else (0, "")
             case "TypeCast":
-                strength, name = _figure(body["arg"])
+                strength, name = _figure(body["arg"], of_subqueries)
                 return (strength, name) if strength == 2 else (1, _last_name(body["typeName"]["names"]))
             case "CollateClause":
-                return _figure(body["arg"])
+                return _figure(body["arg"], of_subqueries)
             case "SubLink":
-                return _sublink(body)
+                return _sublink(body, of_subqueries)
             case "CaseExpr":
-                strength, name = _figure(body["defresult"]) if "defresult" in body else (0, "")
+                strength, name = _figure(body["defresult"], of_subqueries) if "defresult" in body else (0, "")
                 return (strength, name) if strength == 2 else (1, "case")
             case "MinMaxExpr" | "XmlExpr" | "SQLValueFunction" | "JsonFuncExpr":
                 found = _BY_OPERATION.get(body.get("op", ""), "")
@@ -99,18 +104,13 @@ def _figure(node: Node) -> tuple[int, str]:
     return 0, ""
 
 
-def _sublink(body: Node) -> tuple[int, str]:
+def _sublink(body: Node, of_subqueries: Mapping[int, str]) -> tuple[int, str]:
     match body.get("subLinkType"):
         case "EXISTS_SUBLINK":
             return 2, "exists"
         case "ARRAY_SUBLINK":
             return 2, "array"
         case "EXPR_SUBLINK":
-            select = body["subselect"].get("SelectStmt", {})
-            targets = select.get("targetList", [])
-            if targets and "ResTarget" in targets[0]:
-                target = targets[0]["ResTarget"]
-                if target.get("name"):
-                    return 2, str(target["name"])
-                return _figure(target["val"])
+            name = of_subqueries.get(id(body), "")
+            return (2, name) if name else (0, "")
     return 0, ""

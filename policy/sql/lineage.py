@@ -109,7 +109,7 @@ class Queries(Relations):
                 is_open = is_open or isinstance(starred, OpenFields)
                 continue
             value = self.value(expression, level, Use.EXPRESSION)
-            fields.append(Field(target.get("name") or title(expression), value))
+            fields.append(Field(target.get("name") or title(expression, self.subquery_titles), value))
         if len(fields) > MAX_OUTPUTS:
             raise SqlRefused(
                 f"target lists can have at most {MAX_OUTPUTS} entries", "54011", is_servers_answer=True

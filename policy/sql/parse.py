@@ -23,7 +23,7 @@ PARSER_MAJOR_VERSION = 18
 MAX_TOKENS = 250_000
 # The lexer takes time by the square of a run of operator characters ("/*/*/*..."): the sum of the squares.
 MAX_OPERATOR_RUN_COST = 20_000_000
-SMALL_TEXT_CHARS = 4_000
+SMALL_TEXT_CHARS = 1_000
 
 _OPERATOR_RUN = re.compile(r"[~!@#^&|`?+\-*/%<>=]{64,}")
 _TOKEN = re.compile(r"\w+|[^\w\s]")

@@ -109,6 +109,7 @@ class Expressions(Calls):
         self.steps = 0
         self.safe_integers: set[int] = set()
         self.counts_integers = True
+        self.subquery_titles: dict[int, str] = {}
 
     def subquery(self, node: Node, level: Level | None) -> list[Field]:
         """The output columns of the query `node` (wrapped). Its own facts are collected."""
@@ -368,7 +369,7 @@ class Expressions(Calls):
         value = self.value(body["arg"], level, use)
         self.counts_integers = counts
         target = self.resolve_type(type_name)
-        if value.column is not None and not value.others and target == value.type_oid and target:
+        if target and target == value.type_oid and not value.others and value.has_no_modifier:
             return value
         self.consume(value, use)
         self.cast(type_name)
@@ -382,6 +383,7 @@ class Expressions(Calls):
             return column
         known = self.call(names, arguments)
         values = [self.operand(argument, level, use) for argument in arguments]
+        values.extend(self.returned_rows(names))
         values.extend(self.sort_values(body.get("agg_order", ()), level, Use.ORDER))
         if "agg_filter" in body:
             values.append(self.operand(body["agg_filter"], level, Use.FILTER))
@@ -389,16 +391,26 @@ class Expressions(Calls):
             values.append(self.window(body["over"], level))
         return mixed(values, known=known)
 
+    def returned_rows(self, names: list[str]) -> list[Value]:
+        """A function that returns rows of a relation may well give rows that are in it."""
+        relations = [
+            relation
+            for row in self.catalog.functions(names[-1])
+            if row.relation_oid and (len(names) == 1 or row.schema == names[-2])
+            if (relation := self.catalog.relation_by_oid(row.relation_oid)) is not None and relation.has_rows
+        ]
+        return [Value(derived=frozenset(relation.columns)) for relation in relations]
+
     def _column_notation(
         self, names: list[str], body: Node, arguments: list[Node], level: Level
     ) -> Value | None:
-        """email(t) is t.email when t has such a column."""
+        """email(t) is t.email when t has such a column and there is no function of that name."""
         if len(names) != 1 or len(arguments) != 1 or "ColumnRef" not in arguments[0]:
             return None
         if body.keys() & {"agg_order", "agg_filter", "over", "agg_distinct", "func_variadic"}:
             return None
         item = self.row_item(arguments[0]["ColumnRef"], level)
-        if item is None or not item.find(names[0]):
+        if item is None or not item.find(names[0]) or self.catalog.functions(names[0]):
             return None
         return self._field_of(item, names[0])
 
@@ -437,6 +449,8 @@ class Expressions(Calls):
     def _sublink(self, body: Node, level: Level, use: Use) -> Value:
         kind = body.get("subLinkType", "")
         fields = self.subquery(body["subselect"], level)
+        if fields:
+            self.subquery_titles[id(body)] = fields[0].name
         if kind == "EXISTS_SUBLINK":
             return CLEAN
         if kind in _VALUE_SUBLINKS:

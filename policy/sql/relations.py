@@ -178,7 +178,7 @@ class Relations(Expressions):
             fields.append(Field("ordinality", mixed(entry.value for entry in fields)))
         name = alias["aliasname"] if alias else (fields[0].name if len(fields) == 1 else "")
         if not alias and functions:
-            name = title(functions[0]["List"]["items"][0])
+            name = title(functions[0]["List"]["items"][0], self.subquery_titles)
         return self._aliased(Item(name, fields, is_open=is_open), alias)
 
     def _function(
@@ -188,15 +188,21 @@ class Relations(Expressions):
         value = mixed([self.operand(call, lateral, Use.EXPRESSION)])
         if columns:
             return [Field(column["ColumnDef"]["colname"], value) for column in columns], False
-        name = title(call)
+        name = title(call, self.subquery_titles)
+        single = alias["aliasname"] if alias else name
         if "FuncCall" not in call:
-            return [Field(alias["aliasname"] if alias else name, value)], False
+            return [Field(single, value)], False
+        if name == "unnest" and all(
+            self._is_plain([argument], lateral) for argument in call["FuncCall"].get("args", ())
+        ):
+            arrays = call["FuncCall"].get("args", ())
+            return [Field(single if len(arrays) == 1 else name, value) for _ in arrays], False
         shapes = self._result_shapes(call["FuncCall"], lateral)
         if len(shapes) != 1:
             return ([] if shapes else [Field(name, value)]), True
         shape = shapes.pop()
         if shape is None:
-            return [Field(alias["aliasname"] if alias else name, value)], False
+            return [Field(single, value)], False
         if shape == ("",):
             return [], True
         return [Field(column, value) for column in shape], False
@@ -290,12 +296,10 @@ class Relations(Expressions):
             raise unknown_construct(f"the join {body.get('jointype')}")
         left = self.from_item(body["larg"], level, names, columns)
         right = self.from_item(body["rarg"], level, [*names, *left.by_name], [*columns, *left.by_column])
+        joined = self._join_columns(body, left, right)
         both = Level(level.parent, level.expressions)
         both.by_name = [*left.by_name, *right.by_name]
-        both.by_column = [*left.by_column, *right.by_column]
-        joined = self._join_columns(body, left, right)
-        if joined is not None:
-            both.by_column = [joined]
+        both.by_column = [*left.by_column, *right.by_column] if joined is None else [joined]
         if "quals" in body:
             self._on(body["quals"], both)
         if "alias" in body:

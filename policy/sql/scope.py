@@ -40,6 +40,10 @@ class Value:
         return 0 if self.column is None else self.column.type_oid
 
     @property
+    def has_no_modifier(self) -> bool:
+        return self.column is not None and self.column.type_modifier == -1
+
+    @property
     def is_known(self) -> bool:
         return self.known and (self.column is None or self.column.known)
 

@@ -32,6 +32,7 @@ class Column:
     name: ColumnName
     number: int
     type_oid: int
+    type_modifier: int = -1
     also: tuple[ColumnName, ...] = ()
     derived: tuple[ColumnName, ...] = ()
     known: bool = True
@@ -120,7 +121,7 @@ class Catalog:
             owner = self._by_oid.get(column.relation_oid)
             if owner is not None:
                 name = ColumnName(owner.schema, owner.name, column.name)
-                owner.add(Column(name, column.number, column.type_oid))
+                owner.add(Column(name, column.number, column.type_oid, column.type_modifier))
 
     def relations(self) -> Iterable[Relation]:
         return self._by_oid.values()

@@ -6,12 +6,15 @@ The gate keeps a SessionState for each session and, when a statement has succeed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
+from typing import Generic, TypeVar
 
 import msgspec
 
 from policy.facts import Output, SqlFacts
+
+ValueT = TypeVar("ValueT")
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -113,25 +116,56 @@ class SessionEffect(msgspec.Struct, frozen=True):
 NO_EFFECT = SessionEffect()
 
 
+class Overlay(Mapping[str, ValueT], Generic[ValueT]):
+    """Names over other names, which are asked only when needed: added ones, and ones taken away."""
+
+    def __init__(self, base: Mapping[str, ValueT], changed: dict[str, ValueT | None]) -> None:
+        self._base = base
+        self._changed = changed
+
+    def __getitem__(self, name: str) -> ValueT:
+        if name not in self._changed:
+            return self._base[name]
+        value = self._changed[name]
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        added = [name for name, value in self._changed.items() if value is not None]
+        return iter([*(name for name in self._base if name not in self._changed), *added])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _changed(base: Mapping[str, ValueT], name: str, value: ValueT | None) -> Mapping[str, ValueT]:
+    """`base` with one name set, or taken away; "*" takes all away."""
+    return {} if name == "*" and value is None else Overlay(base, {name: value})
+
+
 def apply(state: SessionState, effect: SessionEffect) -> SessionState:
-    """The session after a statement with this effect. A reset path is not known here: the gate puts its own."""
+    """The session after a statement with this effect.
+
+    A search path that is reset is not known here (the gate puts its own), nor what a rollback brings back.
+    """
     if effect is NO_EFFECT:
         return state
-    prepared = dict(state.prepared)
-    cursors = dict(state.cursors)
+    prepared = state.prepared
+    cursors = state.cursors
     names = state.temporary_names
     columns = dict(state.temporary_columns)
     path = state.search_path
     if effect.discards == "all":
         prepared, cursors, path = {}, {}, None
     if effect.deallocates is not None:
-        _forget(prepared, effect.deallocates)
+        prepared = _changed(prepared, effect.deallocates, None)
     if effect.closes is not None:
-        _forget(cursors, effect.closes)
+        cursors = _changed(cursors, effect.closes, None)
     if effect.prepares is not None:
-        prepared[effect.prepares[0]] = effect.prepares[1]
+        prepared = _changed(prepared, *effect.prepares)
     if effect.declares_cursor is not None:
-        cursors[effect.declares_cursor[0]] = effect.declares_cursor[1]
+        cursors = _changed(cursors, *effect.declares_cursor)
     if effect.changes_temporary:
         columns = {}
     for created in effect.creates_temporary:
@@ -142,10 +176,3 @@ def apply(state: SessionState, effect: SessionEffect) -> SessionState:
     if effect.changes_search_path:
         path = effect.search_path
     return SessionState(path, state.login_role, names, columns, prepared, cursors)
-
-
-def _forget(names: dict[str, Prepared] | dict[str, SqlFacts], which: str) -> None:
-    if which == "*":
-        names.clear()
-    else:
-        names.pop(which, None)

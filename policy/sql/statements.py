@@ -193,8 +193,10 @@ class Statements(Copying):
                     self.collected.settings[name] = None
                 if name == "search_path":
                     self.effect.update(changes_search_path=True, resets_search_path=True, is_local=is_local)
-                if kind == "VAR_SET_DEFAULT" and name in SPECIAL_COMMANDS:
-                    return SPECIAL_COMMANDS[name]
+                if name in SPECIAL_COMMANDS:
+                    self._role_changes()
+                    if kind == "VAR_SET_DEFAULT":
+                        return SPECIAL_COMMANDS[name]
                 return "reset" if kind == "VAR_RESET" else "set"
             case "VAR_SET_VALUE":
                 return self._set_value(name, body.get("args", []), is_local)
@@ -210,10 +212,15 @@ class Statements(Copying):
             fits = is_known and all(len(value.encode()) <= _LONGEST_NAME_BYTES for value in known)
             self._path_changes(name, tuple(known) if fits else None, is_local)
         if name in SPECIAL_COMMANDS:
+            self._role_changes()
             return SPECIAL_COMMANDS[name]
         if is_told(name):
             self.collected.settings[name] = None
         return "set"
+
+    def _role_changes(self) -> None:
+        """The schema of "$user" in the search path is another one from here on."""
+        self.effect.update(changes_search_path=True, search_path=None)
 
     def _set_transaction(self, body: Node, name: str) -> str:
         for argument in body.get("args", ()):
@@ -234,6 +241,7 @@ class Statements(Copying):
             name = (raw or "").lower()
             check_pinned(name, "?" if value is None else value)
             if name in SPECIAL_COMMANDS:
+                self._role_changes()
                 self.collected.command(SPECIAL_COMMANDS[name])
             elif is_told(name):
                 self.collected.settings[name] = None
@@ -291,7 +299,7 @@ class Statements(Copying):
     # -- code that cannot be seen
 
     def _do(self, body: Node, text: str) -> str:
-        self.collected.doubt("refused: the code of DO cannot be looked into")
+        self.collected.doubt("the code of DO cannot be looked into")
         self.effect.update(changes_search_path=True, search_path=None, changes_catalog=True)
         return "do"
 
@@ -301,7 +309,7 @@ class Statements(Copying):
             ".".join(_call_names(call)) if len(_call_names(call)) > 1 else "?." + _call_names(call)[0]
         )
         self.operands(call.get("args", []), Level(), Use.EXPRESSION)
-        self.collected.doubt("refused: the code of a procedure cannot be looked into")
+        self.collected.doubt("the code of a procedure cannot be looked into")
         self.effect.update(changes_search_path=True, search_path=None, changes_catalog=True)
         self.outputs = (Output("*", known=False),)
         return "call"
