@@ -6,7 +6,6 @@ for both (`upstream_tls`). A contestant is started once and stays up while all a
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import signal
 import socket
@@ -178,19 +177,6 @@ class Proxyd:
 
     def cpu_s(self) -> float:
         return _cpu_s(self.gateway.pid)
-
-    def tape_bytes(self) -> int:
-        tapes = self._directory / "tapes"
-        return sum(path.stat().st_size for path in tapes.rglob("*") if path.is_file())
-
-    def forget_tapes(self) -> None:
-        """Remove the tapes of sessions that have ended, so that the disk does not fill up during a long
-        bench.
-        """
-        for path in list((self._directory / "tapes").rglob("*")):
-            with contextlib.suppress(OSError):
-                if path.is_file():
-                    path.unlink()
 
 
 def make(name: str, target: Target, *, upstream_tls: bool) -> Contestant:
