@@ -192,8 +192,10 @@ class SqlRule:
 
     def covers(self, access: RelationAccess) -> bool:
         """Is everything about this access inside what the rule lists?"""
-        if not self.can_cover_relations or access.command not in self.covered or not access.schema:
+        if not self.can_cover_relations or access.command not in self.covered:
             return False
+        if self.is_about_relations and not access.schema:
+            return False  # a rule about no relation in particular covers also one that nobody knows
         if self.where_absent and access.bounded:
             return False
         if not self.is_inside(access):

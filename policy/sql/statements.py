@@ -25,7 +25,8 @@ from policy.sql.snapshot import Catalog
 from policy.sql.state import NO_EFFECT, Prepared, SessionEffect, SessionState, TransactionControl
 
 _LONGEST_NAME_BYTES = 63
-_NO_DATA: Final = ("OFF", "FALSE", "0", "NO")
+_WRITING: Final = frozenset({"insert", "update", "delete", "merge", "copy_from", "create_rule", "alter_view"})
+_MEANS_OFF: Final = ("OFF", "FALSE", "0", "NO")
 
 
 class Statements(Copying):
@@ -41,6 +42,7 @@ class Statements(Copying):
         """Facts and effect of the statement. Raises SqlRefused."""
         command = self.statement(kind, body, text)
         self._apply_set_config()
+        self._refuse_changed_settings()
         facts = self.collected.facts(command, self.outputs)
         if self.temporary:
             self.effect["creates_temporary"] = tuple(self.temporary)
@@ -92,7 +94,7 @@ class Statements(Copying):
                 value = element.get("arg", {})
                 word = str(value.get("String", {}).get("sval", "")) if value else "on"
                 number = value.get("Integer", {}).get("ival", 0) if "Integer" in value else None
-                analyzes = number != 0 if number is not None else word.upper() not in _NO_DATA
+                analyzes = number != 0 if number is not None else word.upper() not in _MEANS_OFF
         facts, effect = self._inner(body["query"], text)
         self.collected.include(facts, outputs_leave=False)
         self.outputs = (Output("QUERY PLAN"),)
@@ -124,6 +126,7 @@ class Statements(Copying):
             raise SqlRefused(f'prepared statement "{name}" does not exist', "26000", is_servers_answer=True)
         self.operands(body.get("params", []), Level(), Use.EXPRESSION)
         self.effect["executes"] = name
+        self._sets_path_again(prepared.facts)
         now = self._analysed_again(prepared.text)
         self.collected.include(prepared.facts, outputs_leave=True)
         if now is None or now == prepared.facts:
@@ -164,6 +167,7 @@ class Statements(Copying):
         moves = bool(body.get("ismove"))
         self.collected.include(facts, outputs_leave=not moves)
         self.effect["fetches"] = name
+        self._sets_path_again(facts)
         if not moves:
             self.outputs = facts.outputs if facts.outputs is not None else ()
         return "move" if moves else "fetch"
@@ -246,9 +250,25 @@ class Statements(Copying):
             elif is_told(name):
                 self.collected.settings[name] = None
             if name == "search_path":
+                self.collected.command("set")  # so that whoever runs these facts later knows
                 several = "changes_search_path" in self.effect
                 path = None if value is None or several else parse_search_path(value)
                 self._path_changes(name, path, is_local)
+
+    def _sets_path_again(self, facts: SqlFacts) -> None:
+        """A prepared statement or a cursor may hold set_config: run, it changes the path of what follows."""
+        if "set" in facts.commands:
+            self._path_changes("search_path", None, False)
+
+    def _refuse_changed_settings(self) -> None:
+        """An UPDATE of pg_settings (or of a view of it) is a SET whose name cannot be told."""
+        for access in self.collected.accesses:
+            if (access.schema, access.name) == ("pg_catalog", "pg_settings") and access.command in _WRITING:
+                raise SqlRefused(
+                    "the gateway does not pass on changes of pg_settings",
+                    "42501",
+                    hint="Change a setting with SET.",
+                )
 
     def _show(self, body: Node, text: str) -> str:
         name = str(body.get("name", ""))

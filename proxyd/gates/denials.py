@@ -16,13 +16,17 @@ INSUFFICIENT_PRIVILEGE = "42501"
 
 
 class Denial(msgspec.Struct, frozen=True):
-    """Why an operation was refused, in PostgreSQL's terms. `position` is in characters, from 1."""
+    """Why an operation was refused, in PostgreSQL's terms. `position` is in characters, from 1.
+
+    is_servers_answer: the target would refuse it too, and then fail the transaction; a denial by policy does not.
+    """
 
     message: str
     detail: str = ""
     hint: str = ""
     sqlstate: str = INSUFFICIENT_PRIVILEGE
     position: int | None = None
+    is_servers_answer: bool = False
 
     def encode(self) -> bytes:
         return error_response(
@@ -33,6 +37,16 @@ class Denial(msgspec.Struct, frozen=True):
             hint=self.hint,
             position=self.position or 0,
         )
+
+
+def as_told_by(target: ErrorFields, replacement: ErrorFields) -> ErrorFields:
+    """`replacement`, with the place in the target's sources when the target failed by the same kind of error.
+
+    That is so for a syntax error: the gateway knows the words, and the target its own file and line.
+    """
+    if replacement.get("C") != target.get("C"):
+        return replacement
+    return ErrorFields((*replacement.fields, *target.only("F", "L", "R").fields))
 
 
 def denial_of(decision: Decision) -> Denial:

@@ -44,7 +44,6 @@ _UNPARSEABLE = "proxyd refused this statement"
 _FAILING_QUERY = Query(_UNPARSEABLE).encode()
 _FAILING_PARSE = Parse(b"proxyd refused", _UNPARSEABLE).encode()
 _WITH_TEXT = frozenset({Frontend.QUERY, Frontend.PARSE})
-SYNTAX_ERROR = "42601"
 DENIED = "denied"
 
 
@@ -97,6 +96,9 @@ class Requests:
             if (state.awaits_copy or state.exchange.is_overfull) and not state.can_proceed:
                 actions.need = Need.SETTLED
                 break
+            if state.is_changed and not state.refresh():
+                actions.need = Need.CATALOG
+                break
             frame = kept[0]
             handler = handlers.get(frame.type)
             if handler is None:
@@ -116,7 +118,10 @@ class Requests:
                 break
             except InvalidEncoding as fault:
                 self._raw.append(frame.raw)
-                self._deny(frame.type, Denial(message=fault.message, sqlstate=fault.code or "22021"))
+                self._deny(
+                    frame.type,
+                    Denial(message=fault.message, sqlstate=fault.code or "22021", is_servers_answer=True),
+                )
             except TooManyNames:
                 self._raw.append(frame.raw)
                 self._deny(
@@ -155,6 +160,11 @@ class Requests:
     def _judge(self, text: str) -> Verdict:
         state = self._state
         verdict = state.judge.judge(text)
+        if verdict.ends_transactions and state.path_is_in_doubt and state.resolution.search_path is not None:
+            # What follows the end of the transaction in this text may resolve by the path that was before it.
+            state.use_path(None)
+            state.refresh()
+            verdict = state.judge.judge(text)
         if verdict.is_stale_guess:
             if self._retried != text:
                 self._retried = text
@@ -213,8 +223,9 @@ class Requests:
             self._verdicts.append(verdict)
         self._record()
         operation = Operation(exchange.batch, verdict)
-        if state.batch_is_open or denial.sqlstate == SYNTAX_ERROR:
-            # The target must fail here too: an open batch would be committed, and a syntax error ends a transaction.
+        if state.batch_is_open or denial.is_servers_answer:
+            # The target must fail here too: an open batch would be committed, and what the target itself refuses
+            # fails a transaction.
             self._actions.to_target.append(_FAILING_QUERY)
             exchange.expect(OwedKind.QUERY, operation, replacement=denial.encode())
         else:
@@ -228,7 +239,7 @@ class Requests:
         if verdict is not None:
             self._verdicts.append(verdict)
         operation = Operation(exchange.batch, verdict)
-        if state.batch_has_executed or denial.sqlstate == SYNTAX_ERROR:
+        if state.batch_has_executed or denial.is_servers_answer:
             self._actions.to_target.append(_FAILING_PARSE)
             exchange.expect(OwedKind.PARSE, operation, replacement=denial.encode())
             state.batch_is_open = True
@@ -519,8 +530,8 @@ def _no_statement(name: str) -> Denial:
     text = (
         f'prepared statement "{name}" does not exist' if name else "unnamed prepared statement does not exist"
     )
-    return Denial(message=text, sqlstate="26000")
+    return Denial(message=text, sqlstate="26000", is_servers_answer=True)
 
 
 def _no_portal(name: str) -> Denial:
-    return Denial(message=f'portal "{name}" does not exist', sqlstate="34000")
+    return Denial(message=f'portal "{name}" does not exist', sqlstate="34000", is_servers_answer=True)
