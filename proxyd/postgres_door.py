@@ -256,7 +256,8 @@ async def _run_session(
         log.info("session opened", database=request.database, tape=str(tape.path))
         client = Wire(stream, greeted.tls, greeted.startup.rest)
         target = Wire(_socket_stream(upstream), upstream.tls, upstream.leftover)
-        state = State(_setting(request, gateway, catalog, search_path))
+        reports = "search_path" in upstream.parameters
+        state = State(_setting(request, gateway, catalog, search_path, reports=reports))
         relay = PostgresRelay(
             client, target, state, tape, catalog, RelayLimits.of(gateway.config.limits), gateway.metrics
         )
@@ -368,7 +369,12 @@ async def _welcome(greeted: Handshake, upstream: UpstreamConnection, session: Se
 
 
 def _setting(
-    request: Request, gateway: Gateway, catalog: CatalogSource, search_path: tuple[str, ...] | None
+    request: Request,
+    gateway: Gateway,
+    catalog: CatalogSource,
+    search_path: tuple[str, ...] | None,
+    *,
+    reports: bool,
 ) -> SessionSetting:
     return SessionSetting(
         subject=request.subject,
@@ -381,6 +387,7 @@ def _setting(
         catalog=catalog,
         cache=gateway.verdicts,
         search_path=search_path,
+        reports_search_path=reports,
     )
 
 

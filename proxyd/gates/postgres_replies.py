@@ -35,7 +35,7 @@ from protocols.postgres.messages import (
 from protocols.postgres.rows import RowRewriter
 from proxyd.gates.actions import Actions, Need
 from proxyd.gates.copying import copy_rewriter, rewrite_copy_run
-from proxyd.gates.denials import Denial, withhold_values
+from proxyd.gates.denials import Denial, as_told_by, withhold_values
 from proxyd.gates.names import Names
 from proxyd.gates.results import Outcome, Plan, UnmaskableValue, formats_of, plan_result, refuse, row_rewriter
 from proxyd.gates.search_path import parse_search_path
@@ -379,6 +379,8 @@ class Replies:
         if effect.declares_cursor is not None:
             name, facts = effect.declares_cursor
             state.portals.settle(name, _cursor(name, facts))
+        if len(verdict.statements) > 1:
+            return  # what a later statement of the text does to the path is not followed
         if effect.resets_search_path or effect.discards == "all":
             operation.new_path = state.session.search_path
         elif effect.changes_search_path:
@@ -403,14 +405,14 @@ class Replies:
         if entry.kind is OwedKind.QUERY:
             self._end_effects(operation)
         self._out.append(frame.raw)
+        if state.exchange.is_settled:
+            state.settle_path(operation.new_path)
         if state.exchange.transaction_status == _IDLE:
             if state.portals.confirmed:
                 _forget_unheld(state.portals)
             if state.changed_catalog:
                 state.changed_catalog = False
                 state.session.catalog.mark_stale()
-            if operation.new_path is not None:
-                state.use_path(operation.new_path)
         self._record(ends=True, number=entry.batch)
         self._after_entry()
 
@@ -458,6 +460,8 @@ class Replies:
     def _error(self, frame: Frame) -> None:
         state = self._state
         entry, dropped = state.exchange.failed()
+        if entry is not None and entry.detail is not None:
+            entry.detail.new_path = None
         for index, lost in enumerate(dropped):
             operation = lost.detail
             if operation is None:
@@ -472,7 +476,7 @@ class Replies:
         state.copies_in = False
         raw = frame.raw
         if entry is not None and entry.replacement is not None:
-            raw = entry.replacement
+            raw = _replaced(frame, entry.replacement)
         elif state.masks_on:
             error = decode_backend(frame)
             if not isinstance(error, ErrorResponse):
@@ -509,8 +513,17 @@ class Replies:
                 f"the target changed {status.name} to {status.value}: SQL would mean something else"
             )
         if status.name == "search_path":
-            self._state.use_path(parse_search_path(status.value))
+            self._state.reported_path = parse_search_path(status.value)
         self._out.append(frame.raw)
+
+
+def _replaced(frame: Frame, replacement: bytes) -> bytes:
+    """The gateway's reason in place of the target's error."""
+    told = decode_backend(frame)
+    meant = decode_backend(Frame(Backend.ERROR_RESPONSE, replacement))
+    if not isinstance(told, ErrorResponse) or not isinstance(meant, ErrorResponse):
+        raise RemoteProtocolError("malformed ErrorResponse")
+    return ErrorResponse(as_told_by(told.fields, meant.fields)).encode()
 
 
 def _forget(names: Names[Prepared] | Names[Portal], which: str) -> None:

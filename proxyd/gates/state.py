@@ -42,7 +42,8 @@ class SessionSetting(msgspec.Struct, frozen=True):
     """What is known when the session opens.
 
     role: the target's own name of the login. policy: gives what is in force at the moment of the call. search_path: as
-    the target has it at the start, "$user" included, None when not known.
+    the target has it at the start, "$user" included, None when not known. reports_search_path: the target tells every
+    change of it, at the latest before ReadyForQuery (PostgreSQL 18).
     """
 
     subject: Subject
@@ -55,6 +56,7 @@ class SessionSetting(msgspec.Struct, frozen=True):
     catalog: CatalogInForce
     cache: VerdictCache
     search_path: tuple[str, ...] | None
+    reports_search_path: bool = False
 
 
 class Prepared:
@@ -121,7 +123,6 @@ class State:
     __slots__ = (
         "_catalog",
         "_in_force",
-        "_is_changed",
         "awaits_copy",
         "batch_has_executed",
         "batch_is_open",
@@ -130,13 +131,16 @@ class State:
         "copy_has_data",
         "cursor_facts",
         "exchange",
+        "is_changed",
         "is_discarding",
         "judge",
         "masks",
         "masks_on",
+        "path_is_in_doubt",
         "portals",
         "prepared",
         "prepared_facts",
+        "reported_path",
         "resolution",
         "rows",
         "rows_masked",
@@ -170,10 +174,16 @@ class State:
         self.copies_in = False  # the target has asked for COPY data
         self.copy_has_data = False
         self.changed_catalog = False  # DDL has been forwarded in the transaction that is open
+        self.path_is_in_doubt = (
+            False  # the path may have changed, or be changed back by the transaction's end
+        )
+        self.reported_path = session.search_path
         self.statements = 0
         self.rows = 0
         self.rows_masked = 0
-        self._is_changed = True
+        self.is_changed = (
+            True  # names may resolve otherwise than what `judge` was told: refresh() before judging
+        )
         self._in_force: PolicyInForce | None = None
         self._catalog: Catalog | None = None
 
@@ -184,9 +194,9 @@ class State:
         catalog = session.catalog.latest
         if catalog is None or session.catalog.is_stale:
             return False
-        if in_force is not self._in_force or catalog is not self._catalog or self._is_changed:
+        if in_force is not self._in_force or catalog is not self._catalog or self.is_changed:
             self._in_force, self._catalog = in_force, catalog
-            self._is_changed = False
+            self.is_changed = False
             self.masks = self.judge.use(in_force, catalog, self.resolution).masks
             self.masks_on = not self.masks.is_empty
         return True
@@ -200,8 +210,9 @@ class State:
     def foresee(self, effects: Iterable[sql.SessionEffect]) -> None:
         """Take into account what a text that is being forwarded may change in how names resolve.
 
-        A search path is not known from here until the target has confirmed it; a temporary relation is in doubt
-        forever, because a rollback may take it away again.
+        A search path is not known from here until everything forwarded has been answered: an error, a ROLLBACK or the
+        end of a SET LOCAL may bring back the one before. A temporary relation is in doubt forever, because a rollback
+        may take it away again.
         """
         for effect in effects:
             if effect.creates_temporary or effect.changes_temporary:
@@ -210,7 +221,23 @@ class State:
                     changed.temporary_names, changed.temporary_columns, self.resolution.search_path
                 )
             if effect.changes_search_path or effect.resets_search_path or effect.discards == "all":
+                self.path_is_in_doubt = True
                 self.use_path(None)
+            elif effect.transaction is not None and self.path_is_in_doubt:
+                self.use_path(None)
+
+    def settle_path(self, confirmed: tuple[str, ...] | None) -> None:
+        """Nothing is under way: take up the path that the target has now.
+
+        Where the target does not report it, only `confirmed` is known, the path of a SET that stood alone.
+        """
+        is_idle = self.exchange.transaction_status == ord("I")
+        if self.session.reports_search_path:
+            self.use_path(self.reported_path)
+        elif self.path_is_in_doubt and is_idle:
+            self.use_path(confirmed)
+        if is_idle:
+            self.path_is_in_doubt = False
 
     def use_path(self, search_path: tuple[str, ...] | None) -> None:
         if search_path != self.resolution.search_path:
@@ -230,7 +257,7 @@ class State:
             prepared=self.prepared_facts,
             cursors=self.cursor_facts,
         )
-        self._is_changed = True
+        self.is_changed = True
 
     @property
     def can_proceed(self) -> bool:
