@@ -97,6 +97,7 @@ class Verdict:
         "denial",
         "depends_on_names",
         "effects",
+        "ends_transactions",
         "is_cacheable",
         "is_stale_guess",
         "reads",
@@ -117,6 +118,8 @@ class Verdict:
         self.changes_names = any(_changes_names(effect) for effect in effects)
         self.depends_on_names = any(effect.executes or effect.fetches for effect in effects)
         self.changes_catalog = any(effect.changes_catalog for effect in effects)
+        # A text that goes on after the end of a transaction: names may resolve otherwise from there.
+        self.ends_transactions = len(statements) > 1 and any(effect.transaction for effect in effects)
         self.copies_in = any(effect.copies is not None and effect.copies.is_in for effect in effects)
         self.touches_masked = any(statement.touches_masked for statement in statements)
         self.reads = any(_reads(statement.facts) for statement in statements)
@@ -241,7 +244,14 @@ class Judge:
         try:
             statements = analyze(text, basis.catalog, basis.resolution)
         except SqlRefused as refused:
-            denial = Denial(refused.message, refused.detail, refused.hint, refused.sqlstate, refused.position)
+            denial = Denial(
+                refused.message,
+                refused.detail,
+                refused.hint,
+                refused.sqlstate,
+                refused.position,
+                refused.is_servers_answer,
+            )
             return Verdict(text, basis.context, (), denial), False
         judged = tuple(self._judge_statement(statement, basis) for statement in statements)
         denied = next((s.decision for s in judged if s.decision.effect is not Effect.ALLOW), None)

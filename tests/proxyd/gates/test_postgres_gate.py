@@ -54,6 +54,9 @@ IN_TRANSACTION = ready_for_query("T")
 MASKED = b"[redacted]"
 SELECT_EMAIL = "select email from customers"
 
+# What the target says to the text that the gateway sends in place of one that must fail.
+SYNTAX_ERROR = error_response("ERROR", "42601", "the gateway's text")
+
 
 def query(text: str) -> bytes:
     return Query(text).encode()
@@ -235,8 +238,8 @@ def test_a_denied_parse_skips_up_to_sync() -> None:
     play.client(parse("drop table orders"), bind(), EXECUTE, SYNC).forwards(SYNC)
     play.target(READY)
     play.tells_error("42501", then=READY)
-    play.client(bind(), SYNC).forwards(SYNC)
-    play.target(READY)
+    play.client(bind(), SYNC).forwards(_FAILING_PARSE, SYNC)
+    play.target(SYNTAX_ERROR, READY)
     play.tells_error("26000", then=READY)
     play.done()
 
@@ -290,8 +293,8 @@ def test_a_name_whose_parse_failed_does_not_exist() -> None:
     play = Playbook()
     play.client(parse(SELECT_EMAIL, b"s"), SYNC).forwards(parse(SELECT_EMAIL, b"s"), SYNC)
     play.target(error_response("ERROR", "42P01", "gone"), READY).tells_error("42P01", then=READY)
-    play.client(bind(b"s"), SYNC).forwards(SYNC)
-    play.target(READY)
+    play.client(bind(b"s"), SYNC).forwards(_FAILING_PARSE, SYNC)
+    play.target(SYNTAX_ERROR, READY)
     play.tells_error("26000", 'prepared statement "s" does not exist', then=READY)
     play.done()
 
@@ -321,7 +324,8 @@ def test_sql_execute_is_judged_and_masked_by_what_was_prepared() -> None:
     )
     play.client(query("deallocate p")).forwards(query("deallocate p"))
     play.target(command_complete("DEALLOCATE"), READY).tells(command_complete("DEALLOCATE"), READY)
-    play.client(query("execute p")).forwards()
+    play.client(query("execute p")).forwards(_FAILING_QUERY)
+    play.target(SYNTAX_ERROR, READY)
     play.tells_error("26000", 'prepared statement "p" does not exist', then=READY)
     play.done()
 
