@@ -59,9 +59,6 @@ class Plan(msgspec.Struct, frozen=True):
 PASS = Plan(Outcome.PASS)
 STALE = Plan(Outcome.STALE)
 
-MAX_REMEMBERED = 4096
-MAX_REMEMBERED_BYTES = 256
-
 _VARCHAR_OIDS = frozenset({1042, 1043, 1014, 1015})
 _TYPE_MODIFIER_HEADER = 4
 
@@ -191,7 +188,7 @@ def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
         return _constant(
             mask, binary_from_text(type_oid, rewrite_text("") or "") if format_code else rewrite(b"")
         )
-    return _remembering(mask, rewrite)
+    return _guarded(mask, rewrite)
 
 
 def _constant(mask: Mask, stand_in: bytes | None) -> Rewrite:
@@ -200,27 +197,18 @@ def _constant(mask: Mask, stand_in: bytes | None) -> Rewrite:
     return lambda value: None if value is None else stand_in
 
 
-def _remembering(mask: Mask, rewrite: Callable[[bytes], bytes | None]) -> Rewrite:
-    """`rewrite` with a small memory, since columns repeat themselves; its faults as UnmaskableValue."""
-    known: dict[bytes, bytes | None] = {}
+def _guarded(mask: Mask, rewrite: Callable[[bytes], bytes | None]) -> Rewrite:
+    """`rewrite` with NULL left alone and its faults as UnmaskableValue."""
 
-    def remembered(value: bytes | None) -> bytes | None:
+    def guarded(value: bytes | None) -> bytes | None:
         if value is None:
             return None
-        masked = known.get(value)
-        if masked is not None:
-            return masked
         try:
-            masked = rewrite(value)
+            return rewrite(value)
         except (UnsupportedType, MaskingError, ValueError) as fault:
             raise UnmaskableValue(mask.name) from fault
-        if len(value) <= MAX_REMEMBERED_BYTES:
-            if len(known) >= MAX_REMEMBERED:
-                known.clear()
-            known[value] = masked
-        return masked
 
-    return remembered
+    return guarded
 
 
 class UnmaskableValue(ProtocolError):

@@ -79,24 +79,44 @@ def test_rewriting_is_splitting_and_joining(data: st.DataObject) -> None:
 COLUMNS: list[dict[int, ColumnRewrite]] = [{}, {0: redact}, {2: redact}, {1: reverse, 2: erase}]
 
 
+GOOD = data_row([b"a", None, b"cc"])
+BAD_BEHIND_THE_FIRST = [
+    frame(ord("D"), b"\0\3\0\0\0\1a\xff\xff\xff\xfe\0\0\0\0"),
+    frame(ord("D"), b"\0\3\0\0\0\0\0\0\0\0\x80\0\0\0"),
+    frame(ord("D"), b"\0\3\0\0\0\1a\0\0\0\0\0\0\0\5cc") + GOOD,  # reaches into the next row
+    frame(ord("D"), b"\0\3\0\0\0\1a"),
+    frame(ord("D"), b"\0\3\0\0\0\1a") + GOOD,
+]
+TRAILING_BYTE = frame(ord("D"), b"\0\3\0\0\0\1a\0\0\0\0\0\0\0\2ccX")
+
+
+def test_a_row_that_ends_elsewhere_than_it_says() -> None:
+    for columns in ({1: reverse, 2: erase}, {2: redact}):
+        with pytest.raises(RemoteProtocolError):
+            rewrite_rows(TRAILING_BYTE, columns, 3)
+
+
+def test_columns_behind_the_only_masked_one_go_on_as_they_came() -> None:
+    for row in BAD_BEHIND_THE_FIRST:
+        masked = rewrite_rows(row, {0: lambda _: b"?"}, 3)
+        assert masked[11:12] == b"?"
+        assert b"a" not in masked.removesuffix(GOOD)
+
+
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_malformed_rows(columns: dict[int, ColumnRewrite]) -> None:
-    good = data_row([b"a", None, b"cc"])
+    good = GOOD
     bad = [
         good + good[:-1],
         good + b"D",
         data_row([b"a", b"b"]),
         data_row([b"a"] * 4),
         good.replace(b"D", b"d", 1),
-        frame(ord("D"), b"\0\3\0\0\0\1a\xff\xff\xff\xfe\0\0\0\0"),  # length -2
-        frame(ord("D"), b"\0\3\xff\xff\xff\xfe\0\0\0\0\0\0\0\0"),
-        frame(ord("D"), b"\0\3\0\0\0\0\0\0\0\0\x80\0\0\0"),
-        frame(ord("D"), b"\0\3\0\0\0\1a\0\0\0\0\0\0\0\5cc") + good,  # reaches into the next row
-        frame(ord("D"), b"\0\3\0\0\0\1a\0\0\0\0\0\0\0\2ccX"),  # trailing byte
-        frame(ord("D"), b"\0\3\0\0\0\1a"),
-        frame(ord("D"), b"\0\3\0\0\0\1a") + good,
+        frame(ord("D"), b"\0\3\xff\xff\xff\xfe\0\0\0\0\0\0\0\0"),  # length -2
         frame(ord("D"), b""),
     ]
+    if set(columns) != {0}:  # what lies behind the only masked column goes on as it came
+        bad += BAD_BEHIND_THE_FIRST
     for run in bad:
         with pytest.raises(RemoteProtocolError):
             rewrite_rows(run, columns, 3)
