@@ -21,7 +21,7 @@ from policy.facts import Target as TargetFacts
 from policy.located_yaml import DocumentError, Fault, Located, parse
 from policy.located_yaml import Path as DocumentPath
 from policy.masking import MaskingKeyMissing
-from proxyd.config import Config, Listener, LoadedConfig, Login, SecretSource, Target, read_text
+from proxyd.config import Config, Listener, LoadedConfig, SecretSource, Target, read_text
 from proxyd.credentials import CredentialError, read_secret
 from proxyd.listeners import certificate_rules, server_tls_settings
 from proxyd.tls_contexts import Expiry, ServerTls
@@ -61,12 +61,9 @@ class Material:
         configuration names.
         """
         loaded = LoadedConfig.read(path)
-        inspection = _Inspection(loaded.config, loaded.located, now)
-        inspection.listeners()
-        inspection.targets()
-        inspection.identity()
-        inspection.directories()
-        inspection.metrics()
+        inspection = _Inspection(loaded.config, loaded.located)
+        inspection.documents()
+        inspection.files(now)
         keys = inspection.keys()
         policy = inspection.policy(policy_path or loaded.config.policy, keys)
         if inspection.found.faults or policy is None:
@@ -74,20 +71,52 @@ class Material:
         return cls(loaded, policy, keys, tuple(sorted(inspection.found.warnings)))
 
 
+def read_documents(path: Path, policy_path: Path | None = None) -> tuple[PolicyDocument, tuple[Fault, ...]]:
+    """The policy, without its keys, and warnings: from the two documents alone, whatever they refer to.
+
+    For places that have neither secrets nor certificates. Raises DocumentError.
+    """
+    loaded = LoadedConfig.read(path)
+    inspection = _Inspection(loaded.config, loaded.located)
+    inspection.documents()
+    policy = inspection.policy(policy_path or loaded.config.policy, {})
+    if inspection.found.faults or policy is None:
+        raise DocumentError(inspection.found.faults)
+    return policy, tuple(sorted(inspection.found.warnings))
+
+
 class _Inspection:
     """One pass over a configuration. Each method looks at one part and adds to `found`."""
 
-    def __init__(self, config: Config, located: Located, now: float) -> None:
+    def __init__(self, config: Config, located: Located) -> None:
         self.found = Findings()
         self._config = config
         self._located = located
-        self._now = now
+        self._now = 0.0
 
-    def listeners(self) -> None:
+    def documents(self) -> None:
+        """What can be said without opening any other file."""
+        self._addresses()
+        self._clear_targets()
+        self._identity()
+        self._metrics()
+
+    def files(self, now: float) -> None:
+        """TLS files, passwords and directories."""
+        self._now = now
+        for index, listener in enumerate(self._config.listeners):
+            self._tls(("listeners", index, "tls"), listener.tls, partial(_listener_expiries, listener))
+        for index, target in enumerate(self._config.targets):
+            self._tls(("targets", index, "tls"), target.tls, partial(_upstream_expiries, target))
+            for number, login in enumerate(target.logins):
+                if login.password is not None:
+                    self._secret(("targets", index, "logins", number, "password"), login.password)
+        self._directories()
+
+    def _addresses(self) -> None:
         taken: dict[str, str] = {}
         for index, listener in enumerate(self._config.listeners):
             path: DocumentPath = ("listeners", index)
-            self._tls((*path, "tls"), listener.tls, partial(_listener_expiries, listener))
             key, where = _socket_of(listener)
             if where in taken:
                 self._fault((*path, key), f"taken by the listener `{taken[where]}`", "give each its own")
@@ -100,10 +129,9 @@ class _Inspection:
                     "write `required`",
                 )
 
-    def targets(self) -> None:
+    def _clear_targets(self) -> None:
         for index, target in enumerate(self._config.targets):
             path: DocumentPath = ("targets", index)
-            self._tls((*path, "tls"), target.tls, partial(_upstream_expiries, target))
             if target.tls.mode in {"disable", "allow", "prefer"} and not target.address.is_loopback:
                 self._warn(
                     (*path, "tls", "mode"),
@@ -111,15 +139,21 @@ class _Inspection:
                     "use `verify-full` and `ca`",
                 )
             for number, login in enumerate(target.logins):
-                self._login((*path, "logins", number), target, login)
+                has_means = login.password is not None or target.tls.certificate is not None
+                if not has_means and not target.address.is_unix:
+                    self._warn(
+                        (*path, "logins", number),
+                        "no password and no client certificate",
+                        "works only where the target trusts this machine: add `password`",
+                    )
 
-    def identity(self) -> None:
+    def _identity(self) -> None:
         try:
             certificate_rules(self._config.identity)
         except ValueError as error:
             self._fault(("identity", "certificates"), str(error), "correct the rules")
 
-    def directories(self) -> None:
+    def _directories(self) -> None:
         directory = self._config.tapes.directory
         existing = next(path for path in (directory, *directory.parents) if path.exists())
         if not existing.is_dir():
@@ -131,7 +165,7 @@ class _Inspection:
                 "give it to the account that runs proxyd: without tapes no session opens",
             )
 
-    def metrics(self) -> None:
+    def _metrics(self) -> None:
         endpoint = self._config.metrics
         if endpoint is not None and not endpoint.address.is_loopback:
             self._warn(
@@ -191,12 +225,6 @@ class _Inspection:
                 if all(target.login(login) is None for target in chosen):
                     message = f"none of its targets has the login `{login}`"
                     self.found.warnings.append(located.fault((*path, "logins"), message, remedy))
-
-    def _login(self, path: DocumentPath, target: Target, login: Login) -> None:
-        if login.password is not None:
-            self._secret((*path, "password"), login.password)
-        elif target.tls.certificate is None and not target.address.is_unix:
-            self._warn(path, "no password and no client certificate", "works only where the target trusts us")
 
     def _secret(self, path: DocumentPath, source: SecretSource) -> str | None:
         try:

@@ -119,6 +119,20 @@ def test_check_another_policy(config: Path, tmp_path: Path, capsys: Output) -> N
     assert str(other) in capsys.readouterr().out
 
 
+def test_check_documents_only(config: Path, capsys: Output) -> None:
+    """CI has neither the certificates nor the secrets of the machine."""
+    for name in ("pki/server.key", "secrets/reader", "secrets/pseudonym"):
+        (config.parent / name).unlink()
+    assert run("check", "--config", config) == 1
+    assert run("check", "--config", config, "--documents-only") == 0
+    (config.parent / "policy.yaml").write_text(POLICY.replace("key: customers", "key: orders"))
+    capsys.readouterr()
+    assert run("check", "--config", config, "--documents-only") == 1
+    assert "needs a key" in capsys.readouterr().err
+    config.write_text(CONFIG + "surprise: 1\n")
+    assert run("check", "--config", config, "--documents-only") == 1
+
+
 def test_check_warnings_fail_only_when_strict(config: Path, capsys: Output) -> None:
     (config.parent / "policy.yaml").write_text(POLICY.replace("[readonly]", "[readonly, other]"))
     assert run("check", "--config", config) == 0
