@@ -28,7 +28,7 @@ from policy.located_yaml import DocumentError
 from protocols.postgres.messages import error_response
 from proxyd.config import Config
 from proxyd.gateway import Gateway
-from proxyd.listeners import Handler, ListenerRuntime, Reception, open_sockets
+from proxyd.listeners import Handler, ListenerRuntime, Reception, open_address, open_sockets
 from proxyd.metrics import SessionOutcome
 from proxyd.metrics_endpoint import MetricsEndpoint
 from proxyd.notify import Notifier, activated_sockets
@@ -82,13 +82,15 @@ async def run_daemon(
         for listener in config.listeners:
             runtime = ListenerRuntime.from_config(listener, config.identity)
             daemon.listeners.append((runtime, await open_sockets(listener, activated)))
+        if config.metrics is not None:
+            daemon.metrics_listeners = await open_address("metrics", config.metrics.address)
         await daemon.run(task_status)
     finally:
         notifier.close()
 
 
 class Daemon:
-    """One running daemon. `listeners`: each with its sockets, opened before `run`."""
+    """One running daemon. `listeners` (each with its sockets) and `metrics_listeners` are opened before `run`."""
 
     def __init__(
         self, gateway: Gateway, config_path: Path, notifier: Notifier, doors: Mapping[str, Door] = DOORS
@@ -107,7 +109,7 @@ class Daemon:
         with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as background:
                 gateway.nursery = background
-                await self._open_background(background)
+                self._open_background(background)
                 async with trio.open_nursery() as sessions:
                     async with trio.open_nursery() as doors:
                         self._open_doors(doors, sessions)
@@ -121,13 +123,10 @@ class Daemon:
 
     # Start
 
-    async def _open_background(self, background: trio.Nursery) -> None:
+    def _open_background(self, background: trio.Nursery) -> None:
         if self._notifier.watchdog_interval_s is not None:
             background.start_soon(self._feed_watchdog, self._notifier.watchdog_interval_s)
-        endpoint = self.gateway.config.metrics
-        if endpoint is not None:
-            address = endpoint.address
-            self.metrics_listeners = await trio.open_tcp_listeners(address.port, host=address.host)
+        if self.metrics_listeners:
             server = MetricsEndpoint(self.gateway.metrics, lambda: self._is_ready)
             serve = partial(self._guarded, server.serve)
             background.start_soon(trio.serve_listeners, serve, self.metrics_listeners)

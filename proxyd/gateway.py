@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Self
@@ -93,12 +94,14 @@ class Gateway:
         clock: Callable[[], float] = time.time,
     ) -> Self:
         """`policy` comes with its keys. Reads the targets' TLS files. Raises TlsSettingsError."""
+        telemetry = telemetry or Telemetry(config.log.level)
+        lost = partial(getattr, telemetry, "lost_lines")
         return cls(
             config,
             policy,
             targets={target.name: TargetRuntime.from_config(target) for target in config.targets},
-            telemetry=telemetry or Telemetry(config.log.level),
-            metrics=metrics or Metrics(version("proxyd")),
+            telemetry=telemetry,
+            metrics=metrics or Metrics(version("proxyd"), lost),
             clock=clock,
         )
 

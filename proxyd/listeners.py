@@ -100,14 +100,18 @@ async def open_sockets(
     """The listener's sockets, listening. `activated`: those that systemd opened. Raises ListenError."""
     if listener.socket is not None:
         return _take_activated(listener.name, listener.socket, activated)
-    address = listener.address or Address()
+    return await open_address(listener.name, listener.address or Address())
+
+
+async def open_address(name: str, address: Address) -> list[trio.SocketListener]:
+    """Listening sockets at `address`; `name` says what for in ListenError."""
     try:
         if address.is_unix:
             return [_open_unix(Path(address.path))]
         return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
     except OSError as error:
         why = f"{address} cannot be opened ({error.strerror or error})"
-        raise ListenError(listener.name, why, "free the address, or choose another") from error
+        raise ListenError(name, why, "free the address, or choose another") from error
 
 
 def _take_activated(

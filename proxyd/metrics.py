@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
@@ -56,8 +56,9 @@ class SessionOutcome(Enum):
 class Metrics:
     """Counters of one daemon. Attributes without a method are plain integers: add to them directly."""
 
-    def __init__(self, version: str = "") -> None:
+    def __init__(self, version: str = "", log_lines_lost: Callable[[], int] = lambda: 0) -> None:
         self.version = version
+        self._log_lines_lost = log_lines_lost
         self.statements_allowed = 0
         self.statements_denied = 0
         self.statements_held = 0
@@ -71,7 +72,6 @@ class Metrics:
         self.tape_errors = 0
         self.cancels = 0
         self.session_crashes = 0
-        self.log_lines_lost = 0
         self.policy_loaded_at = 0.0
         self.is_draining = False
         self._open: Counter[tuple[str, str]] = Counter()
@@ -198,7 +198,7 @@ class Metrics:
             "proxyd_session_crashes", "Sessions ended by an error of ours.", (), {(): self.session_crashes}
         )
         yield _counter(
-            "proxyd_log_lines_lost", "Log lines that could not be written.", (), {(): self.log_lines_lost}
+            "proxyd_log_lines_lost", "Log lines that could not be written.", (), {(): self._log_lines_lost()}
         )
         yield _counter(
             "proxyd_catalog_loads", "Reads of a target's catalog.", ("target", "outcome"), self._catalogs

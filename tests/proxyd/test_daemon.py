@@ -203,6 +203,7 @@ async def test_the_watchdog_is_fed_from_the_loop(
     with house.manager:
         async with trio.open_nursery() as nursery:
             house.daemon = await nursery.start(_run_with, path, house)
+            await trio.testing.wait_all_tasks_blocked()
             house.told()
             await trio.sleep(67)
             assert house.told().count("WATCHDOG=1") == 4
