@@ -25,6 +25,19 @@ SELECT n.nspname FROM pg_catalog.pg_namespace n
 WHERE n.nspname !~ '^pg_(temp|toast)' ORDER BY 1
 """
 
+# Which login role may use which schema: the server passes over those of the search path that it may not. The empty
+# role stands for everybody.
+USAGE = """
+SELECT '', n.nspname FROM pg_catalog.pg_namespace n
+WHERE n.nspname !~ '^pg_(temp|toast)' AND pg_catalog.has_schema_privilege('public', n.oid, 'USAGE')
+UNION ALL
+SELECT r.rolname, n.nspname FROM pg_catalog.pg_roles r CROSS JOIN pg_catalog.pg_namespace n
+WHERE r.rolcanlogin AND n.nspname !~ '^pg_(temp|toast)'
+  AND NOT pg_catalog.has_schema_privilege('public', n.oid, 'USAGE')
+  AND pg_catalog.has_schema_privilege(r.oid, n.oid, 'USAGE')
+ORDER BY 1, 2
+"""
+
 RELATIONS = """
 SELECT c.oid, n.nspname, c.relname, c.relkind,
        EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1')
@@ -114,6 +127,7 @@ WHERE k.oid >= 16384 AND l.lanname NOT IN ('internal', 'c') ORDER BY 1, 2
 QUERIES: dict[str, str] = {
     "server": SERVER,
     "schemas": SCHEMAS,
+    "usage": USAGE,
     "relations": RELATIONS,
     "columns": COLUMNS,
     "inheritance": INHERITANCE,
@@ -154,6 +168,11 @@ FROM (
   UNION ALL
   SELECT 'n', n.oid::pg_catalog.text, n.xmin::pg_catalog.text
     FROM pg_catalog.pg_namespace n WHERE n.nspname !~ '^pg_(temp|toast)'
+  UNION ALL
+  SELECT 'm', m.roleid || ' ' || m.member, m.xmin::pg_catalog.text FROM pg_catalog.pg_auth_members m
+  UNION ALL
+  SELECT 'l', r.oid::pg_catalog.text, r.rolname || ' ' || r.rolsuper || ' ' || r.rolinherit || ' ' || r.rolcanlogin
+    FROM pg_catalog.pg_roles r
   UNION ALL SELECT 'p', p.oid::pg_catalog.text, p.xmin::pg_catalog.text FROM pg_catalog.pg_proc p
   UNION ALL SELECT 'o', o.oid::pg_catalog.text, o.xmin::pg_catalog.text FROM pg_catalog.pg_operator o
   UNION ALL SELECT 'k', k.oid::pg_catalog.text, k.xmin::pg_catalog.text FROM pg_catalog.pg_cast k

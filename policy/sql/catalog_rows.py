@@ -12,6 +12,13 @@ from typing import NamedTuple
 import msgspec
 
 
+class UsageRow(NamedTuple):
+    """A login role ("" for everybody) and a schema that it may use."""
+
+    role: str
+    schema: str
+
+
 class RelationRow(NamedTuple):
     """pg_class: kind is relkind (r, p, f, v, m, S, c). rewritten: has rules other than a view's own."""
 
@@ -52,8 +59,8 @@ class FunctionRow(NamedTuple):
 
     relation_oid: the relation whose row type it returns, else 0. out_names: names of OUT and TABLE columns as
     a JSON array of strings, "" when it has none. returns_record: returns `record` without OUT columns.
-    compiled: its language (an aggregate's: that of its parts) is C or internal, so only a superuser can have made it. is_polymorphic: the type of
-    its result depends on its arguments.
+    compiled: its language (an aggregate's: that of its parts) is C or internal, so only a superuser can have made
+    it. is_polymorphic: the type of its result depends on its arguments.
     """
 
     schema: str
@@ -103,6 +110,7 @@ class CatalogRows(msgspec.Struct, frozen=True):
     server_version: int = 0
     database: str = ""
     schemas: tuple[str, ...] = ()
+    usage: tuple[UsageRow, ...] = ()
     relations: tuple[RelationRow, ...] = ()
     columns: tuple[ColumnRow, ...] = ()
     inheritance: tuple[InheritanceRow, ...] = ()
@@ -138,6 +146,7 @@ def rows_from_text(results: Mapping[str, Sequence[TextRow]]) -> CatalogRows:
         server_version=_number(server[0]),
         database=_text(server[1]),
         schemas=tuple(_text(row[0]) for row in results["schemas"]),
+        usage=tuple(UsageRow(_text(r[0]), _text(r[1])) for r in results.get("usage", ())),
         relations=tuple(
             RelationRow(_number(r[0]), _text(r[1]), _text(r[2]), _text(r[3]), _truth(r[4]))
             for r in results["relations"]

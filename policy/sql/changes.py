@@ -9,7 +9,7 @@ from policy.facts import Use
 from policy.sql.collected import Access
 from policy.sql.lineage import OpenFields, Queries
 from policy.sql.parse import Node
-from policy.sql.refusal import SqlRefused, unknown_construct
+from policy.sql.refusal import unknown_construct
 from policy.sql.scope import CLEAN, Field, Item, Level, mixed
 
 _MERGE_ACTIONS: Final = {
@@ -207,12 +207,6 @@ class Changes(Queries):
         """The relation that is written. Never a common table expression."""
         item = self.relation_item(relation, command)
         for access in item.accesses:
-            if (access.schema, access.name) == ("pg_catalog", "pg_settings"):
-                raise SqlRefused(
-                    "the gateway does not pass on changes of pg_settings",
-                    "42501",
-                    hint="Change a setting with SET.",
-                )
             found = self.catalog.relation(access.schema, access.name)
             if found is not None and found.rewritten:
                 self.collected.doubt(f'"{access.schema}.{access.name}" has rewrite rules')

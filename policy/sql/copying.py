@@ -68,9 +68,11 @@ class Copying(Definitions):
         else:
             written = [
                 entry
-                for entry in item.read_all()
+                for entry in item.fields
                 if entry.value.column is None or not entry.value.column.is_generated
             ]
+            for entry in written:
+                entry.read()
             fields = OpenFields(written) if item.is_open else written
         if "whereClause" in body:
             self.operand(body["whereClause"], level, Use.FILTER)

@@ -140,7 +140,6 @@ class Queries(Relations):
         return OpenFields([Field("*", mixed([value], known=False))])
 
     def _values(self, lists: list[Node], level: Level) -> list[Field]:
-        self.collected.command("select")
         rows = [row["List"].get("items", []) for row in lists]
         width = max(len(row) for row in rows)
         columns: list[list[Value]] = [[] for _ in range(width)]

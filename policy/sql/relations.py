@@ -120,10 +120,13 @@ class Relations(Expressions):
         temporary = TEMPORARY_SCHEMA if name in self.state.temporary_names else None
         if self._path is None:
             return list(self.catalog.relations_named(name)), temporary
-        named = [self.catalog.relation(entry, name) for entry in self._path]
-        relations = [relation for relation in named if relation is not None]
-        if relations and relations[0].schema == SYSTEM_SCHEMA:
-            relations = relations[:1]
+        relations: list[Relation] = []
+        for entry in self._path:
+            relation = self.catalog.relation(entry, name)
+            if relation is not None:
+                relations.append(relation)
+                if entry == SYSTEM_SCHEMA or self.catalog.may_use(self.state.login_role, entry):
+                    break
         return relations, temporary
 
     def _aliased(self, item: Item, alias: Node | None) -> Item:

@@ -94,6 +94,7 @@ class Catalog:
         self.server_version = rows.server_version
         self.database = rows.database
         self.schemas = frozenset(rows.schemas)
+        self._usage = frozenset(rows.usage)
         self._by_oid: dict[int, Relation] = {}
         self._by_schema: dict[tuple[str, str], Relation] = {}
         self._named: dict[str, tuple[Relation, ...]] = {}
@@ -163,6 +164,10 @@ class Catalog:
 
     def is_derived(self, oid: int, column_number: int) -> bool:
         return self.derived_from(oid, column_number) != ()
+
+    def may_use(self, role: str, schema: str) -> bool:
+        """Is it certain that the login role may use the schema (so that its search path does not pass it over)?"""
+        return ("", schema) in self._usage or (role, schema) in self._usage
 
     def functions(self, name: str) -> list[FunctionRow]:
         """Every function, aggregate and procedure of this name, one row for each schema and shape of result."""

@@ -1,0 +1,133 @@
+"""The snapshot: look-ups, what stands behind columns, and building from text rows."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from policy.facts import ColumnName, Use
+from policy.sql.catalog import build_catalog
+from policy.sql.catalog_queries import QUERIES
+from policy.sql.catalog_rows import CatalogRows, ColumnRow, RelationRow, ViewRow, rows_from_text
+from tests.policy.sql.shop import CATALOG, TEXT, rows
+
+
+def names(found: tuple[ColumnName, ...] | None) -> list[str] | None:
+    return None if found is None else [str(name) for name in found]
+
+
+def test_identities() -> None:
+    assert names(CATALOG.identities(100, 3)) == ["shop.customers.email"]
+    assert names(CATALOG.identities(102, 2)) == ["shop.v_customers.mail", "shop.customers.email"]
+    assert names(CATALOG.identities(103, 1)) == [
+        "shop.v_mail.mail",
+        "shop.v_customers.mail",
+        "shop.customers.email",
+    ]
+    assert names(CATALOG.identities(104, 1)) == ["shop.m_customers.email", "shop.customers.email"]
+    assert names(CATALOG.identities(105, 2)) == ["shop.events.email", "shop.events_1.email"]
+    assert names(CATALOG.identities(106, 2)) == ["shop.events_1.email", "shop.events.email"]
+    assert CATALOG.identities(100, -1) == ()  # a system column
+    assert CATALOG.identities(100, 0) is None  # a whole row
+    assert CATALOG.identities(100, 99) is None
+    assert CATALOG.identities(9999, 1) is None
+    assert CATALOG.identities(108, 1) is None  # a view that cannot be analysed
+
+
+def test_derivations() -> None:
+    assert names(CATALOG.derived_from(102, 3)) == ["shop.customers.email"]
+    assert names(CATALOG.derived_from(103, 2)) == ["shop.customers.email"]
+    assert names(CATALOG.derived_from(107, 2)) == ["shop.computed.email"]
+    assert CATALOG.derived_from(100, 3) == ()
+    assert CATALOG.derived_from(108, 1) is None
+    assert CATALOG.is_derived(102, 3)
+    assert not CATALOG.is_derived(102, 2)
+    assert CATALOG.is_derived(108, 1)
+
+
+def test_look_ups() -> None:
+    relation = CATALOG.relation("shop", "customers")
+    assert relation is not None and relation.oid == 100 and relation.qualified == "shop.customers"
+    assert CATALOG.relation("shop", "nothing") is None
+    assert [found.schema for found in CATALOG.relations_named("customers")] == ["shop", "public"]
+    assert CATALOG.relation_by_oid(101) is CATALOG.relation("shop", "orders")
+    assert {row.schema for row in CATALOG.functions("lower")} == {"pg_catalog", "public"}
+    assert CATALOG.operator_schemas("==>") == ("public",)
+    assert CATALOG.operator_schemas("=") == ()
+    assert CATALOG.may_use("reader", "shop") and not CATALOG.may_use("stranger", "shop")
+    assert CATALOG.may_use("stranger", "public")
+
+
+def test_version_is_that_of_the_content() -> None:
+    assert build_catalog(rows()).version == CATALOG.version
+    assert build_catalog(msgspec.structs.replace(rows(), server_version=1)).version != CATALOG.version
+
+
+def view(definitions: dict[str, str]) -> CatalogRows:
+    base = rows()
+    relations, columns, views = list(base.relations), list(base.columns), list(base.views)
+    for number, (name, text) in enumerate(definitions.items()):
+        oid = 500 + number
+        relations.append(RelationRow(oid, "shop", name, "v", False))
+        columns.append(ColumnRow(oid, 1, "x", TEXT, -1, ""))
+        views.append(ViewRow(oid, text))
+    return msgspec.structs.replace(
+        base, relations=tuple(relations), columns=tuple(columns), views=tuple(views)
+    )
+
+
+def test_views_are_built_after_what_they_are_made_of() -> None:
+    definitions = {f"v{number}": f"SELECT v{number + 1}.x FROM shop.v{number + 1}" for number in range(60)}
+    definitions["v60"] = "SELECT customers.ssn AS x FROM shop.customers"
+    catalog = build_catalog(view(definitions))
+    assert "shop.customers.ssn" in (names(catalog.identities(500, 1)) or [])
+
+
+@pytest.mark.parametrize(
+    "definitions",
+    [
+        {"v": "SELECT v.x FROM shop.v"},
+        {"v": "SELECT w.x FROM shop.w", "w": "SELECT v.x FROM shop.v"},
+        {"v": "not SQL at all"},
+        {"v": "SELECT 1, 2"},
+        {"v": "SELECT * FROM shop.gone"},
+        {"v": "SELECT gone FROM shop.customers"},
+        {"v": "SELECT " + "(" * 5000 + "1" + ")" * 5000 + " FROM shop.customers"},
+        {"v": "SELECT " + "1+(" * 3000 + "1" + ")" * 3000},
+    ],
+    ids=["itself", "circle", "garbage", "width", "relation", "column", "deep", "deeper"],
+)
+def test_a_definition_that_cannot_be_followed_makes_the_view_opaque(definitions: dict[str, str]) -> None:
+    catalog = build_catalog(view(definitions))
+    if definitions["v"].startswith("SELECT ((("):
+        assert catalog.derived_from(500, 1) == ()  # parentheses leave no trace in the tree
+        return
+    assert catalog.identities(500, 1) is None
+    assert catalog.derived_from(500, 1) is None
+
+
+def test_uses_of_a_column() -> None:
+    column = CATALOG.column(102, 3)
+    assert column is not None
+    assert {(str(use.column), use.use, use.via) for use in column.uses(Use.OUTPUT)} == {
+        ("shop.v_customers.big", Use.OUTPUT, ""),
+        ("shop.customers.email", Use.EXPRESSION, "shop.v_customers"),
+    }
+
+
+def test_rows_from_text() -> None:
+    results: dict[str, list[list[str | None]]] = {name: [] for name in QUERIES}
+    results["server"] = [["180001", "shop"]]
+    results["schemas"] = [["shop"]]
+    results["usage"] = [["", "shop"]]
+    results["relations"] = [["10", "shop", "t", "r", "f"]]
+    results["columns"] = [["10", "1", "a", "25", "-1", ""]]
+    results["functions"] = [["shop", "f", "f", None, '["x"]', "t", "f", "t"]]
+    results["types"] = [["25", "pg_catalog", "text", "b", "0", "0", "0", "f", "t"]]
+    built = rows_from_text(results)
+    assert built.database == "shop"
+    assert names(build_catalog(built).identities(10, 1)) == ["shop.t.a"]
+    assert built.functions[0].out_names == '["x"]' and built.functions[0].is_polymorphic
+    results["columns"] = [["10", "one", "a", "25", "-1", ""]]
+    with pytest.raises(ValueError, match="one"):
+        rows_from_text(results)
