@@ -13,6 +13,7 @@ from policy.decision import Decision, Effect
 from protocols.postgres.messages import ErrorFields, error_response
 
 INSUFFICIENT_PRIVILEGE = "42501"
+IN_FAILED_TRANSACTION = "25P02"
 
 
 class Denial(msgspec.Struct, frozen=True):
@@ -42,8 +43,11 @@ class Denial(msgspec.Struct, frozen=True):
 def as_told_by(target: ErrorFields, replacement: ErrorFields) -> ErrorFields:
     """`replacement`, with the place in the target's sources when the target failed by the same kind of error.
 
-    That is so for a syntax error: the gateway knows the words, and the target its own file and line.
+    That is so where the target would have refused the same: the gateway knows the words, the target its own file and
+    line. In a failed transaction the target says so before anything else, and then nothing is replaced.
     """
+    if target.get("C") == IN_FAILED_TRANSACTION:
+        return target
     if replacement.get("C") != target.get("C"):
         return replacement
     return ErrorFields((*replacement.fields, *target.only("F", "L", "R").fields))
@@ -88,17 +92,28 @@ _RAISED_BY_CODE = frozenset(
 )
 
 
-def withhold_values(fields: ErrorFields) -> ErrorFields:
+# What the server says of its own state, whatever the statement computes. The other safe classes name objects, and a
+# statement that may look at masked columns can have taken such a name from a value ('...'::regclass, to_tsquery): there
+# the text stays only with a position in the statement, which the server gives when it reads it and not when it runs it.
+_STATE_CLASSES = frozenset({"02", "08", "25", "28", "34", "3B", "40", "53", "55", "57"})
+_STATE_CODES = frozenset({"26000", "34000", "42501"})
+
+
+def withhold_values(fields: ErrorFields, *, may_hold_values: bool = True) -> ErrorFields:
     """The fields of an error or notice as a session under masks may see them.
 
     SQLSTATE, severity, the names of constraint, table, column and type, and the position stay. Message, DETAIL and HINT
-    stay only where they cannot carry a value; CONTEXT (W) and the internal query (q) never do.
+    stay only where they cannot carry a value; CONTEXT (W) and the internal query (q) never do. may_hold_values: the
+    statement touches a relation with a masked column, or it is not known which statement it is.
     """
     code = fields.get("C") or ""
     raised = (fields.get("R") or "") in _RAISED_BY_CODE or fields.get("W") is not None
     known = (code[:2] in _SAFE_CLASSES or code in _SAFE_CODES) and code not in _UNSAFE_CODES
     if known and not raised:
-        return fields.without("W", "q")
+        if not may_hold_values or fields.get("P") is not None:
+            return fields.without("W", "q")
+        if code[:2] in _STATE_CLASSES or code in _STATE_CODES:
+            return fields.without("W", "q", "D")
     constraint = fields.get("n")
     message = f'violates constraint "{constraint}"' if constraint else f"the target reported SQLSTATE {code}"
     message += " (text withheld by proxyd: it could carry a masked value)"

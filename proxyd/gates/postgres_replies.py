@@ -481,7 +481,8 @@ class Replies:
             error = decode_backend(frame)
             if not isinstance(error, ErrorResponse):
                 raise RemoteProtocolError("malformed ErrorResponse")
-            raw = ErrorResponse(withhold_values(error.fields)).encode()
+            touches = _touches_masked(entry)
+            raw = ErrorResponse(withhold_values(error.fields, may_hold_values=touches)).encode()
         if entry is None or entry.detail is None or not entry.detail.withheld:
             self._out.append(raw)
 
@@ -491,7 +492,9 @@ class Replies:
             notice = decode_backend(frame)
             if not isinstance(notice, NoticeResponse):
                 raise RemoteProtocolError("malformed NoticeResponse")
-            raw = NoticeResponse(withhold_values(notice.fields)).encode()
+            owed = self._state.exchange.owed
+            touches = bool(owed) and _touches_masked(owed[0])
+            raw = NoticeResponse(withhold_values(notice.fields, may_hold_values=touches)).encode()
         self._out.append(raw)
 
     def _notification(self, frame: Frame) -> None:
@@ -524,6 +527,14 @@ def _replaced(frame: Frame, replacement: bytes) -> bytes:
     if not isinstance(told, ErrorResponse) or not isinstance(meant, ErrorResponse):
         raise RemoteProtocolError("malformed ErrorResponse")
     return ErrorResponse(as_told_by(told.fields, meant.fields)).encode()
+
+
+def _touches_masked(entry: Owed[Operation] | None) -> bool:
+    """May what is being answered look at masked columns? Yes where it is not known."""
+    if entry is None:
+        return False  # nothing is under way: the target speaks of itself
+    verdict = entry.detail.verdict if entry.detail is not None else None
+    return verdict is None or verdict.touches_masked
 
 
 def _forget(names: Names[Prepared] | Names[Portal], which: str) -> None:
