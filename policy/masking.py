@@ -44,6 +44,7 @@ KINDS = frozenset(
 )
 MIN_KEY_BYTES = 16
 MAX_STARS = 64
+_STARS = "*" * MAX_STARS
 REDACTED = "[redacted]"
 
 _EMPTY = {
@@ -158,6 +159,25 @@ class Mask:
         """Every value of one kind becomes the same, so it may be worked out once."""
         return isinstance(self.method, Redact | Fixed)
 
+    def text_function(self, limit: int | None = None) -> Callable[[str], str | None]:
+        """`apply` for values of the kind "text", made ready for one column: called once a row."""
+        method = self.method
+        if not isinstance(method, Partial):
+            return lambda text: self.apply(text, "text", limit)
+        keep_first, keep_last = method.keep_first, method.keep_last
+
+        def starred(text: str) -> str:
+            length = len(text)
+            most = length >> 1
+            last = keep_last if keep_last < most else most
+            first = keep_first if keep_first < most - last else most - last
+            hidden = length - first - last
+            stars = _STARS[: hidden if hidden < MAX_STARS else MAX_STARS]
+            masked = f"{text[:first]}{stars}{text[length - last :]}"
+            return masked if limit is None else masked[:limit]
+
+        return starred
+
     def apply(self, value: str | None, kind: str, limit: int | None = None) -> str | None:
         """`value` (text form of a `kind`) masked; NULL stays None.
 
@@ -207,11 +227,7 @@ def _partial(method: Partial, value: str, kind: str, limit: int | None) -> str:
 
 def _starred(method: Partial, text: str) -> str:
     """Never more than half is kept, so that a short value is not given away."""
-    most = len(text) // 2
-    last = min(method.keep_last, most)
-    first = min(method.keep_first, most - last)
-    stars = "*" * min(len(text) - first - last, MAX_STARS)
-    return text[:first] + stars + text[len(text) - last :]
+    return Mask("", method).text_function()(text) or ""
 
 
 def _blank(scalar: object) -> object:

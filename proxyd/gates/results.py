@@ -188,6 +188,8 @@ def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
         return _constant(
             mask, binary_from_text(type_oid, rewrite_text("") or "") if format_code else rewrite(b"")
         )
+    if kind == "text" and element is None:
+        return _guarded(mask, _text_rewrite(mask.text_function(limit)))  # both formats are the text itself
     return _guarded(mask, rewrite)
 
 
@@ -195,6 +197,14 @@ def _constant(mask: Mask, stand_in: bytes | None) -> Rewrite:
     if stand_in is None:
         raise UnmaskableValue(mask.name)
     return lambda value: None if value is None else stand_in
+
+
+def _text_rewrite(function: Callable[[str], str | None]) -> Callable[[bytes], bytes | None]:
+    def rewrite(value: bytes) -> bytes | None:
+        masked = function(value.decode())
+        return None if masked is None else masked.encode()
+
+    return rewrite
 
 
 def _guarded(mask: Mask, rewrite: Callable[[bytes], bytes | None]) -> Rewrite:
