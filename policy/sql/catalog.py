@@ -155,7 +155,9 @@ class _Views:
             (statement,) = parse(self._definitions[oid])
             for schema, name in _mentioned(statement.node):
                 inner = self._catalog.relation(schema, name)
-                if inner is not None and inner.oid in self._definitions and inner.oid not in above:
+                if inner is not None and inner.oid in self._definitions:
+                    if inner.oid in (oid, *above):
+                        raise ValueError("a view is made of itself")
                     self._build(inner.oid, (*above, oid))
             self._analyse(view)
         except _FAILURES:

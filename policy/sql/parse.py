@@ -126,7 +126,10 @@ def _syntax_error(text: str, error: ParseError) -> SqlRefused:
     message = str(error.args[0])
     sqlstate = next((code for words, code in _SQLSTATES if words in message), SYNTAX_ERROR)
     index = error.args[1] if len(error.args) > 1 else None
-    position = None if not isinstance(index, int) else _position(text, message, index) + 1
+    if isinstance(index, int):
+        position = _position(text, message, index) + 1
+    else:
+        position = len(text) + 1 if message.endswith("at end of input") else None
     return SqlRefused(message, sqlstate, position, is_servers_answer=True)
 
 

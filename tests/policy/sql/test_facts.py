@@ -146,7 +146,7 @@ COMMANDS = [
 @pytest.mark.parametrize(("text", "expected"), COMMANDS, ids=[text for text, _ in COMMANDS])
 def test_commands(text: str, expected: str) -> None:
     found = facts(text)
-    assert found.command == expected.split()[0]
+    assert found.command == expected.split(maxsplit=1)[0]
     assert set(found.commands) >= set(expected.split())
     assert set(found.commands) - {"select"} <= set(expected.split())
 

@@ -126,7 +126,7 @@ def test_outputs(text: str, expected: list[str]) -> None:
     found = [shown(output) for output in outputs(text)]
     if expected and set(expected) == {""}:
         assert all(
-            "=" not in one and "~" not in one and "?" != one[-1:] or one == "?column?" for one in found
+            ("=" not in one and "~" not in one and one[-1:] != "?") or one == "?column?" for one in found
         )
         assert len(found) == len(expected)
         return
