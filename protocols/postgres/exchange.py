@@ -197,6 +197,8 @@ class Exchange(Generic[DetailT]):
             raise RemoteProtocolError(
                 f"the target sent message {chr(reply_type)!r} where a reply to {entry.kind.value} was owed"
             )
+        if entry.replacement is not None and reply_type != READY:
+            raise RemoteProtocolError(f"the target answered {chr(reply_type)!r} to what had to fail")
         if settles:
             self.owed.popleft()
         return entry, settles

@@ -200,9 +200,21 @@ def decode_frontend(message: Frame) -> FrontendMessage:
     except KeyError:
         raise RemoteProtocolError(f"invalid message type {message.type:#04x}") from None
     except UnicodeDecodeError as fault:
-        raise InvalidEncoding("invalid byte sequence for encoding UTF8", "22021") from fault
+        raise InvalidEncoding(_invalid_sequence(fault.object, fault.start), "22021") from fault
     except (ValueError, IndexError, struct.error) as fault:
         raise RemoteProtocolError(f"malformed message of type {chr(message.type)!r}") from fault
+
+
+# Length of a character by its first byte, as the server takes it (pg_utf_mblen): longest first.
+_WIDTHS = ((0xF8, 1), (0xF0, 4), (0xE0, 3), (0xC0, 2))
+
+
+def _invalid_sequence(data: bytes, start: int) -> str:
+    """The server's words for it: the bytes that the first of them announces, as far as there are any."""
+    lead = data[start]
+    announced = next((width for low, width in _WIDTHS if low <= lead), 1)
+    shown = " ".join(f"{byte:#04x}" for byte in data[start : start + announced])
+    return f'invalid byte sequence for encoding "UTF8": {shown}'
 
 
 def read_password(message: PasswordMessage) -> bytes:

@@ -48,6 +48,10 @@ class Names(Generic[T]):
             raise Unsettled
         return value
 
+    def may_have(self, name: str) -> bool:
+        """Does the name stand for something, or may it once the target has answered?"""
+        return name in self.confirmed or name in self._pending
+
     def change(self, name: str, batch: int, value: T | None) -> None:
         """Note a change that has been forwarded. Raises TooManyNames before the limit is passed."""
         if value is not None and len(self.confirmed) + len(self._pending) >= self._limit:

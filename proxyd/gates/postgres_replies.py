@@ -404,6 +404,9 @@ class Replies:
             raise RemoteProtocolError("ReadyForQuery without an operation")
         if entry.kind is OwedKind.QUERY:
             self._end_effects(operation)
+            if operation.change is not None:
+                names, name = operation.change
+                names.confirm(name)
         self._out.append(frame.raw)
         if state.exchange.is_settled:
             state.settle_path(operation.new_path)

@@ -38,11 +38,9 @@ from proxyd.gates.actions import Actions, Need
 from proxyd.gates.denials import Denial
 from proxyd.gates.judge import Verdict
 from proxyd.gates.names import Names, TooManyNames, Unsettled
+from proxyd.gates.provocations import NOBODY, in_place_of, in_place_of_query
 from proxyd.gates.state import Operation, Portal, Prepared, State
 
-_UNPARSEABLE = "proxyd refused this statement"
-_FAILING_QUERY = Query(_UNPARSEABLE).encode()
-_FAILING_PARSE = Parse(b"proxyd refused", _UNPARSEABLE).encode()
 _WITH_TEXT = frozenset({Frontend.QUERY, Frontend.PARSE})
 DENIED = "denied"
 
@@ -213,7 +211,7 @@ class Requests:
         if kind in (Frontend.QUERY, Frontend.FUNCTION_CALL):
             self._deny_simple(denial)
         else:
-            self._deny_extended(denial)
+            self._deny_extended(kind, denial)
 
     def _deny_simple(self, denial: Denial, verdict: Verdict | None = None) -> None:
         state = self._state
@@ -226,13 +224,14 @@ class Requests:
         if state.batch_is_open or denial.is_servers_answer:
             # The target must fail here too: an open batch would be committed, and what the target itself refuses
             # fails a transaction.
-            self._actions.to_target.append(_FAILING_QUERY)
+            self._actions.to_target.append(in_place_of_query(denial))
+            self._drops_unnamed(operation)
             exchange.expect(OwedKind.QUERY, operation, replacement=denial.encode())
         else:
             exchange.expect_local(denial.encode(), with_ready=True, detail=operation)
         self._end_batch()
 
-    def _deny_extended(self, denial: Denial, verdict: Verdict | None = None) -> None:
+    def _deny_extended(self, kind: int, denial: Denial, verdict: Verdict | None = None) -> None:
         state = self._state
         exchange = state.exchange
         self._note(denial)
@@ -240,12 +239,38 @@ class Requests:
             self._verdicts.append(verdict)
         operation = Operation(exchange.batch, verdict)
         if state.batch_has_executed or denial.is_servers_answer:
-            self._actions.to_target.append(_FAILING_PARSE)
-            exchange.expect(OwedKind.PARSE, operation, replacement=denial.encode())
-            state.batch_is_open = True
+            self._provoke(operation, denial, *in_place_of(kind, denial))
         else:
             exchange.expect_local(denial.encode(), with_ready=False, detail=operation)
         state.is_discarding = True
+
+    def _provoke(self, operation: Operation, denial: Denial, owed: OwedKind, provocation: bytes) -> None:
+        self._actions.to_target.append(provocation)
+        self._state.exchange.expect(owed, operation, replacement=denial.encode())
+        self._state.batch_is_open = True
+
+    def _deny_name(self, kind: int, name: str, what: str = "S") -> None:
+        """There is no statement ("S") or portal ("P") of this name: the target is asked for one it has not either."""
+        state = self._state
+        denial = _no_statement(name) if what == "S" else _no_portal(name)
+        self._note(denial)
+        nobody = NOBODY
+        if what == "S" and not name:
+            # The target says other words for the unnamed statement. Closed, it surely does not exist.
+            nobody = b""
+            self._close_unnamed()
+        provocation = in_place_of(kind, denial, describes=what, name=nobody)
+        self._provoke(Operation(state.exchange.batch), denial, *provocation)
+        state.is_discarding = True
+
+    def _close_unnamed(self) -> None:
+        """On the target and in the ledger, without the client's asking."""
+        state = self._state
+        operation = Operation(state.exchange.batch)
+        self._change(operation, state.prepared, "", None)
+        self._actions.to_target.append(Close("S", b"").encode())
+        state.exchange.expect(OwedKind.CLOSE, operation, hidden=True)
+        state.batch_is_open = True
 
     def _note(self, denial: Denial) -> None:
         data = {
@@ -292,10 +317,15 @@ class Requests:
         operation = Operation(state.exchange.batch, verdict)
         self._note_effects(verdict, operation)
         self._record()
+        self._drops_unnamed(operation)
         state.exchange.expect(OwedKind.QUERY, operation)
-        # A simple Query drops the unnamed statement and portal, whatever becomes of it.
-        state.prepared.settle("", None)
         self._end_batch()
+
+    def _drops_unnamed(self, operation: Operation) -> None:
+        """A simple Query drops the unnamed statement, whatever becomes of it."""
+        names = self._state.prepared
+        if names.may_have(""):
+            self._change(operation, names, "", None)
 
     def _note_effects(self, verdict: Verdict, operation: Operation) -> None:
         state = self._state
@@ -335,9 +365,9 @@ class Requests:
         name = _key(message.statement)
         if verdict.denial is not None:
             self._raw.append(frame.raw)
-            self._deny_extended(verdict.denial, verdict)
-            if not name:
-                state.prepared.settle("", None)  # as after a failed Parse: nothing unnamed is left to bind
+            if not name and state.prepared.may_have(""):
+                self._close_unnamed()  # as after a failed Parse: nothing unnamed is left to bind
+            self._deny_extended(frame.type, verdict.denial, verdict)
             return
         prepared = Prepared.parsed(message.text, verdict)
         operation = Operation(state.exchange.batch, verdict)
@@ -358,12 +388,12 @@ class Requests:
         prepared = state.prepared.lookup(name, state.exchange.batch)
         if prepared is None:
             self._raw.append(frame.raw)
-            self._deny_extended(_no_statement(name))
+            self._deny_name(frame.type, name)
             return
         denial = self._judge_again(prepared)
         if denial is not None:
             self._raw.append(frame.raw)
-            self._deny_extended(denial, prepared.verdict)
+            self._deny_extended(frame.type, denial, prepared.verdict)
             return
         operation = Operation(state.exchange.batch, prepared.verdict)
         portal = Portal(prepared, prepared.known.facts if prepared.known else None, message.result_formats)
@@ -401,17 +431,17 @@ class Requests:
         operation = Operation(state.exchange.batch)
         if message.kind == "S":
             operation.prepared = state.prepared.lookup(name, state.exchange.batch)
-            missing = _no_statement(name) if operation.prepared is None else None
+            is_missing = operation.prepared is None
             kind = OwedKind.DESCRIBE_STATEMENT
         else:
             operation.portal = state.portals.lookup(name, state.exchange.batch)
-            missing = _no_portal(name) if operation.portal is None else None
+            is_missing = operation.portal is None
             kind = OwedKind.DESCRIBE_PORTAL
             if operation.portal is not None:
                 operation.portal.is_asked = True
-        if missing is not None:
+        if is_missing:
             self._raw.append(frame.raw)
-            self._deny_extended(missing)
+            self._deny_name(frame.type, name, message.kind)
             return
         self._send(frame)
         state.exchange.expect(kind, operation)
@@ -428,14 +458,14 @@ class Requests:
         portal = state.portals.lookup(name, state.exchange.batch)
         if portal is None:
             self._raw.append(frame.raw)
-            self._deny_extended(_no_portal(name))
+            self._deny_name(frame.type, name, "P")
             return
         before = portal.prepared.verdict
         denial = self._judge_again(portal.prepared) or self._count_statement()
         verdict = portal.prepared.verdict
         if denial is not None:
             self._raw.append(frame.raw)
-            self._deny_extended(denial, verdict)
+            self._deny_extended(frame.type, denial, verdict)
             return
         if verdict is None:
             raise RuntimeError("a prepared statement was allowed without a verdict")

@@ -10,12 +10,14 @@ from policy.sql.catalog_rows import RelationRow
 from protocols.errors import RemoteProtocolError
 from protocols.postgres.messages import (
     BIND_COMPLETE,
+    CLOSE_COMPLETE,
     FLUSH,
     NO_DATA,
     PARSE_COMPLETE,
     SYNC,
     TERMINATE,
     Bind,
+    Close,
     CopyData,
     CopyDone,
     CopyResponse,
@@ -35,7 +37,7 @@ from protocols.postgres.messages import (
     row_description,
 )
 from proxyd.gates.actions import Need
-from proxyd.gates.postgres_requests import _FAILING_PARSE, _FAILING_QUERY
+from proxyd.gates.provocations import FAILING_PARSE, FAILING_QUERY, NOBODY
 from tests.proxyd.gates.playbook import (
     EMAIL,
     EMAIL_ROWS,
@@ -54,8 +56,9 @@ IN_TRANSACTION = ready_for_query("T")
 MASKED = b"[redacted]"
 SELECT_EMAIL = "select email from customers"
 
-# What the target says to the text that the gateway sends in place of one that must fail.
-SYNTAX_ERROR = error_response("ERROR", "42601", "the gateway's text")
+CLOSE_UNNAMED = Close("S", b"").encode()
+# What the target says to a name that the gateway sends in place of one that does not exist.
+NO_STATEMENT = error_response("ERROR", "26000", "the gateway's own name")
 
 
 def query(text: str) -> bytes:
@@ -142,7 +145,7 @@ def test_every_statement_is_judged_before_the_first_is_forwarded() -> None:
 
 def test_a_syntax_error_fails_on_the_target_too() -> None:
     play = Playbook()
-    play.client(query("selec 1")).forwards(_FAILING_QUERY)
+    play.client(query("selec 1")).forwards(FAILING_QUERY)
     play.target(error_response("ERROR", "42601", "the gateway's text"), ready_for_query("E"))
     play.tells_error("42601", 'syntax error at or near "selec"', then=ready_for_query("E"))
     play.done()
@@ -238,9 +241,27 @@ def test_a_denied_parse_skips_up_to_sync() -> None:
     play.client(parse("drop table orders"), bind(), EXECUTE, SYNC).forwards(SYNC)
     play.target(READY)
     play.tells_error("42501", then=READY)
-    play.client(bind(), SYNC).forwards(_FAILING_PARSE, SYNC)
-    play.target(SYNTAX_ERROR, READY)
+    play.client(bind(), SYNC).forwards(CLOSE_UNNAMED, bind(), SYNC)
+    play.target(CLOSE_COMPLETE, NO_STATEMENT, READY)
     play.tells_error("26000", then=READY)
+    play.done()
+
+
+def test_a_target_that_accepts_what_had_to_fail_is_followed_no_further() -> None:
+    play = Playbook()
+    play.client(bind(b"s"), SYNC).forwards(Bind(b"", NOBODY).encode(), SYNC)
+    with pytest.raises(RemoteProtocolError, match="had to fail"):
+        play.target(BIND_COMPLETE)
+
+
+def test_in_a_failed_transaction_the_target_has_the_word() -> None:
+    play = Playbook()
+    play.client(query("begin")).forwards(query("begin"))
+    failed = command_complete("BEGIN") + ready_for_query("E")
+    play.target(failed).tells(failed)
+    play.client(query("execute nobody")).forwards(query(f'EXECUTE "{NOBODY.decode()}"'))
+    play.target(error_response("ERROR", "25P02", "aborted"), ready_for_query("E"))
+    play.tells_error("25P02", then=ready_for_query("E"))
     play.done()
 
 
@@ -248,10 +269,10 @@ def test_a_denial_behind_an_execute_fails_the_batch_on_the_target() -> None:
     play = Playbook()
     insert = "insert into orders (id) values (1)"
     play.client(parse(insert), bind(), EXECUTE, parse("drop table orders"), bind(), EXECUTE, SYNC)
-    play.forwards(parse(insert), bind(), DESCRIBE_PORTAL, EXECUTE, _FAILING_PARSE, SYNC)
+    play.forwards(parse(insert), bind(), DESCRIBE_PORTAL, EXECUTE, CLOSE_UNNAMED, FAILING_PARSE, SYNC)
     play.target(PARSE_COMPLETE, BIND_COMPLETE, NO_DATA, command_complete("INSERT 0 1"))
     play.tells(PARSE_COMPLETE, BIND_COMPLETE, command_complete("INSERT 0 1"))
-    play.target(error_response("ERROR", "42601", "the gateway's text"), READY)
+    play.target(CLOSE_COMPLETE, error_response("ERROR", "42601", "the gateway's text"), READY)
     play.tells_error("42501", "drop_table", then=READY)
     play.done()
 
@@ -259,7 +280,7 @@ def test_a_denial_behind_an_execute_fails_the_batch_on_the_target() -> None:
 def test_a_denial_behind_an_error_of_the_target_is_never_told() -> None:
     play = Playbook()
     play.client(parse("select id from orders"), parse("drop table orders"), SYNC)
-    play.forwards(parse("select id from orders"), SYNC)
+    play.forwards(parse("select id from orders"), CLOSE_UNNAMED, SYNC)
     play.target(error_response("ERROR", "42P01", "gone"), READY)
     play.tells_error("42P01", "gone", then=READY)
     play.done()
@@ -268,7 +289,7 @@ def test_a_denial_behind_an_error_of_the_target_is_never_told() -> None:
 def test_a_denied_query_in_an_open_batch_ends_it_with_an_error() -> None:
     play = Playbook()
     play.client(parse("select id from orders"), query("drop table orders"))
-    play.forwards(parse("select id from orders"), _FAILING_QUERY)
+    play.forwards(parse("select id from orders"), FAILING_QUERY)
     play.target(PARSE_COMPLETE, error_response("ERROR", "42601", "the gateway's text"), READY)
     assert play.told.startswith(PARSE_COMPLETE)
     play.told = play.told[len(PARSE_COMPLETE) :]
@@ -293,8 +314,8 @@ def test_a_name_whose_parse_failed_does_not_exist() -> None:
     play = Playbook()
     play.client(parse(SELECT_EMAIL, b"s"), SYNC).forwards(parse(SELECT_EMAIL, b"s"), SYNC)
     play.target(error_response("ERROR", "42P01", "gone"), READY).tells_error("42P01", then=READY)
-    play.client(bind(b"s"), SYNC).forwards(_FAILING_PARSE, SYNC)
-    play.target(SYNTAX_ERROR, READY)
+    play.client(bind(b"s"), SYNC).forwards(Bind(b"", NOBODY).encode(), SYNC)
+    play.target(NO_STATEMENT, READY)
     play.tells_error("26000", 'prepared statement "s" does not exist', then=READY)
     play.done()
 
@@ -324,8 +345,8 @@ def test_sql_execute_is_judged_and_masked_by_what_was_prepared() -> None:
     )
     play.client(query("deallocate p")).forwards(query("deallocate p"))
     play.target(command_complete("DEALLOCATE"), READY).tells(command_complete("DEALLOCATE"), READY)
-    play.client(query("execute p")).forwards(_FAILING_QUERY)
-    play.target(SYNTAX_ERROR, READY)
+    play.client(query("execute p")).forwards(query(f'EXECUTE "{NOBODY.decode()}"'))
+    play.target(NO_STATEMENT, READY)
     play.tells_error("26000", 'prepared statement "p" does not exist', then=READY)
     play.done()
 
