@@ -119,9 +119,9 @@ class Renderer:
         if entry.operation != self._operation:
             self._operation = entry.operation
             if self._detailed:
-                at = datetime.fromtimestamp(self._header.started_at + entry.at_us / _MICROSECONDS, UTC)
+                at = _clock_time(self._header.started_at + entry.at_us / _MICROSECONDS)
                 yield ""
-                yield f"-- {at:%H:%M:%S}.{at.microsecond // 1000:03d} operation {entry.operation}"
+                yield f"-- {at} operation {entry.operation}"
         yield from self._view.request(entry)
         seen: set[str] = set()
         for identifier in entry.judgements:
@@ -200,6 +200,14 @@ def stamp(unix_s: float) -> str:
         return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):
         return f"{unix_s} s"
+
+
+def _clock_time(unix_s: float) -> str:
+    try:
+        at = datetime.fromtimestamp(unix_s, UTC)
+    except (ValueError, OverflowError, OSError):
+        return f"{unix_s} s"
+    return f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
 
 
 def entry_json(entry: Entry) -> str:
