@@ -13,6 +13,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator, Mapping
 
+import msgspec
+
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.postgres.message_types import Backend
 
@@ -27,6 +29,15 @@ _HEAD_BYTES = 7
 MAX_REMEMBERED = 4096
 MAX_REMEMBERED_BYTES = 256
 _DATA_ROW = Backend.DATA_ROW
+
+
+class Constant(msgspec.Struct, frozen=True, gc=False):
+    """A rewrite that does not look: NULL stays NULL, every other value becomes `value`."""
+
+    value: bytes | None
+
+    def __call__(self, value: bytes | None) -> bytes | None:
+        return None if value is None else self.value
 
 
 class RowRewriter:
@@ -47,6 +58,8 @@ class RowRewriter:
             done = position + 1
         self._tail = range(column_count - done)
         self._known: dict[bytes | None, bytes] = {}
+        self._is_remembering = True
+        self._rows = 0  # since `_known` was emptied
 
     def rewrite(self, run: bytes) -> bytes:
         """The run with its columns replaced. Raises RemoteProtocolError when a row is malformed."""
@@ -69,6 +82,7 @@ class RowRewriter:
         read_head = _row_head
         pack = _pack_head
         known = self._known
+        constant = _packed(function.value) if isinstance(function, Constant) else None
         is_last = not self._tail
         column_count = self._column_count
         copied = 0  # everything before this position is in `out`
@@ -91,8 +105,11 @@ class RowRewriter:
             after = value_at + size if size > 0 else value_at
             if after > stop or size < -1 or (is_last and after < stop):
                 raise _malformed()
-            value = run[value_at:after] if size >= 0 else None
-            new = known.get(value) or self._remember(value, function)
+            if size >= 0 and constant is not None:
+                new = constant
+            else:
+                value = run[value_at:after] if size >= 0 else None
+                new = known.get(value) or self._work_out(value, function)
             extend(
                 (
                     run[copied:start],
@@ -103,17 +120,22 @@ class RowRewriter:
             )
             copied = after
             position = stop
+        self._rows += len(out) >> 2
         out.append(run[copied:])
         return b"".join(out)
 
-    def _remember(self, value: bytes | None, function: ColumnRewrite) -> bytes:
-        """What `value` becomes, with its length in front. Columns repeat themselves, so it is kept for a while."""
-        new = function(value)
-        packed = _NULL if new is None else _pack_u32(len(new)) + new
-        if value is None or len(value) <= MAX_REMEMBERED_BYTES:
-            if len(self._known) >= MAX_REMEMBERED:
-                self._known.clear()
-            self._known[value] = packed
+    def _work_out(self, value: bytes | None, function: ColumnRewrite) -> bytes:
+        """What `value` becomes, with its length in front. Where columns repeat themselves it is kept for a while."""
+        packed = _packed(function(value))
+        known = self._known
+        if self._is_remembering and (value is None or len(value) <= MAX_REMEMBERED_BYTES):
+            if len(known) >= MAX_REMEMBERED:
+                known.clear()
+                self._is_remembering = (
+                    self._rows > 2 * MAX_REMEMBERED
+                )  # hardly a value came twice: do not go on
+                self._rows = 0
+            known[value] = packed
         return packed
 
     def _rewrite(self, run: bytes) -> bytes:
@@ -226,3 +248,8 @@ def _values(run: bytes, position: int, count: int) -> tuple[list[bytes | None], 
 
 def _malformed() -> RemoteProtocolError:
     return RemoteProtocolError("malformed data row")
+
+
+def _packed(value: bytes | None) -> bytes:
+    """A value with its length in front, as a row holds it."""
+    return _NULL if value is None else _pack_u32(len(value)) + value

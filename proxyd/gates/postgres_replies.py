@@ -37,7 +37,7 @@ from proxyd.gates.actions import Actions, Need
 from proxyd.gates.copying import copy_rewriter, rewrite_copy_run
 from proxyd.gates.denials import Denial, as_told_by, withhold_values
 from proxyd.gates.names import Names
-from proxyd.gates.results import Outcome, Plan, UnmaskableValue, formats_of, plan_result, refuse, row_rewriter
+from proxyd.gates.results import VALUE_FAULTS, Outcome, Plan, formats_of, plan_result, refuse, row_rewriter
 from proxyd.gates.search_path import parse_search_path
 from proxyd.gates.state import Operation, Portal, Prepared, State
 
@@ -293,8 +293,8 @@ class Replies:
         try:
             self._state.rows_masked += item.count
             return rewriter.rewrite(item.raw)
-        except UnmaskableValue as fault:
-            self._withhold(operation, refuse(str(fault)))
+        except VALUE_FAULTS:
+            self._withhold(operation, refuse("a masked value is not of the shape that its type promises"))
             return b""
 
     def _count_rows(self, item: RowRun | RowPart) -> None:
@@ -451,8 +451,8 @@ class Replies:
             raise RemoteProtocolError("masked COPY data came in parts")
         try:
             self._out.append(rewrite_copy_run(item.raw, operation.copy))
-        except ProtocolError as fault:
-            self._withhold(operation, refuse(f"COPY data cannot be taken apart ({fault})"))
+        except (ProtocolError, *VALUE_FAULTS):
+            self._withhold(operation, refuse("COPY data cannot be taken apart"))
 
     def _copy_done(self, frame: Frame) -> None:
         entry, _ = self._answered(frame)

@@ -16,9 +16,8 @@ from policy.evaluate import MaskSet
 from policy.facts import SqlFacts
 from policy.masking import KINDS, Mask, MaskingError
 from policy.sql.catalog import Catalog
-from protocols.errors import ProtocolError
 from protocols.postgres.messages import FieldDescription
-from protocols.postgres.rows import RowRewriter
+from protocols.postgres.rows import Constant, RowRewriter
 from protocols.postgres.values import (
     ARRAY_ELEMENTS,
     TYPE_KINDS,
@@ -165,64 +164,42 @@ def row_rewriter(plan: Plan, formats: Sequence[int]) -> RowRewriter:
 
 
 def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
-    """Bytes in, bytes out, type kept. The function raises UnmaskableValue on what it cannot take apart."""
+    """Bytes in, bytes out, type kept. The function raises one of VALUE_FAULTS on what it cannot take apart."""
     mask, type_oid, limit = column.mask, column.type_oid, column.limit
     if mask.is_null:
-        return lambda value: None
+        return Constant(None)
     element = ARRAY_ELEMENTS.get(type_oid)
     kind = TYPE_KINDS[element or type_oid]
+    if element is None and mask.is_constant:
+        stand_in = mask.apply("", kind, limit) or ""
+        return Constant(binary_from_text(type_oid, stand_in) if format_code else stand_in.encode())
+    if element is None and kind == "text":
+        return _text_rewriter(mask.text_function(limit))  # both formats are the text itself
 
     def rewrite_text(text: str) -> str | None:
         if element is None:
             return mask.apply(text, kind, limit)
         return map_array_text(text, lambda item: mask.apply(item, kind, limit))
 
-    def rewrite(value: bytes) -> bytes | None:
-        text = text_from_binary(type_oid, value) if format_code else value.decode()
-        masked = rewrite_text(text)
+    def rewrite(value: bytes | None) -> bytes | None:
+        if value is None:
+            return None
+        masked = rewrite_text(text_from_binary(type_oid, value) if format_code else value.decode())
         if masked is None:
             return None
         return binary_from_text(type_oid, masked) if format_code else masked.encode()
 
-    if mask.is_constant and element is None:
-        return _constant(
-            mask, binary_from_text(type_oid, rewrite_text("") or "") if format_code else rewrite(b"")
-        )
-    if kind == "text" and element is None:
-        return _guarded(mask, _text_rewrite(mask.text_function(limit)))  # both formats are the text itself
-    return _guarded(mask, rewrite)
+    return rewrite
 
 
-def _constant(mask: Mask, stand_in: bytes | None) -> Rewrite:
-    if stand_in is None:
-        raise UnmaskableValue(mask.name)
-    return lambda value: None if value is None else stand_in
-
-
-def _text_rewrite(function: Callable[[str], str | None]) -> Callable[[bytes], bytes | None]:
-    def rewrite(value: bytes) -> bytes | None:
+def _text_rewriter(function: Callable[[str], str | None]) -> Rewrite:
+    def rewrite(value: bytes | None) -> bytes | None:
+        if value is None:
+            return None
         masked = function(value.decode())
         return None if masked is None else masked.encode()
 
     return rewrite
 
 
-def _guarded(mask: Mask, rewrite: Callable[[bytes], bytes | None]) -> Rewrite:
-    """`rewrite` with NULL left alone and its faults as UnmaskableValue."""
-
-    def guarded(value: bytes | None) -> bytes | None:
-        if value is None:
-            return None
-        try:
-            return rewrite(value)
-        except (UnsupportedType, MaskingError, ValueError) as fault:
-            raise UnmaskableValue(mask.name) from fault
-
-    return guarded
-
-
-class UnmaskableValue(ProtocolError):
-    """A value in a masked column is not of the shape its type promises: it cannot leave."""
-
-    def __init__(self, mask: str) -> None:
-        super().__init__(f'a value under mask "{mask}" cannot be rewritten')
+VALUE_FAULTS = (UnsupportedType, MaskingError, ValueError)
