@@ -15,7 +15,7 @@ import trio.testing
 
 from proxyd import listeners as module
 from proxyd.config import Listener, LoadedConfig
-from proxyd.listeners import ListenerRuntime, ListenError, Reception, open_sockets
+from proxyd.listeners import ListenError, ListenerRuntime, Reception, open_sockets
 from proxyd.metrics import Metrics
 from proxyd.telemetry import Telemetry
 from tests.proxyd.documents import CONFIG, write_setup

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Mapping
@@ -72,8 +73,18 @@ def wheels() -> Path:
         _make(place, lambda new: _do(*pip, "download", *options, f"--dest={new}", *needs))
     for old in place.glob("proxyd-*.whl"):
         old.unlink()
-    _do(*pip, "wheel", "--no-deps", f"--wheel-dir={place}", str(ROOT))
+    with tempfile.TemporaryDirectory() as source:
+        _copy_sources(Path(source))
+        _do(*pip, "wheel", "--no-deps", f"--wheel-dir={place}", source)
     return place
+
+
+def _copy_sources(into: Path) -> None:
+    """Built elsewhere, because setuptools would leave its build directory, and take files out of an old one."""
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, into)
+    for package in ("proxyd", "protocols", "policy"):
+        shutil.copytree(ROOT / package, into / package, ignore=shutil.ignore_patterns("__pycache__"))
 
 
 def _make(place: Path, fill: Callable[[Path], None]) -> None:
