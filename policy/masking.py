@@ -18,6 +18,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import AnyStr
 
 from policy.facts import Use
 
@@ -161,22 +162,13 @@ class Mask:
 
     def text_function(self, limit: int | None = None) -> Callable[[str], str | None]:
         """`apply` for values of the kind "text", made ready for one column: called once a row."""
-        method = self.method
-        if not isinstance(method, Partial):
-            return lambda text: self.apply(text, "text", limit)
-        keep_first, keep_last = method.keep_first, method.keep_last
+        if isinstance(self.method, Partial):
+            return _starring(self.method, _STARS, limit)
+        return lambda text: self.apply(text, "text", limit)
 
-        def starred(text: str) -> str:
-            length = len(text)
-            most = length >> 1
-            last = keep_last if keep_last < most else most
-            first = keep_first if keep_first < most - last else most - last
-            hidden = length - first - last
-            stars = _STARS[: hidden if hidden < MAX_STARS else MAX_STARS]
-            masked = f"{text[:first]}{stars}{text[length - last :]}"
-            return masked if limit is None else masked[:limit]
-
-        return starred
+    def ascii_function(self, limit: int | None = None) -> Callable[[bytes], bytes] | None:
+        """The same for text that is ASCII and has not been decoded; None where that would not be quicker."""
+        return _starring(self.method, _STARS.encode(), limit) if isinstance(self.method, Partial) else None
 
     def apply(self, value: str | None, kind: str, limit: int | None = None) -> str | None:
         """`value` (text form of a `kind`) masked; NULL stays None.
@@ -225,9 +217,26 @@ def _partial(method: Partial, value: str, kind: str, limit: int | None) -> str:
     return redacted(kind)
 
 
-def _starred(method: Partial, text: str) -> str:
+def _starring(method: Partial, all_stars: AnyStr, limit: int | None) -> Callable[[AnyStr], AnyStr]:
     """Never more than half is kept, so that a short value is not given away."""
-    return Mask("", method).text_function()(text) or ""
+    keep_first, keep_last = method.keep_first, method.keep_last
+
+    def starred(text: AnyStr) -> AnyStr:
+        length = len(text)
+        most = length >> 1
+        last = keep_last if keep_last < most else most
+        first = keep_first if keep_first < most - last else most - last
+        hidden = length - first - last
+        masked = all_stars[:hidden] + text[length - last :]
+        if first:
+            masked = text[:first] + masked
+        return masked if limit is None else masked[:limit]
+
+    return starred
+
+
+def _starred(method: Partial, text: str) -> str:
+    return _starring(method, _STARS, None)(text)
 
 
 def _blank(scalar: object) -> object:

@@ -295,12 +295,14 @@ async def _run_session(
         gateway.metrics.session_ended(listener.name, "postgres", outcome)
         if outcome is SessionOutcome.TAPE:
             gateway.metrics.tape_errors += 1
+        chain = ""
         try:
-            tape.end(reason)
+            chain = tape.end(reason)
         except TapeError as fault:
             gateway.metrics.tape_errors += 1
             log.error("tape could not be finished", reason=str(fault))
-        log.info("session ended", reason=reason, outcome=outcome.value, statements=tape.requests)
+        gateway.metrics.tape_bytes += tape.bytes_written
+        log.info("session ended", reason=reason, outcome=outcome.value, requests=tape.requests, chain=chain)
 
 
 def _open_tape(request: Request, session: Session, gateway: Gateway) -> SessionTape:

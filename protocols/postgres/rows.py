@@ -82,6 +82,7 @@ class RowRewriter:
         read_head = _row_head
         pack = _pack_head
         known = self._known
+        remembers = self._is_remembering
         constant = _packed(function.value) if isinstance(function, Constant) else None
         is_last = not self._tail
         column_count = self._column_count
@@ -105,11 +106,13 @@ class RowRewriter:
             after = value_at + size if size > 0 else value_at
             if after > stop or size < -1 or (is_last and after < stop):
                 raise _malformed()
-            if size >= 0 and constant is not None:
+            value = None if size < 0 else run[value_at:after] if constant is None else b""
+            if value is not None and constant is not None:
                 new = constant
-            else:
-                value = run[value_at:after] if size >= 0 else None
+            elif remembers:
                 new = known.get(value) or self._work_out(value, function)
+            else:
+                new = _packed(function(value))
             extend(
                 (
                     run[copied:start],

@@ -174,7 +174,7 @@ def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
         stand_in = mask.apply("", kind, limit) or ""
         return Constant(binary_from_text(type_oid, stand_in) if format_code else stand_in.encode())
     if element is None and kind == "text":
-        return _text_rewriter(mask.text_function(limit))  # both formats are the text itself
+        return _text_rewriter(mask, limit)  # both formats are the text itself
 
     def rewrite_text(text: str) -> str | None:
         if element is None:
@@ -192,10 +192,15 @@ def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
     return rewrite
 
 
-def _text_rewriter(function: Callable[[str], str | None]) -> Rewrite:
+def _text_rewriter(mask: Mask, limit: int | None) -> Rewrite:
+    function = mask.text_function(limit)
+    ascii_function = mask.ascii_function(limit)
+
     def rewrite(value: bytes | None) -> bytes | None:
         if value is None:
             return None
+        if ascii_function is not None and value.isascii():
+            return ascii_function(value)
         masked = function(value.decode())
         return None if masked is None else masked.encode()
 

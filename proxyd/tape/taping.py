@@ -66,12 +66,19 @@ class SessionTape:
     def event(self, name: str, data: dict[str, Any]) -> None:
         self._recorder.event(name, data)
 
-    def end(self, reason: str) -> None:
-        """Finish the tape. A recorder that has failed already is only closed."""
+    def end(self, reason: str) -> str:
+        """Finish the tape; its final chain hash, which proves the whole tape when it is kept elsewhere.
+
+        A recorder that has failed already is only closed.
+        """
         if self._recorder.is_usable:
-            self._recorder.end(reason)
-        else:
-            self._recorder.close()
+            return self._recorder.end(reason)
+        self._recorder.close()
+        return self._recorder.chain
+
+    @property
+    def bytes_written(self) -> int:
+        return self._recorder.bytes_written
 
 
 def _refusal(denial: Denial, policy_version: str) -> Decision:
