@@ -73,7 +73,7 @@ def _print_invitation(stage: Stage, names: dict[str, str]) -> None:
         words = " ".join(f"{name}={value}" for name, value in stage.connection(person).items())
         print(f"  # as {person} (group {group})")
         print(f"  {shell_line([names['psql'], words])}\n")
-    print("  # what each of these is in short, and the tapes of what you did")
+    print("  # the same, shorter; and the tapes of what you did")
     print(f"  {names['psql']} service=alice")
     print(f"  {names['proxyd']} tape ls --config {names['config']}\n")
     print("  # after a change of the policy")
