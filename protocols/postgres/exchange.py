@@ -113,25 +113,16 @@ class Owed(Generic[DetailT]):
     target's error. reply: for LOCAL, the bytes to give out; `with_ready` adds ReadyForQuery with the true status.
     """
 
-    __slots__ = ("batch", "detail", "hidden", "kind", "replacement", "replies", "reply", "with_ready")
+    # One of these is made for every message: what is rarely set stays on the class.
+    hidden = False
+    replacement: bytes | None = None
+    reply = b""
+    with_ready = False
 
-    def __init__(
-        self,
-        kind: OwedKind,
-        batch: int,
-        detail: DetailT | None = None,
-        hidden: bool = False,
-        replacement: bytes | None = None,
-        reply: bytes = b"",
-        with_ready: bool = False,
-    ) -> None:
+    def __init__(self, kind: OwedKind, batch: int, detail: DetailT | None = None) -> None:
         self.kind = kind
         self.batch = batch
         self.detail = detail
-        self.hidden = hidden
-        self.replacement = replacement
-        self.reply = reply
-        self.with_ready = with_ready
         self.replies = kind.replies
 
 
@@ -143,6 +134,7 @@ class Exchange(Generic[DetailT]):
         self.transaction_status = ord("I")
         self.is_skipping = False
         self.batch = 0
+        self.locals = 0  # LOCAL entries among `owed`
         self.max_owed = max_owed
 
     @property
@@ -163,7 +155,11 @@ class Exchange(Generic[DetailT]):
         replacement: bytes | None = None,
     ) -> Owed[DetailT]:
         """Enter a message that is being forwarded. A Query or Sync ends the batch."""
-        entry = Owed(kind, self.batch, detail, hidden, replacement)
+        entry = Owed(kind, self.batch, detail)
+        if hidden:
+            entry.hidden = True
+        if replacement is not None:
+            entry.replacement = replacement
         self.owed.append(entry)
         if kind.survives_error:
             self.batch += 1
@@ -172,7 +168,11 @@ class Exchange(Generic[DetailT]):
 
     def expect_local(self, reply: bytes, *, with_ready: bool, detail: DetailT | None = None) -> None:
         """Enter a reply of the gateway's own; `take_local` gives it out when its turn has come."""
-        self.owed.append(Owed(OwedKind.LOCAL, self.batch, detail, reply=reply, with_ready=with_ready))
+        entry = Owed(OwedKind.LOCAL, self.batch, detail)
+        entry.reply = reply
+        entry.with_ready = with_ready
+        self.owed.append(entry)
+        self.locals += 1
         if with_ready:
             self.batch += 1
 
@@ -180,6 +180,7 @@ class Exchange(Generic[DetailT]):
         """Give out the LOCAL entries at the head, in order."""
         owed = self.owed
         while owed and owed[0].kind is OwedKind.LOCAL:
+            self.locals -= 1
             yield owed.popleft()
 
     def answered(self, reply_type: int) -> tuple[Owed[DetailT], bool]:
@@ -187,11 +188,12 @@ class Exchange(Generic[DetailT]):
 
         Raises RemoteProtocolError when nothing is owed or the reply does not fit what is.
         """
-        if not self.owed:
+        owed = self.owed
+        if not owed:
             raise RemoteProtocolError(
                 f"the target sent message {chr(reply_type)!r} that nothing had asked for"
             )
-        entry = self.owed[0]
+        entry = owed[0]
         settles = entry.replies.get(reply_type)
         if settles is None:
             raise RemoteProtocolError(
@@ -200,7 +202,7 @@ class Exchange(Generic[DetailT]):
         if entry.replacement is not None and reply_type != READY:
             raise RemoteProtocolError(f"the target answered {chr(reply_type)!r} to what had to fail")
         if settles:
-            self.owed.popleft()
+            owed.popleft()
         return entry, settles
 
     def ready(self, status: int) -> Owed[DetailT]:
@@ -224,7 +226,9 @@ class Exchange(Generic[DetailT]):
             return head, []
         dropped: list[Owed[DetailT]] = []
         while self.owed and self.owed[0].kind is not OwedKind.SYNC:
-            dropped.append(self.owed.popleft())
+            entry = self.owed.popleft()
+            self.locals -= entry.kind is OwedKind.LOCAL
+            dropped.append(entry)
         if not self.owed:
             self.is_skipping = True
         return head, dropped

@@ -12,7 +12,7 @@ No I/O; the relay executes the actions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from policy.facts import SqlFacts
 from policy.sql.state import NO_EFFECT
@@ -80,14 +80,16 @@ class Replies:
             Backend.COPY_DONE: self._copy_done,
         }
 
-    def receive(self, items: Iterable[Item]) -> Actions:
+    def receive(self, items: Sequence[Item]) -> Actions:
         """Handle what was kept back and then `items`. Raises ProtocolError when the session cannot go on."""
         actions = self._actions = Actions()
         kept = self._kept
-        kept.extend(items)
+        if kept:
+            kept.extend(items)
+            items = tuple(kept)
+            kept.clear()
         handlers = self._handlers
-        while kept:
-            item = kept[0]
+        for position, item in enumerate(items):
             if isinstance(item, Frame):
                 handler = handlers.get(item.type)
                 if handler is None:
@@ -100,13 +102,13 @@ class Replies:
                     self._is_retry = True
                     self._state.session.catalog.mark_stale()
                     actions.need = Need.CATALOG
+                    kept.extend(items[position:])
                     break
                 self._is_retry = False
             else:
                 self._rows(item)
-            kept.popleft()
             if actions.close is not None:
-                kept.clear()
+                break
         self.give_out_local()
         self._record(ends=False)
         return actions
@@ -123,6 +125,8 @@ class Replies:
     def give_out_local(self) -> None:
         """Give out denials that stand at the head of the ledger."""
         exchange = self._state.exchange
+        if not exchange.locals:
+            return
         for entry in exchange.take_local():
             if entry.detail is not None and entry.detail.withheld:
                 continue
@@ -160,8 +164,10 @@ class Replies:
         if operation.change is not None:
             names, name = operation.change
             names.confirm(name)
-        self._emit(entry, frame.raw)
-        self._after_entry()
+        if not entry.hidden and not operation.withheld:
+            self._out.append(frame.raw)
+        if self._state.exchange.locals:
+            self.give_out_local()
 
     def _pass_on(self, frame: Frame) -> None:
         entry, _ = self._answered(frame)
@@ -175,8 +181,7 @@ class Replies:
 
     def _after_entry(self) -> None:
         """An entry has been settled: a denial may be next in line."""
-        owed = self._state.exchange.owed
-        if owed and owed[0].kind is OwedKind.LOCAL:
+        if self._state.exchange.locals:
             self.give_out_local()
 
     def _describe(self, operation: Operation, body: bytes) -> None:

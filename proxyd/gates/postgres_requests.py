@@ -17,7 +17,7 @@ No I/O; the relay executes the actions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from protocols.errors import InvalidEncoding, RemoteProtocolError
 from protocols.postgres.exchange import OwedKind
@@ -41,7 +41,6 @@ from proxyd.gates.names import Names, TooManyNames, Unsettled
 from proxyd.gates.provocations import NOBODY, in_place_of, in_place_of_query
 from proxyd.gates.state import Operation, Portal, Prepared, State
 
-_WITH_TEXT = frozenset({Frontend.QUERY, Frontend.PARSE})
 DENIED = "denied"
 
 
@@ -50,6 +49,8 @@ class CatalogNeeded(Exception):
 
 
 def _key(name: bytes) -> str:
+    if not name:
+        return ""
     return truncate_name(name).decode("utf-8", "surrogateescape")
 
 
@@ -80,61 +81,67 @@ class Requests:
             Frontend.TERMINATE: self._terminate,
         }
 
-    def receive(self, frames: Iterable[Frame]) -> Actions:
+    def receive(self, frames: Sequence[Frame]) -> Actions:
         """Handle what was kept back and then `frames`. Raises RemoteProtocolError."""
         state = self._state
         actions = self._actions = Actions()
         kept = self._kept
-        kept.extend(frames)
-        if kept and not state.refresh():
-            actions.need = Need.CATALOG
+        if kept:
+            kept.extend(frames)
+            frames = tuple(kept)
+            kept.clear()
+        if not frames:
             return actions
-        handlers = self._handlers
-        while kept:
-            if (state.awaits_copy or state.exchange.is_overfull) and not state.can_proceed:
-                actions.need = Need.SETTLED
+        if not state.refresh():
+            actions.need = Need.CATALOG
+            kept.extend(frames)
+            return actions
+        for position, frame in enumerate(frames):
+            need = self._handle(frame)
+            if need is not None:
+                actions.need = need
+                kept.extend(frames[position:])
                 break
-            if state.is_changed and not state.refresh():
-                actions.need = Need.CATALOG
-                break
-            frame = kept[0]
-            handler = handlers.get(frame.type)
-            if handler is None:
-                raise RemoteProtocolError(f"message {chr(frame.type)!r} is not expected here")
-            try:
-                if len(frame.raw) > self._max_statement_bytes and frame.type in _WITH_TEXT:
-                    self._refuse_long(frame)
-                else:
-                    handler(frame)
-            except Unsettled:
-                if state.batch_is_open:
-                    actions.to_target.append(FLUSH)
-                actions.need = Need.SETTLED
-                break
-            except CatalogNeeded:
-                actions.need = Need.CATALOG
-                break
-            except InvalidEncoding as fault:
-                self._raw.append(frame.raw)
-                self._deny(
-                    frame.type,
-                    Denial(message=fault.message, sqlstate=fault.code or "22021", is_servers_answer=True),
-                )
-            except TooManyNames:
-                self._raw.append(frame.raw)
-                self._deny(
-                    frame.type,
-                    Denial(
-                        message="proxyd: too many prepared statements or portals in this session",
-                        hint="Close those that are not used any more (DEALLOCATE, or Close).",
-                        sqlstate="53400",
-                    ),
-                )
-            kept.popleft()
             if actions.close is not None:
-                kept.clear()
+                break
         self._record()
         return actions
+
+    def _handle(self, frame: Frame) -> Need | None:
+        """Handle one message; what must come first if it cannot be handled yet."""
+        state = self._state
+        if (state.awaits_copy or state.exchange.is_overfull) and not state.can_proceed:
+            return Need.SETTLED
+        if state.is_changed and not state.refresh():
+            return Need.CATALOG
+        handler = self._handlers.get(frame.type)
+        if handler is None:
+            raise RemoteProtocolError(f"message {chr(frame.type)!r} is not expected here")
+        try:
+            handler(frame)
+        except Unsettled:
+            if state.batch_is_open:
+                self._actions.to_target.append(FLUSH)
+            return Need.SETTLED
+        except CatalogNeeded:
+            return Need.CATALOG
+        except InvalidEncoding as fault:
+            self._raw.append(frame.raw)
+            self._deny(
+                frame.type,
+                Denial(message=fault.message, sqlstate=fault.code or "22021", is_servers_answer=True),
+            )
+        except TooManyNames:
+            self._raw.append(frame.raw)
+            self._deny(
+                frame.type,
+                Denial(
+                    message="proxyd: too many prepared statements or portals in this session",
+                    hint="Close those that are not used any more (DEALLOCATE, or Close).",
+                    sqlstate="53400",
+                ),
+            )
+        return None
 
     @property
     def has_kept(self) -> bool:
@@ -193,17 +200,21 @@ class Requests:
             )
         return None
 
-    def _refuse_long(self, frame: Frame) -> None:
-        if not self._is_skipped(frame):
-            self._deny(
-                frame.type,
-                Denial(
-                    message=f"proxyd: the statement is longer than the {self._max_statement_bytes} bytes allowed",
-                    detail="limit: limits.statement",
-                    hint="Split it, or use COPY for bulk data.",
-                    sqlstate="54000",
-                ),
-            )
+    def _is_too_long(self, frame: Frame) -> bool:
+        """Refuse a text that is longer than the limit before it is looked at."""
+        if len(frame.raw) <= self._max_statement_bytes:
+            return False
+        self._raw.append(frame.raw)
+        self._deny(
+            frame.type,
+            Denial(
+                message=f"proxyd: the statement is longer than the {self._max_statement_bytes} bytes allowed",
+                detail="limit: limits.statement",
+                hint="Split it, or use COPY for bulk data.",
+                sqlstate="54000",
+            ),
+        )
+        return True
 
     # Denials
 
@@ -300,7 +311,7 @@ class Requests:
     # Simple protocol
 
     def _query(self, frame: Frame) -> None:
-        if self._is_skipped(frame):
+        if self._is_skipped(frame) or self._is_too_long(frame):
             return
         message = decode_frontend(frame)
         if not isinstance(message, Query):
@@ -355,7 +366,7 @@ class Requests:
     # Extended protocol
 
     def _parse(self, frame: Frame) -> None:
-        if self._is_skipped(frame):
+        if self._is_skipped(frame) or self._is_too_long(frame):
             return
         message = decode_frontend(frame)
         if not isinstance(message, Parse):

@@ -290,31 +290,18 @@ class Operation:
     changes, with its name space. plan: of the result that is passing; withheld: it is being dropped.
     """
 
-    __slots__ = (
-        "change",
-        "copy",
-        "holds_names",
-        "index",
-        "new_path",
-        "number",
-        "plan",
-        "portal",
-        "prepared",
-        "rewriter",
-        "verdict",
-        "withheld",
-    )
+    # One of these is made for every message: what is rarely set stays on the class.
+    index = 0
+    portal: Portal | None = None
+    prepared: Prepared | None = None
+    change: tuple[Names[Prepared] | Names[Portal], str] | None = None
+    plan: Plan | None = None
+    rewriter: RowRewriter | None = None
+    copy: CopyRewriter | None = None
+    holds_names = False
+    new_path: tuple[str, ...] | None = None
+    withheld = False
 
     def __init__(self, number: int, verdict: Verdict | None = None) -> None:
         self.number = number
         self.verdict = verdict
-        self.index = 0
-        self.portal: Portal | None = None
-        self.prepared: Prepared | None = None
-        self.change: tuple[Names[Prepared] | Names[Portal], str] | None = None
-        self.plan: Plan | None = None
-        self.rewriter: RowRewriter | None = None
-        self.copy: CopyRewriter | None = None
-        self.holds_names = False
-        self.new_path: tuple[str, ...] | None = None
-        self.withheld = False
