@@ -161,6 +161,7 @@ class _Views:
                     self._build(inner.oid, (*above, oid))
             self._analyse(view)
         except _FAILURES:
+            view.may_set = True
             for column in view.columns:
                 column.known = False
 
@@ -173,6 +174,7 @@ class _Views:
         for column, entry in zip(view.columns, fields, strict=True):
             _make_computed(column, entry, view.qualified)
         inside = walk.collected
+        view.may_set = bool(walk.set_config)
         uses = (
             ColumnUse(use.column, use.use, view.qualified) for use in inside.uses if use.use is not Use.OUTPUT
         )

@@ -126,6 +126,7 @@ def _syntax_error(text: str, error: ParseError) -> SqlRefused:
     message = str(error.args[0])
     sqlstate = next((code for words, code in _SQLSTATES if words in message), SYNTAX_ERROR)
     index = error.args[1] if len(error.args) > 1 else None
+    position: int | None
     if isinstance(index, int):
         position = _position(text, message, index) + 1
     else:

@@ -86,6 +86,8 @@ class Relations(Expressions):
             self.collected.doubt(f'"{catalog_name}.{schema}.{name}" is in another database')
         candidates, temporary = self.candidates(schema, name)
         only = not body.get("inh")
+        if any(found.may_set for found in candidates):
+            self.set_config.append(("search_path", None, False))
         accesses = [self.collected.access(command, found, only=only) for found in candidates]
         columns = [found.columns for found in candidates]
         open_ended = False

@@ -38,10 +38,12 @@ class Column:
     known: bool = True
     behind: tuple[tuple[ColumnName, bool, str], ...] = ()
     is_generated: bool = False
-    _uses: dict[Use, tuple[ColumnUse, ...]] = field(default_factory=dict)
+    _uses: dict[Use, tuple[ColumnUse, ...]] | None = None
 
     def uses(self, use: Use) -> tuple[ColumnUse, ...]:
         """The facts of one use of this column."""
+        if self._uses is None:
+            self._uses = {}
         found = self._uses.get(use)
         if found is None:
             computed = Use.EXPRESSION if use is Use.OUTPUT else use
@@ -58,7 +60,10 @@ class Column:
 
 @dataclass(eq=False, slots=True)
 class Relation:
-    """One relation. accesses and uses: what its view definition does, with `via` set."""
+    """One relation. accesses and uses: what its view definition does, with `via` set.
+
+    may_set: reading it may change settings of the session (its definition calls set_config, or is not known).
+    """
 
     oid: int
     schema: str
@@ -71,6 +76,7 @@ class Relation:
     descendants: tuple[Relation, ...] = ()
     accesses: tuple[RelationAccess, ...] = ()
     uses: tuple[ColumnUse, ...] = ()
+    may_set: bool = False
 
     @property
     def qualified(self) -> str:

@@ -8,41 +8,30 @@ from typing import Final
 from policy.facts import Output, SqlFacts, Use
 from policy.sql.classify import (
     DEFINITIONS,
-    DISCARDS,
     NEVER_ALONE,
     QUERIES,
     RELATION_OBJECTS,
-    TRANSACTIONS,
     WITHOUT_CATALOG_CHANGE,
 )
-from policy.sql.copying import Copying
 from policy.sql.lineage import OpenFields
 from policy.sql.parse import Node, parse
 from policy.sql.refusal import SqlRefused, unknown_construct
 from policy.sql.scope import Field, Level
-from policy.sql.settings import SPECIAL_COMMANDS, check_pinned, is_told, parse_search_path
-from policy.sql.snapshot import Catalog
-from policy.sql.state import NO_EFFECT, Prepared, SessionEffect, SessionState, TransactionControl
+from policy.sql.session_statements import SessionStatements
+from policy.sql.state import NO_EFFECT, Prepared, SessionEffect
 
-_LONGEST_NAME_BYTES = 63
-_WRITING: Final = frozenset({"insert", "update", "delete", "merge", "copy_from", "create_rule", "alter_view"})
 _MEANS_OFF: Final = ("OFF", "FALSE", "0", "NO")
 
 
-class Statements(Copying):
+class Statements(SessionStatements):
     """One statement: `run` fills the facts. `outputs` None: it returns no rows."""
-
-    def __init__(self, catalog: Catalog, state: SessionState) -> None:
-        super().__init__(catalog, state)
-        self.temporary = []
-        self.effect: dict[str, object] = {}
-        self.outputs: tuple[Output, ...] | None = None
 
     def run(self, kind: str, body: Node, text: str) -> tuple[SqlFacts, SessionEffect]:
         """Facts and effect of the statement. Raises SqlRefused."""
         command = self.statement(kind, body, text)
-        self._apply_set_config()
-        self._refuse_changed_settings()
+        self.apply_set_config()
+        self.refuse_changed_settings()
+        self.refuse_hidden_settings()
         facts = self.collected.facts(command, self.outputs)
         if self.temporary:
             self.effect["creates_temporary"] = tuple(self.temporary)
@@ -126,7 +115,7 @@ class Statements(Copying):
             raise SqlRefused(f'prepared statement "{name}" does not exist', "26000", is_servers_answer=True)
         self.operands(body.get("params", []), Level(), Use.EXPRESSION)
         self.effect["executes"] = name
-        self._sets_path_again(prepared.facts)
+        self.sets_path_again(prepared.facts)
         now = self._analysed_again(prepared.text)
         self.collected.include(prepared.facts, outputs_leave=True)
         if now is None or now == prepared.facts:
@@ -167,7 +156,7 @@ class Statements(Copying):
         moves = bool(body.get("ismove"))
         self.collected.include(facts, outputs_leave=not moves)
         self.effect["fetches"] = name
-        self._sets_path_again(facts)
+        self.sets_path_again(facts)
         if not moves:
             self.outputs = facts.outputs if facts.outputs is not None else ()
         return "move" if moves else "fetch"
@@ -175,146 +164,6 @@ class Statements(Copying):
     def _close(self, body: Node, text: str) -> str:
         self.effect["closes"] = body.get("portalname", "*")
         return "close_cursor" if "portalname" in body else "close_cursor_all"
-
-    # -- settings
-
-    def _set_setting(self, body: Node, text: str) -> str:
-        kind = body["kind"]
-        name = str(body.get("name", "")).lower()
-        is_local = bool(body.get("is_local"))
-        match kind:
-            case "VAR_RESET_ALL":
-                self.effect.update(changes_search_path=True, resets_search_path=True)
-                return "reset_all"
-            case "VAR_SET_MULTI":
-                return self._set_transaction(body, name)
-            case "VAR_SET_CURRENT":
-                self.collected.settings[name] = None
-                self._path_changes(name, None, is_local)
-                return "set"
-            case "VAR_RESET" | "VAR_SET_DEFAULT":
-                if is_told(name):
-                    self.collected.settings[name] = None
-                if name == "search_path":
-                    self.effect.update(changes_search_path=True, resets_search_path=True, is_local=is_local)
-                if name in SPECIAL_COMMANDS:
-                    self._role_changes()
-                    if kind == "VAR_SET_DEFAULT":
-                        return SPECIAL_COMMANDS[name]
-                return "reset" if kind == "VAR_RESET" else "set"
-            case "VAR_SET_VALUE":
-                return self._set_value(name, body.get("args", []), is_local)
-            case _:
-                raise unknown_construct(f"the SET {kind}")
-
-    def _set_value(self, name: str, arguments: list[Node], is_local: bool) -> str:
-        values = [_setting_value(argument) for argument in arguments]
-        known = [value for value in values if value is not None]
-        is_known = len(known) == len(values)
-        check_pinned(name, ", ".join(known) if is_known else "?")
-        if name == "search_path":
-            fits = is_known and all(len(value.encode()) <= _LONGEST_NAME_BYTES for value in known)
-            self._path_changes(name, tuple(known) if fits else None, is_local)
-        if name in SPECIAL_COMMANDS:
-            self._role_changes()
-            return SPECIAL_COMMANDS[name]
-        if is_told(name):
-            self.collected.settings[name] = None
-        return "set"
-
-    def _role_changes(self) -> None:
-        """The schema of "$user" in the search path is another one from here on."""
-        self.effect.update(changes_search_path=True, search_path=None)
-
-    def _set_transaction(self, body: Node, name: str) -> str:
-        for argument in body.get("args", ()):
-            element = argument.get("DefElem")
-            if name == "transaction snapshot" or element is None:
-                self.collected.settings["transaction_snapshot"] = None
-            elif not element["defname"].startswith("transaction_"):
-                raise unknown_construct(f"the transaction mode {element['defname']}")
-        return "set_transaction"
-
-    def _path_changes(self, name: str, path: tuple[str, ...] | None, is_local: bool) -> None:
-        if name == "search_path":
-            self.effect.update(changes_search_path=True, search_path=path, is_local=is_local)
-
-    def _apply_set_config(self) -> None:
-        """set_config(literal, literal, literal) anywhere in the statement is a SET."""
-        for raw, value, is_local in self.set_config:
-            name = (raw or "").lower()
-            check_pinned(name, "?" if value is None else value)
-            if name in SPECIAL_COMMANDS:
-                self._role_changes()
-                self.collected.command(SPECIAL_COMMANDS[name])
-            elif is_told(name):
-                self.collected.settings[name] = None
-            if name == "search_path":
-                self.collected.command("set")  # so that whoever runs these facts later knows
-                several = "changes_search_path" in self.effect
-                path = None if value is None or several else parse_search_path(value)
-                self._path_changes(name, path, is_local)
-
-    def _sets_path_again(self, facts: SqlFacts) -> None:
-        """A prepared statement or a cursor may hold set_config: run, it changes the path of what follows."""
-        if "set" in facts.commands:
-            self._path_changes("search_path", None, False)
-
-    def _refuse_changed_settings(self) -> None:
-        """An UPDATE of pg_settings (or of a view of it) is a SET whose name cannot be told."""
-        for access in self.collected.accesses:
-            if (access.schema, access.name) == ("pg_catalog", "pg_settings") and access.command in _WRITING:
-                raise SqlRefused(
-                    "the gateway does not pass on changes of pg_settings",
-                    "42501",
-                    hint="Change a setting with SET.",
-                )
-
-    def _show(self, body: Node, text: str) -> str:
-        name = str(body.get("name", ""))
-        if name.lower() == "all":
-            self.outputs = (Output("name"), Output("setting"), Output("description"))
-        else:
-            self.outputs = (Output(name),)
-        return "show"
-
-    def _set_constraints(self, body: Node, text: str) -> str:
-        return "set_constraints"
-
-    # -- transactions, notifications, the session
-
-    def _transaction(self, body: Node, text: str) -> str:
-        if body.get("kind") not in TRANSACTIONS:
-            raise unknown_construct(f"the transaction statement {body.get('kind')}")
-        command, control = TRANSACTIONS[body["kind"]]
-        self.effect["transaction"] = TransactionControl(control)
-        return command
-
-    def _discard(self, body: Node, text: str) -> str:
-        if body.get("target") not in DISCARDS:
-            raise unknown_construct(f"the DISCARD {body.get('target')}")
-        what = DISCARDS[body["target"]]
-        self.effect["discards"] = what
-        if what == "all":
-            self.effect.update(
-                deallocates="*",
-                closes="*",
-                unlistens="*",
-                changes_search_path=True,
-                resets_search_path=True,
-            )
-        return f"discard_{what}"
-
-    def _listen(self, body: Node, text: str) -> str:
-        self.effect["listens"] = body["conditionname"]
-        return "listen"
-
-    def _unlisten(self, body: Node, text: str) -> str:
-        self.effect["unlistens"] = body.get("conditionname", "*")
-        return "unlisten"
-
-    def _notify(self, body: Node, text: str) -> str:
-        return "notify"
 
     # -- code that cannot be seen
 
@@ -480,20 +329,6 @@ def _call_names(call: Node) -> list[str]:
     return [name["String"].get("sval", "") for name in call["funcname"]]
 
 
-def _setting_value(node: Node) -> str | None:
-    """The text of a value in SET, None when it is more than a constant."""
-    constant = node.get("A_Const")
-    if constant is None:
-        return None
-    if "sval" in constant:
-        return str(constant["sval"].get("sval", ""))
-    if "ival" in constant:
-        return str(constant["ival"].get("ival", 0))
-    if "fval" in constant:
-        return str(constant["fval"].get("fval", ""))
-    return None
-
-
 _Handler = Callable[[Statements, Node, str], str]
 
 _HANDLERS: Final[dict[str, _Handler]] = {
@@ -504,7 +339,7 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "CallStmt": Statements._call_procedure,
     "ClosePortalStmt": Statements._close,
     "CommentStmt": Statements._comment,
-    "ConstraintsSetStmt": Statements._set_constraints,
+    "ConstraintsSetStmt": Statements.set_constraints,
     "CopyStmt": Statements._copy,
     "CreateForeignTableStmt": Statements._create_foreign_table,
     "CreateFunctionStmt": Statements._create_function,
@@ -516,7 +351,7 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "DeallocateStmt": Statements._deallocate,
     "DeclareCursorStmt": Statements._declare,
     "DefineStmt": Statements._define,
-    "DiscardStmt": Statements._discard,
+    "DiscardStmt": Statements.discard,
     "DoStmt": Statements._do,
     "DropStmt": Statements._drop,
     "ExecuteStmt": Statements._execute,
@@ -524,18 +359,18 @@ _HANDLERS: Final[dict[str, _Handler]] = {
     "FetchStmt": Statements._fetch,
     "GrantRoleStmt": Statements._grant_role,
     "GrantStmt": Statements._grant,
-    "ListenStmt": Statements._listen,
+    "ListenStmt": Statements.listen,
     "LockStmt": Statements._lock_table,
-    "NotifyStmt": Statements._notify,
+    "NotifyStmt": Statements.notify,
     "PrepareStmt": Statements._prepare,
     "RenameStmt": Statements._rename,
     "SecLabelStmt": Statements._label,
-    "TransactionStmt": Statements._transaction,
+    "TransactionStmt": Statements.transaction,
     "TruncateStmt": Statements._truncate,
-    "UnlistenStmt": Statements._unlisten,
+    "UnlistenStmt": Statements.unlisten,
     "VacuumStmt": Statements._vacuum,
-    "VariableSetStmt": Statements._set_setting,
-    "VariableShowStmt": Statements._show,
+    "VariableSetStmt": SessionStatements.set_setting,
+    "VariableShowStmt": Statements.show,
     "ViewStmt": Statements._create_view,
 }
 

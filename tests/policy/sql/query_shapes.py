@@ -199,7 +199,7 @@ with recursive r(i, e) as (select 1, 'x' union all select id, email from custome
 with recursive r(n) as (select 1 union select n + 1 from r where n < 3) search depth first by n set o select * from r
 with recursive r(n) as (select 1 union all select n + 1 from r where n < 3) cycle n set c using p select * from r
 with recursive x as (select * from y), y as (select email from customers) select * from x
-with recursive r(n, e) as (select 1, '' union all select n + 1, (select max(email) from m_cust) from r) select e from r limit 3
+with recursive r(n, e) as (select 1, '' union select 2, (select max(ssn) from m_cust) from r) select e from r
 select xmlelement(name foo, email) from customers
 select xmlforest(email, name) from customers
 select xmlconcat(xmlparse(content 'x'), xmlpi(name php))
@@ -351,6 +351,8 @@ class Shapes:
         if known and chance < 0.25:
             name, columns = self._random.choice(known)
             return f"{name} {alias}", [f"{alias}.{column}" for column in columns]
+        if chance < 0.3:
+            return self._merged_join(alias)
         if depth <= 0 or chance < 0.6:
             table = self._random.choice(list(TABLES))
             columns = TABLES[table].split()
@@ -364,6 +366,27 @@ class Shapes:
         columns = [self._fresh("c") for _ in range(width)]
         text = self._select(depth - 1, width, [], known)
         return f"({text}) as {alias}({', '.join(columns)})", [f"{alias}.{column}" for column in columns]
+
+    def _merged_join(self, alias: str) -> tuple[str, list[str]]:
+        """A join whose columns are merged, under one name."""
+        kind = self._random.choice(["join", "left join", "right join", "full join"])
+        left, right = self._random.choice([("t", "u"), ("u", "t"), ("t", "base"), ("child", "u")])
+        text = self._random.choice([f"({left} {kind} {right} using (a))", f"({left} natural {kind} {right})"])
+        order = ["a", *TABLES[left].split(), *TABLES[right].split()]
+        columns = list(dict.fromkeys(order))
+        return f"{text} as {alias}", [f"{alias}.{column}" for column in columns]
+
+    def _recursive(self, known: list[tuple[str, list[str]]], depth: int) -> str:
+        """WITH RECURSIVE whose second branch adds no rows, but swaps its columns."""
+        name, first, second = self._fresh("w"), self._fresh("c"), self._fresh("c")
+        inner = self._fresh("q")
+        start = self._select(depth - 1, 2, [], known)
+        known.append((name, [first, second]))
+        return (
+            f"with recursive {name}({first}, {second}) as ("
+            f"select ({inner}.x)::text, ({inner}.y)::text from ({start}) as {inner}(x, y)"
+            f" union all select {second}, {first} from {name} join t on false) "
+        )
 
     def _from(self, depth: int, known: list[tuple[str, list[str]]]) -> tuple[str, list[str]]:
         text, columns = self._source(depth, known)
@@ -384,7 +407,9 @@ class Shapes:
     def _select(self, depth: int, width: int, outer: list[str], known: list[tuple[str, list[str]]]) -> str:
         before = ""
         known = list(known)
-        if depth > 0 and self._random.random() < 0.3:
+        if depth > 0 and self._random.random() < 0.1:
+            before = self._recursive(known, depth)
+        elif depth > 0 and self._random.random() < 0.3:
             parts = []
             for _ in range(self._random.randint(1, 2)):
                 name, count = self._fresh("w"), self._random.randint(1, 3)

@@ -42,6 +42,8 @@ RELATIONS: dict[str, tuple[int, str, list[tuple[str, int]]]] = {
     "public.u": (112, "r", [("a", INT), ("d", TEXT)]),
     "other.secrets": (113, "r", [("key", TEXT)]),
     "shop.order_seq": (114, "S", [("last_value", INT), ("log_cnt", INT), ("is_called", INT)]),
+    "shop.v_setting": (115, "v", [("s", TEXT)]),
+    "shop.v_of_setting": (116, "v", [("s", TEXT)]),
     "pg_catalog.pg_class": (1259, "r", [("oid", INT), ("relname", TEXT)]),
     "pg_catalog.pg_settings": (1260, "v", [("name", TEXT), ("setting", TEXT)]),
     "pg_catalog.pg_stats": (1261, "v", [("attname", TEXT), ("most_common_vals", TEXT)]),
@@ -51,6 +53,8 @@ VIEWS = {
     103: "SELECT v.mail, v.big FROM shop.v_customers v",
     104: "SELECT customers.email FROM shop.customers",
     108: "SELECT gone.x FROM shop.gone",
+    115: "SELECT set_config('search_path'::text, 'public'::text, false) AS s",
+    116: "SELECT v_setting.s FROM shop.v_setting",
 }
 
 

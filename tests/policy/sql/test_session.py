@@ -104,6 +104,13 @@ def test_a_path_set_earlier_in_the_text_counts() -> None:
         "set session authorization x; {}",
         "do 'x'; {}",
         "call f(); {}",
+        "prepare p as select set_config('search_path', 'public', false); execute p; {}",
+        "prepare p as select set_config('role', 'x', false); execute p; {}",
+        "declare c cursor for select set_config('search_path', 'public', false); fetch c; {}",
+        "explain analyze select set_config('search_path', name, false) from t; {}",
+        "select * from v_setting; {}",
+        "select * from v_of_setting; {}",
+        "select * from v_broken; {}",
     ],
 )
 def test_a_path_that_cannot_be_told_is_not_guessed(text: str) -> None:
