@@ -92,11 +92,16 @@ def _address(stream: trio.SocketStream) -> str:
 
 async def _say(greeting: ClientGreeting, farewell: bytes) -> None:
     """A last word, if the client still listens."""
-    if not farewell:
-        return
+    if farewell:
+        await _take_leave(greeting, farewell)
+
+
+async def _take_leave(greeting: ClientGreeting, farewell: bytes = b"") -> None:
+    """Close in order. A client that has sent a cancel request waits for TLS's own end, and takes less for a failure."""
     with trio.move_on_after(LAST_WORD_TIMEOUT_S):
         try:
-            await greeting.stream.send_all(farewell)
+            if farewell:
+                await greeting.stream.send_all(farewell)
             await greeting.stream.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             return
@@ -112,6 +117,7 @@ async def _greet_and_serve(
         raise Refused(f"no handshake within {timeout_s:g} s", HandshakeFailure.TIMEOUT)
     if isinstance(greeted, CancelRequested):
         await _cancel(greeted, gateway, log)
+        await _take_leave(greeting)
         return
     request = _admit(greeted, listener, gateway)
     log = log.bind(subject=request.subject.name, target=request.target.facts.name, login=request.login.name)
@@ -263,13 +269,16 @@ async def _run_session(
         )
         session.end = relay.end
         session.is_idle = lambda: relay.is_idle
+        farewell = b""
         try:
             end = await relay.run(_until_expiry(request, gateway))
-            outcome, reason = end.outcome, end.reason
+            outcome, reason, farewell = end.outcome, end.reason, end.farewell
         finally:
             _count(gateway, client, target, state)
-            client.close()
             await _stop_target(upstream, state, log)
+            if farewell:
+                await client.linger(LAST_WORD_TIMEOUT_S)
+            client.close()
             target.close()
     except UpstreamError as fault:
         reason = f"target: {fault.reason}"
@@ -417,6 +426,7 @@ def _count(gateway: Gateway, client: Wire, target: Wire, state: State) -> None:
     metrics.bytes_from_targets += target.received_bytes
     metrics.bytes_to_targets += target.sent_bytes
     metrics.rows_masked += state.rows_masked
+    metrics.results_masked += state.results_masked
 
 
 async def _stop_target(upstream: UpstreamConnection, state: State, log: Log) -> None:
