@@ -134,8 +134,7 @@ class PostgresRelay:
             # Cancelled from further out: the daemon is stopping.
             farewell = fatal("57P01", "terminating connection due to administrator command")
             self._end = SessionEnd(SessionOutcome.DRAINED, "the gateway is shutting down", farewell)
-        if self._end.farewell:
-            self._client.send_last(self._end.farewell)
+        self._client.send_last(self._end.farewell)
         return self._end
 
     async def _guard(self, pump: Callable[[], Awaitable[None]]) -> None:
@@ -189,11 +188,11 @@ class PostgresRelay:
 
     async def _perform_requests(self, actions: Actions) -> None:
         tape = self._tape
-        for name, data in actions.events:
-            tape.event(name, data)
         for operation, verdicts, raw in actions.requests:
             tape.request(operation, verdicts, raw)
             self._count(verdicts)
+        for name, data in actions.events:
+            tape.event(name, data)
         if actions.to_target:
             pieces = actions.to_target
             await self._target.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))

@@ -7,14 +7,17 @@ emptied the socket. Cancellation reaches every wait. One task receives; any may 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 
 import trio
 
 from proxyd.tls import TlsStream
+from proxyd.tls_engine import TlsError
 
 _SMALL_READ_BYTES = 16 * 1024
 _LARGE_READ_BYTES = 256 * 1024
+MAX_DISCARDED_BYTES = 1 << 20
 
 
 class ConnectionLost(Exception):
@@ -36,6 +39,7 @@ class Wire:
         self._read_bytes = _SMALL_READ_BYTES
         # A trio.Lock costs as much as the send itself; two tasks hardly ever meet here.
         self._is_sending = False
+        self._is_broken = False
         self._senders = trio.lowlevel.ParkingLot()
         self.received_bytes = 0
         self.sent_bytes = 0
@@ -48,7 +52,10 @@ class Wire:
         tls = self._tls
         while True:
             if tls is not None:
-                data = tls.read_plaintext()
+                try:
+                    data = tls.read_plaintext()
+                except TlsError as fault:
+                    raise ConnectionLost(fault.reason) from fault
                 if data:
                     self.received_bytes += len(data)
                     return data
@@ -87,9 +94,16 @@ class Wire:
         self._is_sending = True
         try:
             self.sent_bytes += len(data)
-            rest = self._send_now(data if self._tls is None else self._tls.encrypt(data))
+            try:
+                outgoing = data if self._tls is None else self._tls.encrypt(data)
+            except TlsError as fault:
+                raise ConnectionLost(fault.reason) from fault
+            rest = self._send_now(outgoing)
             if rest is not None:
                 await self._send_rest(rest)
+        except BaseException:
+            self._is_broken = True  # perhaps half a record has been sent
+            raise
         finally:
             self._is_sending = False
             if self._senders:
@@ -125,8 +139,24 @@ class Wire:
         self._transport.socket.close()
 
     def send_last(self, data: bytes) -> None:
-        """Try to say a last word without waiting (a FATAL error before closing)."""
-        try:
-            self._send_now(data if self._tls is None else self._tls.encrypt(data))
-        except ConnectionLost:
+        """Try, without waiting, to say a last word (b"" for none) and that it was the last (TLS close_notify)."""
+        if self._is_broken:
             return
+        try:
+            if self._tls is None:
+                self._send_now(data)
+            else:
+                self._send_now((self._tls.encrypt(data) if data else b"") + self._tls.engine.close())
+        except (ConnectionLost, TlsError):
+            return
+
+    async def linger(self, timeout_s: float) -> None:
+        """After a last word: wait until the peer has gone, reading on what it still sends.
+
+        Closing a TCP socket with unread bytes in it sends a reset, and a reset destroys the last word on its way.
+        """
+        left = MAX_DISCARDED_BYTES
+        with trio.move_on_after(timeout_s, shield=True), contextlib.suppress(ConnectionLost, OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            while left > 0:
+                left -= len(await self._receive_raw())

@@ -353,6 +353,8 @@ class Replies:
         entry, operation = self._answered(frame)
         self._emit(entry, frame.raw)
         self._apply_effect(operation)
+        if operation.rewriter is not None or operation.copy is not None:
+            self._state.results_masked += 1
         operation.plan = None
         operation.rewriter = None
         operation.copy = None

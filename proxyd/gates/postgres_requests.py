@@ -563,7 +563,7 @@ class Requests:
 
     def _terminate(self, frame: Frame) -> None:
         decode_frontend(frame)
-        self._send(frame)
+        self._actions.to_target.append(frame.raw)
         self._actions.close = "client terminated"
 
 

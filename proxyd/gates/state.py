@@ -142,6 +142,7 @@ class State:
         "prepared_facts",
         "reported_path",
         "resolution",
+        "results_masked",
         "rows",
         "rows_masked",
         "session",
@@ -181,6 +182,7 @@ class State:
         self.statements = 0
         self.rows = 0
         self.rows_masked = 0
+        self.results_masked = 0
         self.is_changed = (
             True  # names may resolve otherwise than what `judge` was told: refresh() before judging
         )
