@@ -36,7 +36,7 @@ from proxyd.tape.errors import TapeError
 from proxyd.tape.taping import SessionTape
 from proxyd.telemetry import Log
 from proxyd.tls_engine import HandshakeError
-from proxyd.upstream import UpstreamConnection, UpstreamError, connect, startup_parameters
+from proxyd.upstream import PINNED, UpstreamConnection, UpstreamError, connect, startup_parameters
 from proxyd.upstream_query import query
 from proxyd.wire import Wire
 
@@ -350,13 +350,25 @@ async def _ready_catalog(request: Request, gateway: Gateway) -> CatalogSource:
 
 async def _connect(request: Request) -> UpstreamConnection:
     target = request.target
-    return await connect(
+    upstream = await connect(
         target.upstream,
         request.login,
         request.database,
         request.parameters,
         deadline_s=target.config.connect_timeout,
     )
+    for name, value in PINNED.items():
+        told = upstream.parameters.get(name)
+        if told != value:
+            await upstream.aclose()
+            raise refuse(
+                HandshakeFailure.TARGET,
+                "0A000",
+                f"proxyd: the target does not keep {name} at {value}",
+                reason=f"{name} is {told!r} on the target",
+                hint="Tell the operators of the gateway.",
+            )
+    return upstream
 
 
 async def _search_path(upstream: UpstreamConnection, request: Request) -> tuple[str, ...] | None:

@@ -71,6 +71,8 @@ __all__ = [
 ]
 
 ALPN = "postgresql"
+# How the gateway reads a text must be how the target reads it. Given at startup they are also what RESET goes back to.
+PINNED = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 MAX_STARTUP_MESSAGE_BYTES = 1 << 16
 MAX_STARTUP_MESSAGES = 1000
 CLOSE_TIMEOUT_S = 2.0
@@ -206,7 +208,7 @@ async def open_session(
     with _faults(target), _deadline(deadline_s):
         tls = await _secure(transport, target, deadline_s)
         connection = UpstreamConnection(target, transport, tls)
-        startup = {**parameters, "user": login.account, "database": database, "client_encoding": "UTF8"}
+        startup = {**parameters, "user": login.account, "database": database, **PINNED}
         try:
             packet = build_startup(startup, target.protocol_minor)
         except LocalProtocolError as error:

@@ -238,6 +238,7 @@ class Replies:
             state.masks,
             state.catalog,
             statement.touches_masked if statement is not None else True,
+            is_fresh=self._is_retry,
         )
         if plan.outcome is Outcome.STALE:
             if not self._is_retry:

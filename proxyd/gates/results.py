@@ -13,7 +13,7 @@ from enum import Enum, auto
 import msgspec
 
 from policy.evaluate import MaskSet
-from policy.facts import SqlFacts
+from policy.facts import Output, SqlFacts
 from policy.masking import KINDS, Mask, MaskingError
 from policy.sql.catalog import Catalog
 from protocols.postgres.messages import FieldDescription
@@ -86,12 +86,14 @@ def plan_result(
     masks: MaskSet,
     catalog: Catalog,
     touches_masked: bool,
+    *,
+    is_fresh: bool = False,
 ) -> Plan:
     """Decide over one RowDescription.
 
     facts: of the statement whose result this is (None when it is not known: then only plain columns pass).
     obligations: (position, mask) that the decision carries. touches_masked: it reads a relation with a masked
-    column, so that a computed column must have been proved harmless.
+    column, so that a computed column must have been proved harmless. is_fresh: the snapshot has just been verified.
     """
     outputs = facts.outputs if facts is not None else None
     if touches_masked and (outputs is None or len(outputs) != len(fields)):
@@ -110,6 +112,8 @@ def plan_result(
             elif field.column_number > 0:
                 names = catalog.identities(field.table_oid, field.column_number)
                 if names is None:
+                    if is_fresh and _is_temporary(outputs, position):
+                        continue
                     return STALE
                 mask = masks.for_column(names) or mask
                 derived = catalog.derived_from(field.table_oid, field.column_number)
@@ -131,6 +135,14 @@ def plan_result(
     if refused is not None:
         return refused
     return Plan(Outcome.REWRITE, len(fields), tuple(columns), tuple(field.format for field in fields))
+
+
+def _is_temporary(outputs: Sequence[Output] | None, position: int) -> bool:
+    """Is it proved to be a column of the session's own temporary table? No snapshot can know those."""
+    if outputs is None or position >= len(outputs):
+        return False
+    output = outputs[position]
+    return output.known and output.source is not None and output.source.schema == "pg_temp" and not output.also
 
 
 def is_maskable(mask: Mask, type_oid: int) -> bool:

@@ -219,7 +219,7 @@ async def test_what_is_sent(login: Login) -> None:
         await trio.sleep_forever()
 
     await success(CLEAR, login, script)
-    body = b"user\0shop_reader\0database\0shop\0client_encoding\0UTF8\0\0"
+    body = b"user\0shop_reader\0database\0shop\0client_encoding\0UTF8\0standard_conforming_strings\0on\0\0"
     assert bytes(seen) == (len(body) + 8).to_bytes(4, "big") + (3 << 16).to_bytes(4, "big") + body
 
 
