@@ -151,7 +151,7 @@ def test_watch_gset_gexec_gdesc_and_crosstabview(gateway: Gateway) -> None:
     assert "500-1" in lines
     assert "24" in lines
     assert "email|text" in lines
-    assert "status|2024|2025" in lines, lines
+    assert "status,2024,2025" in lines, lines
 
 
 def test_variables_of_masked_values_hold_the_masked_value(gateway: Gateway) -> None:
@@ -179,7 +179,7 @@ def test_tab_completes_names_of_the_target(either_gateway: Gateway, person: str)
         shown.expect("240")
         shown.expect("=> ")
         shown.type("\\d shop.order_i\t")
-        shown.expect("tems ")
+        shown.expect("tems")  # and an index of that beginning
         shown.type("\r")
         shown.expect("quantity")
         shown.expect("=> ")
