@@ -151,7 +151,7 @@ def test_watch_gset_gexec_gdesc_and_crosstabview(gateway: Gateway) -> None:
     assert "500-1" in lines
     assert "24" in lines
     assert "email|text" in lines
-    assert "status,2024,2025" in lines, lines
+    assert [line for line in lines if line.startswith("status|")] == ["?"], lines
 
 
 def test_variables_of_masked_values_hold_the_masked_value(gateway: Gateway) -> None:
@@ -184,7 +184,7 @@ def test_tab_completes_names_of_the_target(either_gateway: Gateway, person: str)
         shown.expect("quantity")
         shown.expect("=> ")
         shown.type("update shop.products se\t")
-        shown.expect("T ")
+        shown.expect("t ")
         shown.type("na\t")
         shown.expect("me ")
         shown.type(CTRL_C)
