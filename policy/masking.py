@@ -226,12 +226,17 @@ def _starring(method: Partial, all_stars: AnyStr, limit: int | None) -> Callable
         most = length >> 1
         last = keep_last if keep_last < most else most
         first = keep_first if keep_first < most - last else most - last
-        hidden = length - first - last
-        masked = all_stars[:hidden] + text[length - last :]
-        if first:
-            masked = text[:first] + masked
+        masked = text[:first] + all_stars[: length - first - last] + text[length - last :]
         return masked if limit is None else masked[:limit]
 
+    def starred_but_the_last(text: AnyStr) -> AnyStr:
+        hidden = len(text) - keep_last
+        if hidden < keep_last:
+            hidden = (len(text) + 1) >> 1
+        return all_stars[:hidden] + text[hidden:]
+
+    if limit is None and not keep_first:
+        return starred_but_the_last
     return starred
 
 

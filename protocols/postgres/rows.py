@@ -25,7 +25,9 @@ _i32 = struct.Struct(">i").unpack_from
 _NULL = b"\xff\xff\xff\xff"
 _pack_head = struct.Struct(">BI").pack
 _pack_u32 = struct.Struct(">I").pack
+_row_head_and_size = struct.Struct(">BIHi").unpack_from
 _HEAD_BYTES = 7
+_FIRST_VALUE = 11
 MAX_REMEMBERED = 4096
 MAX_REMEMBERED_BYTES = 256
 _DATA_ROW = Backend.DATA_ROW
@@ -57,7 +59,7 @@ class RowRewriter:
             self._plan.append((range(position - done), columns[position]))
             done = position + 1
         self._tail = range(column_count - done)
-        self._known: dict[bytes | None, bytes] = {}
+        self._known: dict[bytes, bytes] = {}
         self._is_remembering = True
         self._rows = 0  # since `_known` was emptied
 
@@ -79,45 +81,55 @@ class RowRewriter:
         out: list[bytes] = []
         extend = out.extend
         read = _i32
-        read_head = _row_head
+        read_head = _row_head_and_size
         pack = _pack_head
         known = self._known
         remembers = self._is_remembering
         constant = _packed(function.value) if isinstance(function, Constant) else None
         is_last = not self._tail
         column_count = self._column_count
+        more_skips = skips[1:]
         copied = 0  # everything before this position is in `out`
         position = 0
         end = len(run)
         while position < end:
             start = position
-            kind, length, count = read_head(run, position)
+            kind, length, count, size = read_head(run, position)
             stop = start + 1 + length
             if kind != _DATA_ROW or count != column_count or stop > end:
                 raise _malformed()
-            position += _HEAD_BYTES
-            for _ in skips:
-                (size,) = read(run, position)
-                position += size + 4 if size > 0 else 4
-                if size < -1:
+            at = position + _FIRST_VALUE
+            if skips:
+                if size > 0:
+                    at += size
+                elif size < -1:
                     raise _malformed()
-            (size,) = read(run, position)
-            value_at = position + 4
-            after = value_at + size if size > 0 else value_at
+                for _ in more_skips:
+                    (size,) = read(run, at)
+                    at += 4
+                    if size > 0:
+                        at += size
+                    elif size < -1:
+                        raise _malformed()
+                (size,) = read(run, at)
+                at += 4
+            after = at + size if size > 0 else at
             if after > stop or size < -1 or (is_last and after < stop):
                 raise _malformed()
-            value = None if size < 0 else run[value_at:after] if constant is None else b""
-            if value is not None and constant is not None:
+            if size < 0:
+                new = _packed(function(None))
+            elif constant is not None:
                 new = constant
             elif remembers:
+                value = run[at:after]
                 new = known.get(value) or self._work_out(value, function)
             else:
-                new = _packed(function(value))
+                new = _packed(function(run[at:after]))
             extend(
                 (
                     run[copied:start],
-                    pack(_DATA_ROW, length + position - after + len(new)),
-                    run[start + 5 : position],
+                    pack(_DATA_ROW, length + at - 4 - after + len(new)),
+                    run[start + 5 : at - 4],
                     new,
                 )
             )
@@ -127,11 +139,11 @@ class RowRewriter:
         out.append(run[copied:])
         return b"".join(out)
 
-    def _work_out(self, value: bytes | None, function: ColumnRewrite) -> bytes:
+    def _work_out(self, value: bytes, function: ColumnRewrite) -> bytes:
         """What `value` becomes, with its length in front. Where columns repeat themselves it is kept for a while."""
         packed = _packed(function(value))
         known = self._known
-        if self._is_remembering and (value is None or len(value) <= MAX_REMEMBERED_BYTES):
+        if self._is_remembering and len(value) <= MAX_REMEMBERED_BYTES:
             if len(known) >= MAX_REMEMBERED:
                 known.clear()
                 self._is_remembering = (
