@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from policy.facts import SqlFacts
+from policy.sql import state as sql
 from policy.sql.state import NO_EFFECT
 from protocols.errors import ProtocolError, RemoteProtocolError
 from protocols.postgres.codec import HEADER_BYTES, RowPart, RowRun
@@ -345,8 +346,9 @@ class Replies:
         return portal.plan
 
     def _suspended(self, frame: Frame) -> None:
-        entry, _ = self._answered(frame)
+        entry, operation = self._answered(frame)
         self._emit(entry, frame.raw)
+        self._end_effects(operation)
         self._after_entry()
 
     def _complete(self, frame: Frame) -> None:
@@ -383,7 +385,7 @@ class Replies:
             _forget(state.portals, effect.closes)
         if effect.prepares is not None:
             name, known = effect.prepares
-            state.prepared.settle(name, Prepared(known.text, None, known))
+            state.prepared.settle(name, _prepared(name, known))
         if effect.declares_cursor is not None:
             name, facts = effect.declares_cursor
             state.portals.settle(name, _cursor(name, facts))
@@ -459,6 +461,7 @@ class Replies:
             raise RemoteProtocolError("masked COPY data came in parts")
         try:
             self._out.append(rewrite_copy_run(item.raw, operation.copy))
+            self._state.rows_masked += item.count
         except (ProtocolError, *VALUE_FAULTS):
             self._withhold(operation, refuse("COPY data cannot be taken apart"))
 
@@ -553,6 +556,12 @@ def _forget(names: Names[Prepared] | Names[Portal], which: str) -> None:
         names.clear()
     else:
         names.settle(which, None)
+
+
+def _prepared(name: str, known: sql.Prepared) -> Prepared:
+    """The statement that PREPARE made. Bound by the protocol it is judged as the EXECUTE that this amounts to."""
+    quoted = name.replace('"', '""')
+    return Prepared(f'EXECUTE "{quoted}"', None, known)
 
 
 def _cursor(name: str, facts: SqlFacts) -> Portal:

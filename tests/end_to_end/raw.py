@@ -90,11 +90,12 @@ TERMINATE = message(b"X")
 
 
 class RawConnection:
-    """A socket after a finished startup. A context manager."""
+    """A socket after a finished startup. `received`: every byte that has come. A context manager."""
 
     def __init__(self, sock: socket.socket, hello: bytes) -> None:
         self._socket = sock
         self._pending = b""
+        self.received = bytearray()
         sock.settimeout(TIMEOUT_S)
         sock.sendall(hello)
         self.welcome = self.read_until(b"Z")
@@ -133,6 +134,7 @@ class RawConnection:
             if not chunk:
                 return None
             self._pending += chunk
+            self.received += chunk
         end = 1 + self._length()
         found = self._pending[:1], self._pending[5:end]
         self._pending = self._pending[end:]
