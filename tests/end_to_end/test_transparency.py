@@ -64,3 +64,14 @@ def test_the_same_script_gives_the_same_bytes(
     assert differences(err, through[2]) == []
     assert differences(out, through[1]) == []
     assert through == (status, out, err)
+
+
+@pytest.mark.parametrize("setting", ["client_encoding = 'LATIN1'", "standard_conforming_strings = off"])
+def test_the_two_settings_by_which_sql_would_mean_something_else_are_pinned(
+    either_gateway: Gateway, setting: str
+) -> None:
+    """The one thing that a gateway which reads SQL cannot pass on, for anybody."""
+    done = either_gateway.psql("dora", f"set {setting};\nselect E'\\u00e4', 'a\\b';\n", "-At", check=False)
+    assert "ERROR:" in done.stderr
+    assert "HINT:" in done.stderr
+    assert done.stdout == "ä|a\\b\n"
