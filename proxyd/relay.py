@@ -77,6 +77,11 @@ def _protocol_end(side: str, fault: ProtocolError) -> SessionEnd:
     return SessionEnd(SessionOutcome.PROTOCOL, f"{side} broke the protocol: {fault.message}", farewell)
 
 
+def _stuck() -> SessionEnd:
+    farewell = fatal("XX000", "proxyd: the gateway lost track of this session", hint="Connect again.")
+    return SessionEnd(SessionOutcome.FAILED, "a message waits for something that cannot come", farewell)
+
+
 class PostgresRelay:
     """One session's traffic. `run` returns the reason for the end; it raises only for faults of our own."""
 
@@ -179,12 +184,16 @@ class PostgresRelay:
                 raise _protocol_end("client", fault) from fault
             await self._perform_requests(actions)
             while self._requests.has_kept:
+                kept = self._requests.kept_count
                 await self._wait_for(actions.need)
+                is_settled = self._state.exchange.is_settled
                 try:
                     actions = self._requests.receive(())
                 except ProtocolError as fault:
                     raise _protocol_end("client", fault) from fault
                 await self._perform_requests(actions)
+                if is_settled and actions.need is Need.SETTLED and self._requests.kept_count == kept:
+                    raise _stuck()  # nothing is left to come that could settle it
 
     async def _perform_requests(self, actions: Actions) -> None:
         tape = self._tape
@@ -222,6 +231,7 @@ class PostgresRelay:
         if need is Need.CATALOG:
             await self._refresh_catalog()
             return
+        await trio.lowlevel.checkpoint()  # whatever happens here, other sessions get their turn
         while not self._state.can_proceed:
             self._settled = trio.Event()
             self._waits_for_target = True

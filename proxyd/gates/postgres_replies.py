@@ -91,23 +91,23 @@ class Replies:
             kept.clear()
         handlers = self._handlers
         for position, item in enumerate(items):
-            if isinstance(item, Frame):
-                handler = handlers.get(item.type)
-                if handler is None:
-                    raise RemoteProtocolError(
-                        f"the target sent message {chr(item.type)!r}, which is not expected"
-                    )
-                try:
+            try:
+                if isinstance(item, Frame):
+                    handler = handlers.get(item.type)
+                    if handler is None:
+                        raise RemoteProtocolError(
+                            f"the target sent message {chr(item.type)!r}, which is not expected"
+                        )
                     handler(item)
-                except StaleCatalog:
-                    self._is_retry = True
-                    self._state.session.catalog.mark_stale()
-                    actions.need = Need.CATALOG
-                    kept.extend(items[position:])
-                    break
-                self._is_retry = False
-            else:
-                self._rows(item)
+                else:
+                    self._rows(item)
+            except StaleCatalog:
+                self._is_retry = True
+                self._state.session.catalog.mark_stale()
+                actions.need = Need.CATALOG
+                kept.extend(items[position:])
+                break
+            self._is_retry = False
             if actions.close is not None:
                 break
         self.give_out_local()
@@ -279,11 +279,11 @@ class Replies:
         if operation.withheld:
             return
         if item.type == Backend.DATA_ROW:
+            plan = (operation.plan or self._plan_portal(operation)) if state.masks_on else None
             self._count_rows(item)
             if self._actions.close is not None:
                 return
-            if state.masks_on:
-                plan = operation.plan or self._plan_portal(operation)
+            if plan is not None:
                 if plan.outcome is Outcome.REFUSE:
                     return
                 if operation.rewriter is not None:

@@ -147,6 +147,10 @@ class Requests:
     def has_kept(self) -> bool:
         return bool(self._kept)
 
+    @property
+    def kept_count(self) -> int:
+        return len(self._kept)
+
     # What is put down: the client's bytes of one batch, with the verdicts that let them through or not.
 
     def _record(self) -> None:

@@ -81,8 +81,8 @@ class Prepared:
         return prepared
 
     def take_facts(self) -> None:
-        """What EXECUTE of this name would run, from the verdict."""
-        if self.verdict is not None:
+        """What EXECUTE of this name would run, from the verdict. PREPARE has told it already, once for all."""
+        if self.verdict is not None and (self.known is None or self.known.text == self.text):
             statements = self.verdict.statements
             self.known = sql.Prepared(self.text, statements[0].facts if statements else SqlFacts(""))
 
