@@ -37,7 +37,7 @@ class Terminal:
         self._unread = ""
         self.seen = ""
 
-    def type(self, keys: str) -> None:
+    def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
     def expect(self, text: str) -> str:

@@ -174,23 +174,23 @@ def terminal(gateway: Gateway, person: str) -> Terminal:
 @pytest.mark.parametrize("person", ["alice", "dora"])
 def test_tab_completes_names_of_the_target(either_gateway: Gateway, person: str) -> None:
     with terminal(either_gateway, person) as shown:
-        shown.type("select count(*) from shop.custo\t")
+        shown.press("select count(*) from shop.custo\t")
         shown.expect("mers ")
-        shown.type(";\r")
+        shown.press(";\r")
         shown.expect("240")
         shown.expect("=> ")
-        shown.type("\\d shop.order_i\t")
+        shown.press("\\d shop.order_i\t")
         shown.expect("tems")  # and an index of that beginning
-        shown.type("\r")
+        shown.press("\r")
         shown.expect("quantity")
         shown.expect("=> ")
-        shown.type("update shop.products se\t")
+        shown.press("update shop.products se\t")
         shown.expect("t ")
-        shown.type("na\t")
+        shown.press("na\t")
         shown.expect("me ")
-        shown.type(CTRL_C)
+        shown.press(CTRL_C)
         shown.expect("=> ")
-        shown.type("set work_\t")
+        shown.press("set work_\t")
         shown.expect("mem ")
 
 
@@ -205,15 +205,15 @@ def test_ctrl_c_ends_the_statement_of_that_session_and_no_other(either_gateway: 
 
     cancels = len(gateway.logged("cancel"))
     with terminal(gateway, "dora") as one, terminal(gateway, "dora") as other:
-        one.type("select pg_sleep(61);\r")
-        other.type("select pg_sleep(62);\r")
+        one.press("select pg_sleep(61);\r")
+        other.press("select pg_sleep(62);\r")
         wait_until(lambda: sleepers() == "2", "both statements")
-        one.type(CTRL_C)
+        one.press(CTRL_C)
         one.expect("ERROR:  canceling statement due to user request")
         one.expect("=> ")
         assert sleepers() == "1"
-        one.type("select 6 * 7;\r")
+        one.press("select 6 * 7;\r")
         one.expect("42")
-        other.type(CTRL_C)
+        other.press(CTRL_C)
         other.expect("ERROR:  canceling statement due to user request")
     assert len(gateway.logged("cancel")) == cancels + 2
