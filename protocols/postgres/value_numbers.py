@@ -50,8 +50,10 @@ def numeric_text(data: bytes) -> str:
     else:
         whole = ""
         fraction = "0" * -whole_digits + digits
-    text = _SIGNS[sign] + (whole or "0")
-    return f"{text}.{fraction[:scale].ljust(scale, '0')}" if scale else text
+    number = whole or "0"
+    if scale:
+        number = f"{number}.{fraction[:scale].ljust(scale, '0')}"
+    return _SIGNS[sign] + number if number.strip("0.") else number  # there is no negative zero
 
 
 def numeric_binary(text: str) -> bytes:

@@ -142,7 +142,9 @@ def _is_temporary(outputs: Sequence[Output] | None, position: int) -> bool:
     if outputs is None or position >= len(outputs):
         return False
     output = outputs[position]
-    return output.known and output.source is not None and output.source.schema == "pg_temp" and not output.also
+    return (
+        output.known and output.source is not None and output.source.schema == "pg_temp" and not output.also
+    )
 
 
 def is_maskable(mask: Mask, type_oid: int) -> bool:
