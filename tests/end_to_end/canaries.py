@@ -315,7 +315,7 @@ def fill(server: PostgresServer, database: str, rows: list[dict[str, object]]) -
         for row in rows:
             names = ", ".join(row)
             marks = ", ".join(f"%({name})s" for name in row)
-            cursor.execute(f"INSERT INTO vault.people ({names}) VALUES ({marks})", row)  # type: ignore[arg-type]
+            cursor.execute(f"INSERT INTO vault.people ({names}) VALUES ({marks})", row)
             cursor.execute("INSERT INTO vault.visits VALUES (%s, %s, 'hall')", (row["id"], row["id"]))
             cursor.execute("INSERT INTO vault.logins VALUES (%s, 1)", (row["email"],))
             region = "north" if int(str(row["id"])) % 2 else "south"

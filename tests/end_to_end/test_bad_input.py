@@ -561,12 +561,11 @@ def test_reload_under_load_keeps_sessions_and_masks(make_gateway: GatewayFactory
         for number in range(6):
             before = list(rounds)
             assert gateway.reload(ALICE_AND_DORA + f"\n# version {number}\n")
-            wait_until(
-                lambda before=before: (
-                    bool(failures) or all(now > then for now, then in zip(rounds, before, strict=True))
-                ),
-                "work after a reload",
-            )
+
+            def has_gone_on(before: list[int] = before) -> bool:
+                return bool(failures) or all(now > then for now, then in zip(rounds, before, strict=True))
+
+            wait_until(has_gone_on, "work after a reload")
     finally:
         stop.set()
         for thread in threads:
@@ -603,7 +602,9 @@ def test_connection_caps_by_listener_and_by_subject(make_gateway: GatewayFactory
             answer = fourth.until_end()
             assert answer.error["C"] == "53300"
         assert gateway.logged("listener is full")
-    wait_until(lambda: not gateway.metrics().get('proxyd_connections_open{listener="postgres"}', 0), "room again")
+    wait_until(
+        lambda: not gateway.metrics().get('proxyd_connections_open{listener="postgres"}', 0), "room again"
+    )
     assert is_served(gateway)
 
 
