@@ -25,8 +25,6 @@ from typing import Generic, TypeVar
 
 from protocols.errors import RemoteProtocolError
 
-DetailT = TypeVar("DetailT")
-
 PARSE_COMPLETE = ord("1")
 BIND_COMPLETE = ord("2")
 CLOSE_COMPLETE = ord("3")
@@ -106,31 +104,34 @@ for _kind, _its_replies in _REPLIES.items():
     _kind.survives_error = _kind in (OwedKind.QUERY, OwedKind.SYNC)
 
 
-class Owed(Generic[DetailT]):
-    """One reply still owed. `detail` is the gate's own note about the operation.
+class Owed:
+    """One reply still owed. The gate makes entries of a class of its own, with its notes about the operation.
 
-    hidden: the client did not ask; its reply is not passed on. replacement: bytes given to the client in place of the
-    target's error. reply: for LOCAL, the bytes to give out; `with_ready` adds ReadyForQuery with the true status.
+    batch: set when it is entered. hidden: the client did not ask; its reply is not passed on. replacement: bytes given
+    to the client in place of the target's error. reply: for LOCAL, the bytes to give out; with_ready adds ReadyForQuery
+    with the true status.
     """
 
     # One of these is made for every message: what is rarely set stays on the class.
+    batch = 0
     hidden = False
     replacement: bytes | None = None
     reply = b""
     with_ready = False
 
-    def __init__(self, kind: OwedKind, batch: int, detail: DetailT | None = None) -> None:
+    def __init__(self, kind: OwedKind) -> None:
         self.kind = kind
-        self.batch = batch
-        self.detail = detail
         self.replies = kind.replies
 
 
-class Exchange(Generic[DetailT]):
+OwedT = TypeVar("OwedT", bound=Owed)
+
+
+class Exchange(Generic[OwedT]):
     """The ledger of one connection. `max_owed` bounds how far a client may pipeline ahead."""
 
     def __init__(self, max_owed: int = 100_000) -> None:
-        self.owed: deque[Owed[DetailT]] = deque()
+        self.owed: deque[OwedT] = deque()
         self.transaction_status = ord("I")
         self.is_skipping = False
         self.batch = 0
@@ -146,45 +147,31 @@ class Exchange(Generic[DetailT]):
     def is_overfull(self) -> bool:
         return len(self.owed) >= self.max_owed
 
-    def expect(
-        self,
-        kind: OwedKind,
-        detail: DetailT | None = None,
-        *,
-        hidden: bool = False,
-        replacement: bytes | None = None,
-    ) -> Owed[DetailT]:
+    def expect(self, entry: OwedT) -> None:
         """Enter a message that is being forwarded. A Query or Sync ends the batch."""
-        entry = Owed(kind, self.batch, detail)
-        if hidden:
-            entry.hidden = True
-        if replacement is not None:
-            entry.replacement = replacement
+        entry.batch = self.batch
         self.owed.append(entry)
-        if kind.survives_error:
+        if entry.kind.survives_error:
             self.batch += 1
             self.is_skipping = False
-        return entry
 
-    def expect_local(self, reply: bytes, *, with_ready: bool, detail: DetailT | None = None) -> None:
-        """Enter a reply of the gateway's own; `take_local` gives it out when its turn has come."""
-        entry = Owed(OwedKind.LOCAL, self.batch, detail)
-        entry.reply = reply
-        entry.with_ready = with_ready
+    def expect_local(self, entry: OwedT) -> None:
+        """Enter a reply of the gateway's own (kind LOCAL); `take_local` gives it out when its turn has come."""
+        entry.batch = self.batch
         self.owed.append(entry)
         self.locals += 1
-        if with_ready:
+        if entry.with_ready:
             self.batch += 1
 
-    def take_local(self) -> Iterator[Owed[DetailT]]:
+    def take_local(self) -> Iterator[OwedT]:
         """Give out the LOCAL entries at the head, in order."""
         owed = self.owed
         while owed and owed[0].kind is OwedKind.LOCAL:
             self.locals -= 1
             yield owed.popleft()
 
-    def answered(self, reply_type: int) -> tuple[Owed[DetailT], bool]:
-        """Hold a reply (neither asynchronous nor an error) against the head: (entry, is it settled now).
+    def answered(self, reply_type: int) -> OwedT:
+        """Hold a reply (neither asynchronous nor an error) against the head: whose it is. One that settles it is off.
 
         Raises RemoteProtocolError when nothing is owed or the reply does not fit what is.
         """
@@ -203,17 +190,17 @@ class Exchange(Generic[DetailT]):
             raise RemoteProtocolError(f"the target answered {chr(reply_type)!r} to what had to fail")
         if settles:
             owed.popleft()
-        return entry, settles
+        return entry
 
-    def ready(self, status: int) -> Owed[DetailT]:
+    def ready(self, status: int) -> OwedT:
         """Hold ReadyForQuery against the head and note the transaction status it carries."""
         if status not in b"ITE":
             raise RemoteProtocolError("the target sent ReadyForQuery with an unknown transaction status")
-        entry, _ = self.answered(READY)
+        entry = self.answered(READY)
         self.transaction_status = status
         return entry
 
-    def failed(self) -> tuple[Owed[DetailT] | None, list[Owed[DetailT]]]:
+    def failed(self) -> tuple[OwedT | None, list[OwedT]]:
         """Hold an ErrorResponse against the head: (whose error it is, the entries that will never be answered).
 
         The head of an error outside any request (the target is shutting down) is None. A Query or Sync stays owed:
@@ -224,7 +211,7 @@ class Exchange(Generic[DetailT]):
         head = self.owed[0]
         if head.kind.survives_error:
             return head, []
-        dropped: list[Owed[DetailT]] = []
+        dropped: list[OwedT] = []
         while self.owed and self.owed[0].kind is not OwedKind.SYNC:
             entry = self.owed.popleft()
             self.locals -= entry.kind is OwedKind.LOCAL

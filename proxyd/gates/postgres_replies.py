@@ -19,7 +19,7 @@ from policy.sql import state as sql
 from policy.sql.state import NO_EFFECT
 from protocols.errors import ProtocolError, RemoteProtocolError
 from protocols.postgres.codec import HEADER_BYTES, RowPart, RowRun
-from protocols.postgres.exchange import Owed, OwedKind
+from protocols.postgres.exchange import OwedKind
 from protocols.postgres.messages import (
     Backend,
     CopyResponse,
@@ -129,7 +129,7 @@ class Replies:
         if not exchange.locals:
             return
         for entry in exchange.take_local():
-            if entry.detail is not None and entry.detail.withheld:
+            if entry.withheld:
                 continue
             self._out.append(entry.reply)
             if entry.with_ready:
@@ -148,40 +148,34 @@ class Replies:
         self._actions.to_client.append(data)
         self._actions.replies.append((number, data, ends))
 
-    def _emit(self, entry: Owed[Operation], raw: bytes) -> None:
-        if not entry.hidden and not (entry.detail is not None and entry.detail.withheld):
+    def _emit(self, operation: Operation, raw: bytes) -> None:
+        if not operation.hidden and not operation.withheld:
             self._out.append(raw)
-
-    def _answered(self, frame: Frame) -> tuple[Owed[Operation], Operation]:
-        entry, _ = self._state.exchange.answered(frame.type)
-        if entry.detail is None:
-            raise RemoteProtocolError("a reply without an operation")
-        return entry, entry.detail
 
     # Extended protocol: confirmations
 
     def _settle_change(self, frame: Frame) -> None:
-        entry, operation = self._answered(frame)
+        operation = self._state.exchange.answered(frame.type)
         if operation.change is not None:
             names, name = operation.change
             names.confirm(name)
-        if not entry.hidden and not operation.withheld:
+        if not operation.hidden and not operation.withheld:
             self._out.append(frame.raw)
         if self._state.exchange.locals:
             self.give_out_local()
 
     def _pass_on(self, frame: Frame) -> None:
-        entry, _ = self._answered(frame)
-        self._emit(entry, frame.raw)
+        operation = self._state.exchange.answered(frame.type)
+        self._emit(operation, frame.raw)
 
     def _no_data(self, frame: Frame) -> None:
-        entry, operation = self._answered(frame)
+        operation = self._state.exchange.answered(frame.type)
         self._describe(operation, b"")
-        self._emit(entry, frame.raw)
+        self._emit(operation, frame.raw)
         self._after_entry()
 
     def _after_entry(self) -> None:
-        """An entry has been settled: a denial may be next in line."""
+        """An operation has been settled: a denial may be next in line."""
         if self._state.exchange.locals:
             self.give_out_local()
 
@@ -197,14 +191,14 @@ class Replies:
     def _row_description(self, frame: Frame) -> None:
         state = self._state
         owed = state.exchange.owed
-        if state.masks_on and owed and owed[0].kind is OwedKind.QUERY and owed[0].detail is not None:
+        if state.masks_on and owed and owed[0].kind is OwedKind.QUERY:
             # Plan first: it may ask for a fresh catalog, and then this message is handled again.
-            self._begin_result(owed[0].detail, frame.raw)
-        entry, operation = self._answered(frame)
-        if entry.kind is not OwedKind.QUERY:
+            self._begin_result(owed[0], frame.raw)
+        operation = self._state.exchange.answered(frame.type)
+        if operation.kind is not OwedKind.QUERY:
             self._describe(operation, frame.raw)
-        self._emit(entry, frame.raw)
-        if entry.kind is not OwedKind.QUERY:
+        self._emit(operation, frame.raw)
+        if operation.kind is not OwedKind.QUERY:
             self._after_entry()
 
     def _begin_result(self, operation: Operation, raw: bytes) -> None:
@@ -266,15 +260,13 @@ class Replies:
         for entry in owed:
             if entry.kind is OwedKind.SYNC:
                 return
-            if entry.detail is not None:
-                entry.detail.withheld = True
+            entry.withheld = True
         self._state.is_discarding = True
 
     def _rows(self, item: RowRun | RowPart) -> None:
         state = self._state
-        entry, _ = state.exchange.answered(item.type)
-        operation = entry.detail
-        if operation is None or entry.hidden:
+        operation = state.exchange.answered(item.type)
+        if operation.hidden:
             raise RemoteProtocolError("rows that nobody asked for")
         if operation.withheld:
             return
@@ -346,22 +338,22 @@ class Replies:
         return portal.plan
 
     def _suspended(self, frame: Frame) -> None:
-        entry, operation = self._answered(frame)
-        self._emit(entry, frame.raw)
+        operation = self._state.exchange.answered(frame.type)
+        self._emit(operation, frame.raw)
         self._end_effects(operation)
         self._after_entry()
 
     def _complete(self, frame: Frame) -> None:
         """CommandComplete or EmptyQueryResponse: one statement is done, and with it what it changes."""
-        entry, operation = self._answered(frame)
-        self._emit(entry, frame.raw)
+        operation = self._state.exchange.answered(frame.type)
+        self._emit(operation, frame.raw)
         self._apply_effect(operation)
         if operation.rewriter is not None or operation.copy is not None:
             self._state.results_masked += 1
         operation.plan = None
         operation.rewriter = None
         operation.copy = None
-        if entry.kind is OwedKind.QUERY:
+        if operation.kind is OwedKind.QUERY:
             operation.index += 1
         else:
             self._end_effects(operation)
@@ -408,11 +400,8 @@ class Replies:
 
     def _ready(self, frame: Frame) -> None:
         state = self._state
-        entry = state.exchange.ready(frame.raw[HEADER_BYTES])
-        operation = entry.detail
-        if operation is None:
-            raise RemoteProtocolError("ReadyForQuery without an operation")
-        if entry.kind is OwedKind.QUERY:
+        operation = state.exchange.ready(frame.raw[HEADER_BYTES])
+        if operation.kind is OwedKind.QUERY:
             self._end_effects(operation)
             if operation.change is not None:
                 names, name = operation.change
@@ -426,21 +415,21 @@ class Replies:
             if state.changed_catalog:
                 state.changed_catalog = False
                 state.session.catalog.mark_stale()
-        self._record(ends=True, number=entry.batch)
+        self._record(ends=True, number=operation.batch)
         self._after_entry()
 
     # COPY
 
     def _copy_in(self, frame: Frame) -> None:
-        entry, _ = self._answered(frame)
+        operation = self._state.exchange.answered(frame.type)
         state = self._state
         state.awaits_copy = False
         state.copies_in = True
         state.copy_has_data = False
-        self._emit(entry, frame.raw)
+        self._emit(operation, frame.raw)
 
     def _copy_out(self, frame: Frame) -> None:
-        entry, operation = self._answered(frame)
+        operation = self._state.exchange.answered(frame.type)
         response = decode_backend(frame)
         if not isinstance(response, CopyResponse):
             raise RemoteProtocolError("malformed CopyOutResponse")
@@ -454,7 +443,7 @@ class Replies:
                 self._withhold(operation, Plan(Outcome.REFUSE, denial=outcome))
                 return
             operation.copy = outcome
-        self._emit(entry, frame.raw)
+        self._emit(operation, frame.raw)
 
     def _copy_rows(self, item: RowRun | RowPart, operation: Operation) -> None:
         if not isinstance(item, RowRun) or operation.copy is None:
@@ -466,20 +455,17 @@ class Replies:
             self._withhold(operation, refuse("COPY data cannot be taken apart"))
 
     def _copy_done(self, frame: Frame) -> None:
-        entry, _ = self._answered(frame)
-        self._emit(entry, frame.raw)
+        operation = self._state.exchange.answered(frame.type)
+        self._emit(operation, frame.raw)
 
     # Errors and what comes at any time
 
     def _error(self, frame: Frame) -> None:
         state = self._state
-        entry, dropped = state.exchange.failed()
-        if entry is not None and entry.detail is not None:
-            entry.detail.new_path = None
-        for index, lost in enumerate(dropped):
-            operation = lost.detail
-            if operation is None:
-                continue
+        failing, dropped = state.exchange.failed()
+        if failing is not None:
+            failing.new_path = None
+        for index, operation in enumerate(dropped):
             if operation.change is not None:
                 names, name = operation.change
                 names.abandon(name)
@@ -489,15 +475,15 @@ class Replies:
         state.awaits_copy = False
         state.copies_in = False
         raw = frame.raw
-        if entry is not None and entry.replacement is not None:
-            raw = _replaced(frame, entry.replacement)
+        if failing is not None and failing.replacement is not None:
+            raw = _replaced(frame, failing.replacement)
         elif state.masks_on:
             error = decode_backend(frame)
             if not isinstance(error, ErrorResponse):
                 raise RemoteProtocolError("malformed ErrorResponse")
-            touches = _touches_masked(entry)
+            touches = _touches_masked(failing)
             raw = ErrorResponse(withhold_values(error.fields, may_hold_values=touches)).encode()
-        if entry is None or entry.detail is None or not entry.detail.withheld:
+        if failing is None or not failing.withheld:
             self._out.append(raw)
 
     def _notice(self, frame: Frame) -> None:
@@ -543,12 +529,11 @@ def _replaced(frame: Frame, replacement: bytes) -> bytes:
     return ErrorResponse(as_told_by(told.fields, meant.fields)).encode()
 
 
-def _touches_masked(entry: Owed[Operation] | None) -> bool:
+def _touches_masked(operation: Operation | None) -> bool:
     """May what is being answered look at masked columns? Yes where it is not known."""
-    if entry is None:
+    if operation is None:
         return False  # nothing is under way: the target speaks of itself
-    verdict = entry.detail.verdict if entry.detail is not None else None
-    return verdict is None or verdict.touches_masked
+    return operation.verdict is None or operation.verdict.touches_masked
 
 
 def _forget(names: Names[Prepared] | Names[Portal], which: str) -> None:

@@ -235,15 +235,16 @@ class Requests:
         if verdict is not None:
             self._verdicts.append(verdict)
         self._record()
-        operation = Operation(exchange.batch, verdict)
         if state.batch_is_open or denial.is_servers_answer:
             # The target must fail here too: an open batch would be committed, and what the target itself refuses
             # fails a transaction.
             self._actions.to_target.append(in_place_of_query(denial))
+            operation = Operation(OwedKind.QUERY, verdict)
+            operation.replacement = denial.encode()
             self._drops_unnamed(operation)
-            exchange.expect(OwedKind.QUERY, operation, replacement=denial.encode())
+            exchange.expect(operation)
         else:
-            exchange.expect_local(denial.encode(), with_ready=True, detail=operation)
+            exchange.expect_local(_local(denial, verdict, with_ready=True))
         self._end_batch()
 
     def _deny_extended(self, kind: int, denial: Denial, verdict: Verdict | None = None) -> None:
@@ -252,16 +253,17 @@ class Requests:
         self._note(denial)
         if verdict is not None:
             self._verdicts.append(verdict)
-        operation = Operation(exchange.batch, verdict)
         if state.batch_has_executed or denial.is_servers_answer:
-            self._provoke(operation, denial, *in_place_of(kind, denial))
+            self._provoke(denial, verdict, *in_place_of(kind, denial))
         else:
-            exchange.expect_local(denial.encode(), with_ready=False, detail=operation)
+            exchange.expect_local(_local(denial, verdict, with_ready=False))
         state.is_discarding = True
 
-    def _provoke(self, operation: Operation, denial: Denial, owed: OwedKind, provocation: bytes) -> None:
+    def _provoke(self, denial: Denial, verdict: Verdict | None, owed: OwedKind, provocation: bytes) -> None:
         self._actions.to_target.append(provocation)
-        self._state.exchange.expect(owed, operation, replacement=denial.encode())
+        operation = Operation(owed, verdict)
+        operation.replacement = denial.encode()
+        self._state.exchange.expect(operation)
         self._state.batch_is_open = True
 
     def _deny_name(self, kind: int, name: str, what: str = "S") -> None:
@@ -275,16 +277,17 @@ class Requests:
             nobody = b""
             self._close_unnamed()
         provocation = in_place_of(kind, denial, describes=what, name=nobody)
-        self._provoke(Operation(state.exchange.batch), denial, *provocation)
+        self._provoke(denial, None, *provocation)
         state.is_discarding = True
 
     def _close_unnamed(self) -> None:
         """On the target and in the ledger, without the client's asking."""
         state = self._state
-        operation = Operation(state.exchange.batch)
+        operation = Operation(OwedKind.CLOSE)
+        operation.hidden = True
         self._change(operation, state.prepared, "", None)
         self._actions.to_target.append(Close("S", b"").encode())
-        state.exchange.expect(OwedKind.CLOSE, operation, hidden=True)
+        state.exchange.expect(operation)
         state.batch_is_open = True
 
     def _note(self, denial: Denial) -> None:
@@ -329,11 +332,11 @@ class Requests:
             return
         self._verdicts.append(verdict)
         self._send(frame)
-        operation = Operation(state.exchange.batch, verdict)
+        operation = Operation(OwedKind.QUERY, verdict)
         self._note_effects(verdict, operation)
         self._record()
         self._drops_unnamed(operation)
-        state.exchange.expect(OwedKind.QUERY, operation)
+        state.exchange.expect(operation)
         self._end_batch()
 
     def _drops_unnamed(self, operation: Operation) -> None:
@@ -385,11 +388,11 @@ class Requests:
             self._deny_extended(frame.type, verdict.denial, verdict)
             return
         prepared = Prepared.parsed(message.text, verdict)
-        operation = Operation(state.exchange.batch, verdict)
+        operation = Operation(OwedKind.PARSE, verdict)
         self._change(operation, state.prepared, name, prepared)
         self._verdicts.append(verdict)
         self._send(frame)
-        state.exchange.expect(OwedKind.PARSE, operation)
+        state.exchange.expect(operation)
         state.batch_is_open = True
 
     def _bind(self, frame: Frame) -> None:
@@ -410,11 +413,11 @@ class Requests:
             self._raw.append(frame.raw)
             self._deny_extended(frame.type, denial, prepared.verdict)
             return
-        operation = Operation(state.exchange.batch, prepared.verdict)
+        operation = Operation(OwedKind.BIND, prepared.verdict)
         portal = Portal(prepared, prepared.known.facts if prepared.known else None, message.result_formats)
         self._change(operation, state.portals, _key(message.portal), portal)
         self._send(frame)
-        state.exchange.expect(OwedKind.BIND, operation)
+        state.exchange.expect(operation)
         state.batch_is_open = True
 
     def _judge_again(self, prepared: Prepared) -> Denial | None:
@@ -443,15 +446,14 @@ class Requests:
             raise RemoteProtocolError("malformed Describe")
         state = self._state
         name = _key(message.name)
-        operation = Operation(state.exchange.batch)
         if message.kind == "S":
+            operation = Operation(OwedKind.DESCRIBE_STATEMENT)
             operation.prepared = state.prepared.lookup(name, state.exchange.batch)
             is_missing = operation.prepared is None
-            kind = OwedKind.DESCRIBE_STATEMENT
         else:
+            operation = Operation(OwedKind.DESCRIBE_PORTAL)
             operation.portal = state.portals.lookup(name, state.exchange.batch)
             is_missing = operation.portal is None
-            kind = OwedKind.DESCRIBE_PORTAL
             if operation.portal is not None:
                 operation.portal.is_asked = True
         if is_missing:
@@ -459,7 +461,7 @@ class Requests:
             self._deny_name(frame.type, name, message.kind)
             return
         self._send(frame)
-        state.exchange.expect(kind, operation)
+        state.exchange.expect(operation)
         state.batch_is_open = True
 
     def _execute(self, frame: Frame) -> None:
@@ -490,16 +492,17 @@ class Requests:
             # Rows come without a description unless somebody asks, and without one no column can be found.
             portal.is_asked = True
             self._actions.to_target.append(Describe("P", message.portal).encode())
-            asked = Operation(state.exchange.batch)
+            asked = Operation(OwedKind.DESCRIBE_PORTAL)
+            asked.hidden = True
             asked.portal = portal
-            state.exchange.expect(OwedKind.DESCRIBE_PORTAL, asked, hidden=True)
-        operation = Operation(state.exchange.batch, verdict)
+            state.exchange.expect(asked)
+        operation = Operation(OwedKind.EXECUTE, verdict)
         operation.portal = portal
         self._note_effects(verdict, operation)
         if verdict not in self._verdicts:
             self._verdicts.append(verdict)
         self._send(frame)
-        state.exchange.expect(OwedKind.EXECUTE, operation)
+        state.exchange.expect(operation)
         state.batch_is_open = True
         state.batch_has_executed = True
 
@@ -511,10 +514,10 @@ class Requests:
             raise RemoteProtocolError("malformed Close")
         state = self._state
         names = state.prepared if message.kind == "S" else state.portals
-        operation = Operation(state.exchange.batch)
+        operation = Operation(OwedKind.CLOSE)
         self._change(operation, names, _key(message.name), None)
         self._send(frame)
-        state.exchange.expect(OwedKind.CLOSE, operation)
+        state.exchange.expect(operation)
         state.batch_is_open = True
 
     def _change(
@@ -537,7 +540,7 @@ class Requests:
             return
         self._send(frame)
         self._record()
-        state.exchange.expect(OwedKind.SYNC, Operation(state.exchange.batch))
+        state.exchange.expect(Operation(OwedKind.SYNC))
         self._end_batch()
 
     def _flush(self, frame: Frame) -> None:
@@ -580,3 +583,11 @@ def _no_statement(name: str) -> Denial:
 
 def _no_portal(name: str) -> Denial:
     return Denial(message=f'portal "{name}" does not exist', sqlstate="34000", is_servers_answer=True)
+
+
+def _local(denial: Denial, verdict: Verdict | None, *, with_ready: bool) -> Operation:
+    """The gateway's own answer, to be entered in the ledger."""
+    operation = Operation(OwedKind.LOCAL, verdict)
+    operation.reply = denial.encode()
+    operation.with_ready = with_ready
+    return operation

@@ -16,7 +16,7 @@ from policy.facts import SqlFacts, Subject, Target
 from policy.sql import state as sql
 from policy.sql.catalog import Catalog
 from protocols.postgres.copy import CopyRewriter
-from protocols.postgres.exchange import Exchange
+from protocols.postgres.exchange import Exchange, Owed, OwedKind
 from protocols.postgres.rows import RowRewriter
 from proxyd.gates.judge import Judge, PolicyInForce, Verdict, VerdictCache
 from proxyd.gates.names import NamedFacts, Names
@@ -284,8 +284,8 @@ def _facts_of_portal(portal: Portal) -> SqlFacts:
     return portal.facts
 
 
-class Operation:
-    """The gate's note on one entry of the ledger.
+class Operation(Owed):
+    """An entry of the ledger with the gate's notes.
 
     verdict and index: the text and which statement of it is being answered (simple Query). portal: for Execute and
     Describe of a portal; prepared: for Parse and Describe of a statement. change: the name that a Parse, Bind or Close
@@ -304,6 +304,6 @@ class Operation:
     new_path: tuple[str, ...] | None = None
     withheld = False
 
-    def __init__(self, number: int, verdict: Verdict | None = None) -> None:
-        self.number = number
+    def __init__(self, kind: OwedKind, verdict: Verdict | None = None) -> None:
+        super().__init__(kind)
         self.verdict = verdict

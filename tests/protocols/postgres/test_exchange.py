@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocols.errors import RemoteProtocolError
-from protocols.postgres.exchange import Exchange, OwedKind
+from protocols.postgres.exchange import Exchange, Owed, OwedKind
 
 P, B, D, E, S, Q = (
     OwedKind.PARSE,
@@ -17,22 +17,32 @@ P, B, D, E, S, Q = (
 )
 
 
-def forwarded(*kinds: OwedKind) -> Exchange[str]:
-    exchange: Exchange[str] = Exchange()
+class Entry(Owed):
+    def __init__(
+        self, kind: OwedKind, detail: str = "", reply: bytes = b"", with_ready: bool = False
+    ) -> None:
+        super().__init__(kind)
+        self.detail = detail
+        self.reply = reply
+        self.with_ready = with_ready
+
+
+def forwarded(*kinds: OwedKind) -> Exchange[Entry]:
+    exchange: Exchange[Entry] = Exchange()
     for number, kind in enumerate(kinds):
-        exchange.expect(kind, f"{number}")
+        exchange.expect(Entry(kind, f"{number}"))
     return exchange
 
 
-def answer(exchange: Exchange[str], replies: str) -> list[str]:
+def answer(exchange: Exchange[Entry], replies: str) -> list[str]:
     """The detail of the entry that each reply belongs to."""
     whose = []
     for reply in replies:
         if reply == "Z":
             entry = exchange.ready(ord("I"))
         else:
-            entry, _ = exchange.answered(ord(reply))
-        whose.append(entry.detail or "")
+            entry = exchange.answered(ord(reply))
+        whose.append(entry.detail)
     return whose
 
 
@@ -77,7 +87,7 @@ def test_an_error_before_sync_was_sent_makes_the_rest_skipped() -> None:
     exchange.failed()
     assert exchange.is_skipping
     assert exchange.is_settled
-    exchange.expect(S, "sync")
+    exchange.expect(Entry(S, "sync"))
     assert not exchange.is_skipping
     assert answer(exchange, "Z") == ["sync"]
 
@@ -108,13 +118,13 @@ def test_an_error_at_sync_leaves_its_ready_owed() -> None:
 
 
 def test_an_error_outside_any_request_belongs_to_nobody() -> None:
-    assert Exchange[str]().failed() == (None, [])
+    assert Exchange[Entry]().failed() == (None, [])
 
 
 def test_a_local_reply_waits_for_its_turn() -> None:
     exchange = forwarded(P)
-    exchange.expect_local(b"denied", with_ready=False, detail="local")
-    exchange.expect(S, "sync")
+    exchange.expect_local(Entry(OwedKind.LOCAL, "local", b"denied"))
+    exchange.expect(Entry(S, "sync"))
     assert list(exchange.take_local()) == []
     answer(exchange, "1")
     assert [entry.reply for entry in exchange.take_local()] == [b"denied"]
@@ -123,8 +133,8 @@ def test_a_local_reply_waits_for_its_turn() -> None:
 
 def test_a_local_reply_behind_an_error_is_never_given() -> None:
     exchange = forwarded(P)
-    exchange.expect_local(b"denied", with_ready=False)
-    exchange.expect(S, "sync")
+    exchange.expect_local(Entry(OwedKind.LOCAL, "", b"denied"))
+    exchange.expect(Entry(S, "sync"))
     exchange.failed()
     assert list(exchange.take_local()) == []
     assert answer(exchange, "Z") == ["sync"]
@@ -139,10 +149,10 @@ def test_transaction_status_is_the_last_told() -> None:
 
 
 def test_pipelining_is_bounded() -> None:
-    exchange: Exchange[str] = Exchange(max_owed=3)
+    exchange: Exchange[Entry] = Exchange(max_owed=3)
     for _ in range(3):
         assert not exchange.is_overfull
-        exchange.expect(P)
+        exchange.expect(Entry(P))
     assert exchange.is_overfull
 
 
