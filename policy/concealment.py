@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from policy.commands import OUT_OF_SIGHT, READING, RENAMES_SCHEMAS, RESHAPING
 from policy.decision import MaskObligation, Reason
-from policy.facts import ColumnName, ColumnUse, Output, SqlFacts, Use
+from policy.facts import ColumnName, ColumnUse, Output, RelationAccess, SqlFacts, Use
 from policy.masking import Mask
 from policy.system_relations import is_harmless, is_revealing
 from policy.view import MaskSet
@@ -67,7 +67,7 @@ class Concealment:
 
     def _relations(self) -> Iterator[Reason]:
         for access in self._facts.accesses:
-            name = f"{access.schema}.{access.name}"
+            name = _shown(access)
             if is_revealing(access.schema, access.name) and not _is_harmless_name(access.via):
                 yield Reason(
                     "",
@@ -151,8 +151,12 @@ class Concealment:
         for access in self._facts.accesses:
             mask = self._masks.on_relation(access.schema, access.name)
             if mask is not None:
-                return f"{access.schema}.{access.name}", mask
+                return _shown(access), mask
         return None
+
+
+def _shown(access: RelationAccess) -> str:
+    return f"{access.schema}.{access.name}" if access.schema else access.name
 
 
 def _is_harmless_name(name: str) -> bool:

@@ -93,12 +93,14 @@ def _words(model: type[BaseModel], detail: ErrorDetails, path: Path) -> tuple[st
         example = _example(model, path)
         return message, f"write {wanted.partition(', as in')[0] if example else wanted}{example}"
     if kind in ("literal_error", "enum"):
-        known = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        choice = ", ".join(f"`{word}`" for word in known)
-        return (
-            f"{shown(detail['input'])} is not one of the choices",
-            f"{closest(str(detail['input']), known)}use one of {choice}",
-        )
+        given = detail["input"]
+        expected = str(context.get("expected", ""))
+        known = re.findall(r"'([^']*)'", expected)
+        if _is_scalar(given) and str(given) in known:
+            return f"{shown(given)} is a number here, not text", f'write it in quotes, as in "{given}"'
+        # Choices that are no text have no quotes around them.
+        choice = ", ".join(f"`{word}`" for word in known or expected.split(" or "))
+        return f"{shown(given)} is not one of the choices", f"{closest(str(given), known)}use one of {choice}"
     if kind == "too_short":
         return (
             "an empty list",

@@ -60,13 +60,16 @@ class Request:
 
 async def serve_postgres(stream: trio.SocketStream, listener: ListenerRuntime, gateway: Gateway) -> None:
     """Serve one client. Returns when the connection is over; raises nothing but cancellation."""
-    log = gateway.log.bind(listener=listener.name, client=_address(stream))
+    session_id = gateway.sessions.new_id()
+    log = gateway.log.bind(listener=listener.name, client=_address(stream), session=session_id)
     greeting = ClientGreeting(stream, listener.tls, listener.certificate_rules)
     try:
-        await _greet_and_serve(stream, greeting, listener, gateway, log)
+        await _greet_and_serve(stream, greeting, listener, gateway, log, session_id)
     except Refused as refused:
         gateway.metrics.handshake_failed(listener.name, refused.failure)
-        log.warning("connection refused", reason=refused.reason, failure=refused.failure.value)
+        log.warning(
+            "connection refused", **refused.known, reason=refused.reason, failure=refused.failure.value
+        )
         await _say(greeting, refused.farewell)
     except HandshakeError as fault:
         gateway.metrics.handshake_failed(listener.name, HandshakeFailure.TLS)
@@ -108,7 +111,12 @@ async def _take_leave(greeting: ClientGreeting, farewell: bytes = b"") -> None:
 
 
 async def _greet_and_serve(
-    stream: trio.SocketStream, greeting: ClientGreeting, listener: ListenerRuntime, gateway: Gateway, log: Log
+    stream: trio.SocketStream,
+    greeting: ClientGreeting,
+    listener: ListenerRuntime,
+    gateway: Gateway,
+    log: Log,
+    session_id: str,
 ) -> None:
     timeout_s = listener.limits.handshake_timeout
     with trio.move_on_after(timeout_s) as scope:
@@ -119,9 +127,14 @@ async def _greet_and_serve(
         await _cancel(greeted, gateway, log)
         await _take_leave(greeting)
         return
-    request = _admit(greeted, listener, gateway)
-    log = log.bind(subject=request.subject.name, target=request.target.facts.name, login=request.login.name)
-    await _open_session(stream, greeted, request, listener, gateway, log)
+    known = {} if greeted.subject is None else {"subject": greeted.subject.name}
+    try:
+        request = _admit(greeted, listener, gateway)
+        known |= {"target": request.target.facts.name, "login": request.login.name}
+        await _open_session(stream, greeted, request, listener, gateway, log.bind(**known), session_id)
+    except Refused as refused:
+        refused.known = known
+        raise
 
 
 async def _cancel(asked: CancelRequested, gateway: Gateway, log: Log) -> None:
@@ -211,11 +224,12 @@ async def _open_session(
     listener: ListenerRuntime,
     gateway: Gateway,
     log: Log,
+    session_id: str,
 ) -> None:
     sessions = gateway.sessions
     minor = min(greeted.startup.minor, 2)
     session = Session(
-        id=sessions.new_id(),
+        id=session_id,
         listener=listener.name,
         protocol="postgres",
         subject=request.subject.name,
@@ -226,7 +240,6 @@ async def _open_session(
         process_id=sessions.new_process_id(),
         secret_key=sessions.new_key(KEY_BYTES_3_2 if minor == 2 else KEY_BYTES_3_0),
     )
-    log = log.bind(session=session.id)
     try:
         with sessions.entered(session, listener.limits.connections_per_subject):
             await _run_session(stream, greeted, request, session, listener, gateway, log)

@@ -31,13 +31,17 @@ _READ_BYTES = 16 * 1024
 
 
 class Refused(Exception):
-    """The client is told `farewell` (b"" for nothing) and the connection ends; `reason` is for the log."""
+    """The client is told `farewell` (b"" for nothing) and the connection ends; `reason` is for the log.
+
+    `known`: who it was and where it wanted to go, as far as that is known, for the log too.
+    """
 
     def __init__(self, reason: str, failure: HandshakeFailure, farewell: bytes = b"") -> None:
         super().__init__(reason)
         self.reason = reason
         self.failure = failure
         self.farewell = farewell
+        self.known: dict[str, str] = {}
 
 
 def refuse(

@@ -8,6 +8,7 @@ the daemon, and by `proxyd check`. Blocks on the disk: in the daemon it runs in 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from policy.facts import Target as TargetFacts
 from policy.located_yaml import DocumentError, Fault, Located, parse
 from policy.located_yaml import Path as DocumentPath
 from policy.masking import MaskingKeyMissing
+from policy.rules import Selector
 from proxyd.config import Config, Listener, LoadedConfig, SecretSource, Target, read_text
 from proxyd.credentials import CredentialError, read_secret
 from proxyd.listeners import certificate_rules, server_tls_settings
@@ -164,6 +166,12 @@ class _Inspection:
                 f"{existing} is not writable by this account",
                 "give it to the account that runs proxyd: without tapes no session opens",
             )
+        elif existing == directory and stat.S_IMODE(directory.stat().st_mode) & 0o022:
+            self._warn(
+                ("tapes", "directory"),
+                f"{directory} can be changed by other accounts, which could take tapes away",
+                f"run: chmod go-w {directory}",
+            )
 
     def _metrics(self) -> None:
         endpoint = self._config.metrics
@@ -198,7 +206,7 @@ class _Inspection:
             self.found.faults.extend(error.faults)
             return None
         self.found.warnings.extend(document.warnings)
-        self._access(document, parse(text, str(path)))
+        self._policy_targets(document, parse(text, str(path)))
         # A key that is configured but could not be read is a fault already; here it is not missing.
         unread = dict.fromkeys(self._config.masking.keys, b"\0" * SHORTEST_MASK_KEY_BYTES)
         try:
@@ -207,24 +215,29 @@ class _Inspection:
             self._fault(("masking", "keys"), f"the policy {path} needs a key: {error}", "add it here")
             return None
 
-    def _access(self, document: PolicyDocument, located: Located) -> None:
-        """A login that no target has is a slip of the pen more often than a plan."""
+    def _policy_targets(self, document: PolicyDocument, located: Located) -> None:
+        """Targets and logins that nobody has are a slip of the pen more often than a plan."""
         targets = [
             (target, TargetFacts(target.name, target.protocol, dict(target.labels)))
             for target in self._config.targets
         ]
+        nowhere = "none of the configured targets is meant"
         remedy = "correct it here, or add it to the targets of the configuration"
+        places = {mask["name"]: index for index, mask in enumerate(located.data.get("masks") or ())}
+        selectors: list[tuple[DocumentPath, Selector | None]] = [
+            *((("access", index), entry.targets) for index, entry in enumerate(document.access)),
+            *((("rules", rule.order), rule.targets) for rule in document.rules),
+            *((("masks", places[entry.mask.name]), entry.targets) for entry in document.masks),
+        ]
+        for path, selector in selectors:
+            if selector is not None and not any(selector.matches(known) for _, known in targets):
+                self.found.warnings.append(located.fault((*path, "targets"), nowhere, remedy))
         for index, entry in enumerate(document.access):
             chosen = [target for target, known in targets if entry.targets.matches(known)]
-            path: DocumentPath = ("access", index)
-            if not chosen:
-                message = "none of the configured targets is meant"
-                self.found.warnings.append(located.fault((*path, "targets"), message, remedy))
-                continue
-            for login in sorted(entry.logins or ()):
+            for login in sorted(entry.logins or ()) if chosen else ():
                 if all(target.login(login) is None for target in chosen):
                     message = f"none of its targets has the login `{login}`"
-                    self.found.warnings.append(located.fault((*path, "logins"), message, remedy))
+                    self.found.warnings.append(located.fault(("access", index, "logins"), message, remedy))
 
     def _secret(self, path: DocumentPath, source: SecretSource) -> str | None:
         try:

@@ -106,6 +106,8 @@ def test_database_allow_list(tmp_path: Path) -> None:
         ("{file: secrets/reader}}\n    catalog", "{}}\n    catalog", "21:25", "exactly one of `file`"),
         ("tapes: {directory: tapes}", "tapes: {directory: ''}", "27:9", "an empty path"),
         ("from: [ou]", "from: [dc]", "11:21", "dc"),
+        ("version: 1", "version: 2", "1:1", "use one of `1`"),
+        ("client_ca: pki/ca.crt}", "client_ca: pki/ca.crt, minimum_version: 1.2}", "6:84", 'as in "1.2"'),
         ("policy: policy.yaml", "policy: policy.yaml\nlimits: {statement: 1GB}", "27:10", "raise `message`"),
     ],
 )
@@ -290,6 +292,32 @@ def test_a_login_that_no_target_has_is_a_warning_in_the_policy(tmp_path: Path) -
 def test_access_to_no_target_is_a_warning(tmp_path: Path) -> None:
     path = write_setup(tmp_path, policy=POLICY.replace("env: prod", "env: test"))
     assert any("none of the configured targets" in text for text in warnings_of(path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        (
+            "    effect: allow\n",
+            "    effect: allow\n    targets: {labels: {env: test}}\n",
+            "12:5: rules[0].targets",
+        ),
+        ("    method:", "    targets: {names: [stop]}\n    method:", "17:5: masks[0].targets"),
+    ],
+)
+def test_a_rule_or_mask_for_no_target_is_a_warning(tmp_path: Path, old: str, new: str, place: str) -> None:
+    path = write_setup(tmp_path, policy=POLICY.replace(old, new))
+    assert any(
+        text.startswith(f"{tmp_path}/policy.yaml:{place}: none of the configured targets")
+        for text in warnings_of(path)
+    ), warnings_of(path)
+
+
+def test_a_tape_directory_that_others_can_change_is_a_warning(tmp_path: Path) -> None:
+    path = write_setup(tmp_path)
+    assert not any("tapes.directory" in text for text in warnings_of(path))
+    (tmp_path / "tapes").chmod(0o777)
+    assert any("tapes.directory" in text and "chmod go-w" in text for text in warnings_of(path))
 
 
 def test_metrics_for_everybody_is_a_warning(tmp_path: Path) -> None:

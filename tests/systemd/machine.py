@@ -28,7 +28,6 @@ CACHE = Path("/var/tmp/proxyd-systemd")
 ROOT = Path(__file__).resolve().parents[2]
 SUITE = "bookworm"
 PYTHON = "3.11"  # Debian 12's
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates,procps"
 
 BOOT_TIMEOUT_S = 90.0
@@ -55,10 +54,22 @@ def tree() -> Path:
         _make(
             place,
             lambda new: _do(
-                "debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(new), MIRROR
+                "debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(new), *_mirror()
             ),
         )
     return place
+
+
+def _mirror() -> list[str]:
+    """Where this machine's own packages come from; nothing, and debootstrap's default, when it does not say."""
+    wanted = ("Created-By: Packages", f"Codename: {SUITE}", "Component: main")
+    found = subprocess.run(
+        ("apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [uri for uri in found.stdout.split() if uri.startswith(("http://", "https://"))][:1]
 
 
 def wheels() -> Path:
