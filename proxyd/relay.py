@@ -9,6 +9,7 @@ that writes to it, and that task stops reading from the other side.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -107,7 +108,7 @@ class PostgresRelay:
         self._backend = BackendCodec(limits.message_bytes)
         self._settled = trio.Event()
         self._waits_for_target = False
-        self._started_at = self._moved_at = trio.current_time()
+        self._started_at = self._moved_at = time.monotonic()
         self._end: SessionEnd | None = None
         self._scope: trio.CancelScope | None = None
 
@@ -176,10 +177,9 @@ class PostgresRelay:
                 data = await self._client.receive()
             except ConnectionLost as lost:
                 raise ClientLost(str(lost)) from lost
-            self._moved_at = trio.current_time()
+            self._moved_at = time.monotonic()
             try:
-                frames = self._frontend.receive(data)
-                actions = self._requests.receive(frames)
+                actions = self._requests.receive(self._frontend.receive(data))
             except ProtocolError as fault:
                 raise _protocol_end("client", fault) from fault
             await self._perform_requests(actions)
@@ -204,7 +204,9 @@ class PostgresRelay:
             tape.event(name, data)
         if actions.to_target:
             pieces = actions.to_target
-            await self._target.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            pending = self._target.send_soon(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            if pending is not None:
+                await pending
         owed = self._state.exchange.owed
         if owed and owed[0].reply:
             await self._perform_replies(self._replies.local_replies())
@@ -289,10 +291,12 @@ class PostgresRelay:
         if actions.to_client:
             pieces = actions.to_client
             try:
-                await self._client.send(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                pending = self._client.send_soon(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+                if pending is not None:
+                    await pending
             except ConnectionLost as lost:
                 raise ClientLost(str(lost)) from lost
-        self._moved_at = trio.current_time()
+        self._moved_at = time.monotonic()
         if actions.close is not None:
             raise SessionEnd(SessionOutcome.LIMIT, actions.close)
 
@@ -302,7 +306,7 @@ class PostgresRelay:
         max_age_s = limits.max_age_s if limits.max_age_s is not None else math.inf
         idle_s = limits.idle_s if limits.idle_s is not None else math.inf
         while True:
-            now = trio.current_time()
+            now = time.monotonic()
             ends_at = self._started_at + max_age_s
             idle_at = self._moved_at + idle_s
             if now >= ends_at:
@@ -315,4 +319,4 @@ class PostgresRelay:
                 farewell = fatal("57P05", "proxyd: this session was idle for too long", hint="Connect again.")
                 self.end(SessionOutcome.IDLE, "idle for too long", farewell)
                 return
-            await trio.sleep_until(min(ends_at, idle_at))
+            await trio.sleep(min(ends_at, idle_at) - now)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Coroutine
+from typing import Any
 
 import trio
 
@@ -87,27 +89,31 @@ class Wire:
                 self._read_bytes = _SMALL_READ_BYTES
             return data
 
-    async def send(self, data: bytes) -> None:
-        """Hand all of `data` to the kernel. Raises ConnectionLost. A cancelled send leaves the connection unusable."""
+    def send_soon(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        """Send `data` if the kernel takes it at once (None); else what must be awaited at once to send the rest.
+
+        Raises ConnectionLost.
+        """
+        if self._is_sending:
+            return self._send_in_turn(data)
+        rest = self._send_now(self._encrypted(data))
+        return None if rest is None else self._send_rest(rest)
+
+    async def _send_in_turn(self, data: bytes) -> None:
         while self._is_sending:
             await self._senders.park()
-        self._is_sending = True
+        rest = self._send_now(self._encrypted(data))
+        if rest is not None:
+            await self._send_rest(rest)
+
+    def _encrypted(self, data: bytes) -> bytes:
+        self.sent_bytes += len(data)
+        if self._tls is None:
+            return data
         try:
-            self.sent_bytes += len(data)
-            try:
-                outgoing = data if self._tls is None else self._tls.encrypt(data)
-            except TlsError as fault:
-                raise ConnectionLost(fault.reason) from fault
-            rest = self._send_now(outgoing)
-            if rest is not None:
-                await self._send_rest(rest)
-        except BaseException:
-            self._is_broken = True  # perhaps half a record has been sent
-            raise
-        finally:
-            self._is_sending = False
-            if self._senders:
-                self._senders.unpark()
+            return self._tls.encrypt(data)
+        except TlsError as fault:
+            raise ConnectionLost(fault.reason) from fault
 
     def _send_now(self, data: bytes) -> memoryview | None:
         """Send what the kernel takes at once; what is left, or None."""
@@ -120,16 +126,26 @@ class Wire:
         return None if sent == len(data) else memoryview(data)[sent:]
 
     async def _send_rest(self, rest: memoryview) -> None:
+        """A cancelled send leaves the connection unusable."""
         sock = self._socket
-        while rest:
-            await trio.lowlevel.wait_writable(sock)
-            try:
-                sent = sock.send(rest)
-            except (BlockingIOError, InterruptedError):
-                continue
-            except OSError as fault:
-                raise ConnectionLost(str(fault)) from fault
-            rest = rest[sent:]
+        self._is_sending = True
+        try:
+            while rest:
+                await trio.lowlevel.wait_writable(sock)
+                try:
+                    sent = sock.send(rest)
+                except (BlockingIOError, InterruptedError):
+                    continue
+                except OSError as fault:
+                    raise ConnectionLost(str(fault)) from fault
+                rest = rest[sent:]
+        except BaseException:
+            self._is_broken = True  # perhaps half a record has been sent
+            raise
+        finally:
+            self._is_sending = False
+            if self._senders:
+                self._senders.unpark()
 
     def close(self) -> None:
         """Close both descriptors; waits on them end with an error."""

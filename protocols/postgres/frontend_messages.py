@@ -195,8 +195,11 @@ class SaslInitialResponse(msgspec.Struct, frozen=True, gc=False):
 
 def decode_frontend(message: Frame) -> FrontendMessage:
     """The typed message. Raises RemoteProtocolError; InvalidEncoding when only its text is at fault."""
+    raw = message.raw
+    if len(raw) <= _LONGEST_USUAL and (usual := _USUAL.get(raw)) is not None:
+        return usual
     try:
-        return _DECODERS[message.type](message.raw)
+        return _DECODERS[message.type](raw)
     except KeyError:
         raise RemoteProtocolError(f"invalid message type {message.type:#04x}") from None
     except UnicodeDecodeError as fault:
@@ -402,3 +405,11 @@ def _pack_formats(formats: tuple[int, ...]) -> bytes:
 def _pack_values(values: Iterable[bytes | None]) -> bytes:
     parts = [b"\xff\xff\xff\xff" if v is None else len(v).to_bytes(4) + v for v in values]
     return struct.pack(">H", len(parts)) + b"".join(parts)
+
+
+# What drivers send again and again, to the byte.
+_USUAL: dict[bytes, FrontendMessage] = {
+    message.encode(): message
+    for message in (Sync(), Flush(), Terminate(), Describe("P", b""), Describe("S", b""), Execute(b""))
+}
+_LONGEST_USUAL = max(map(len, _USUAL))

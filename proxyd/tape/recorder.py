@@ -91,6 +91,7 @@ class TapeRecorder:
         self._clock = clock
         self._began = clock()
         self._reply_limit = reply_limit_bytes
+        self._small_reply = min(reply_limit_bytes, COPY_LIMIT_BYTES)
         self._fsync = fsync
         self._encoder = FrameEncoder()
         self._pack = msgpack.Packer(unicode_errors="surrogatepass").pack
@@ -182,9 +183,17 @@ class TapeRecorder:
         else:
             self._write_raw(_encode((_REQUEST, at_us, operation, judgements, b"")), raw)
 
-    def reply(self, operation: int, raw: Buffer) -> None:
-        """Bytes that the client is about to see. `reply_end` must follow when the operation is answered."""
+    def reply(self, operation: int, raw: Buffer, *, is_last: bool = False) -> None:
+        """Bytes that the client is about to see. `reply_end` must follow when the operation is answered.
+
+        is_last: they end the operation; `reply_end` still must follow, and has little to do.
+        """
         if not raw:
+            return
+        if is_last and len(raw) <= self._small_reply and operation not in self._replies:
+            # The whole answer in one piece, as most are: nothing to add up.
+            at_us = int((self._clock() - self._began) * _MICROSECONDS)
+            self._write_frame(_encode((_REPLY, at_us, operation, raw)))
             return
         tally = self._replies.get(operation)
         if tally is None:

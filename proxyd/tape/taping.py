@@ -59,7 +59,7 @@ class SessionTape:
         return identifier
 
     def reply(self, operation: int, raw: bytes, ends: bool) -> None:
-        self._recorder.reply(operation, raw)
+        self._recorder.reply(operation, raw, is_last=ends)
         if ends:
             self._recorder.reply_end(operation)
 
