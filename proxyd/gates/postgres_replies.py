@@ -395,8 +395,9 @@ class Replies:
             operation.holds_names = False
             self._state.prepared.release_uncertain()
             self._state.portals.release_uncertain()
-        self._state.awaits_copy = False
-        self._state.copies_in = False
+        if verdict is not None and verdict.copies_in:
+            self._state.awaits_copy = False
+            self._state.copies_in = False
 
     def _ready(self, frame: Frame) -> None:
         state = self._state
@@ -465,6 +466,9 @@ class Replies:
         failing, dropped = state.exchange.failed()
         if failing is not None:
             failing.new_path = None
+            if failing.kind is OwedKind.QUERY and failing.verdict is not None and failing.verdict.copies_in:
+                state.awaits_copy = False
+                state.copies_in = False
         for index, operation in enumerate(dropped):
             if operation.change is not None:
                 names, name = operation.change
@@ -472,8 +476,6 @@ class Replies:
                 if index == 0 and not name:
                     names.settle("", None)  # a failed Parse or Bind leaves nothing unnamed behind
             self._end_effects(operation)
-        state.awaits_copy = False
-        state.copies_in = False
         raw = frame.raw
         if failing is not None and failing.replacement is not None:
             raw = _replaced(frame, failing.replacement)

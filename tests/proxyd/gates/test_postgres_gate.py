@@ -411,6 +411,20 @@ def test_copy_data_after_a_failed_copy_goes_nowhere() -> None:
     play.done()
 
 
+@pytest.mark.parametrize("before", ["answered", "failed"])
+def test_a_copy_is_still_awaited_when_what_was_sent_before_it_is_answered(before: str) -> None:
+    play = Playbook()
+    copy = query("copy orders from stdin")
+    data = CopyData(b"1\t2\n").encode()
+    play.client(query("select 1"), copy, data).forwards(query("select 1"), copy)
+    first = command_complete("SELECT 0") if before == "answered" else error_response("ERROR", "57014", "cancelled")
+    play.target(first, READY)
+    play.told = b""
+    assert not play.state.can_proceed
+    play.target(COPY_IN).tells(COPY_IN)
+    play.resumed().forwards(data)
+
+
 def test_another_message_in_the_middle_of_copy_data_ends_the_session() -> None:
     play = Playbook()
     play.client(query("copy orders from stdin")).forwards(query("copy orders from stdin"))
