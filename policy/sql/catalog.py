@@ -2,7 +2,8 @@
 
 A view's definition is run through the same analysis as a client's statement, after the views it is made of; a
 definition that cannot be analysed makes the view opaque: none of its columns is known. Generated columns are
-computed from their expression, partitions and inheritance children are tied to their relatives.
+computed from their expression, partitions and inheritance children are tied to their relatives. A column that can
+hold rows of a composite type (a table's row type is one) counts as computed from all columns of that type.
 """
 
 from __future__ import annotations
@@ -27,10 +28,7 @@ def build_catalog(rows: CatalogRows) -> Catalog:
     """The snapshot for what was read. Never fails on a definition: that view is opaque then."""
     catalog = Catalog(rows)
     _tie_relatives(catalog, rows)
-    for column in rows.columns:
-        if column.generated:
-            _derive_generated(catalog, column)
-    _Views(catalog, rows).build()
+    _Derivations(catalog, rows).build()
     return catalog
 
 
@@ -129,36 +127,88 @@ def _make_computed(column: Column, entry: Field, via: str) -> None:
     column.behind = tuple((name, same, place) for (name, place), same in behind.items())
 
 
-# -- views
+# -- columns that hold rows
 
 
-class _Views:
-    """Views in the order of what they are made of."""
+def _row_types(catalog: Catalog, type_oid: int) -> list[Relation]:
+    """The composite types of which a value of this type can hold rows, at any depth: arrays, domains, ranges."""
+    found: list[Relation] = []
+    waiting = [type_oid]
+    seen: set[int] = set()
+    while waiting:
+        oid = waiting.pop()
+        row = catalog.type_by_oid(oid)
+        if row is None or oid in seen:
+            continue
+        seen.add(oid)
+        waiting.extend((row.base_oid, row.element_oid))
+        relation = catalog.relation_by_oid(row.relation_oid) if row.relation_oid else None
+        if relation is not None:
+            found.append(relation)
+            waiting.extend(column.type_oid for column in relation.columns)
+    return found
+
+
+def _make_holder(column: Column, held: list[Relation], via: str) -> None:
+    """Tie a column to every column of the rows that it can hold, under all their names."""
+    derived = dict.fromkeys(column.derived)
+    behind = {(name, place): same for name, same, place in column.behind}
+    for part in (part for relation in held for part in relation.columns):
+        column.known = column.known and part.known
+        for name in (*part.names, *part.derived):
+            derived[name] = None
+            behind.setdefault((name, via), False)
+    column.derived = tuple(derived)
+    column.behind = tuple((name, same, place) for (name, place), same in behind.items())
+
+
+# -- views, generated columns and columns that hold rows, each after what it is made of
+
+
+class _Derivations:
+    """Relations in the order of what they are made of."""
 
     def __init__(self, catalog: Catalog, rows: CatalogRows) -> None:
         self._catalog = catalog
         self._definitions = {row.relation_oid: row.definition for row in rows.views}
+        self._generated: dict[int, list[ColumnRow]] = {}
+        for row in rows.columns:
+            if row.generated:
+                self._generated.setdefault(row.relation_oid, []).append(row)
         self._done: set[int] = set()
 
     def build(self) -> None:
-        for oid in self._definitions:
-            self._build(oid, ())
+        for relation in self._catalog.relations():
+            self._build(relation, ())
 
-    def _build(self, oid: int, above: tuple[int, ...]) -> None:
-        if oid in self._done:
+    def _build(self, relation: Relation, above: tuple[int, ...]) -> None:
+        if relation.oid in self._done:
             return
-        view = self._catalog.relation_by_oid(oid)
-        self._done.add(oid)
-        if view is None:
-            return
+        self._done.add(relation.oid)
+        inside = (*above, relation.oid)
+        if relation.oid in self._definitions:
+            self._build_view(relation, inside)
+        for column in relation.columns:
+            held = _row_types(self._catalog, column.type_oid)
+            for inner in held:
+                if inner.oid != relation.oid and inner.oid in above:
+                    column.known = False  # rows of a view that is made of this relation
+                self._build(inner, inside)
+            if held:
+                _make_holder(column, held, relation.qualified)
+        for row in self._generated.get(relation.oid, ()):
+            _derive_generated(self._catalog, row)
+
+    def _build_view(self, view: Relation, inside: tuple[int, ...]) -> None:
         try:
-            (statement,) = parse(self._definitions[oid])
+            (statement,) = parse(self._definitions[view.oid])
             for schema, name in _mentioned(statement.node):
                 inner = self._catalog.relation(schema, name)
-                if inner is not None and inner.oid in self._definitions:
-                    if inner.oid in (oid, *above):
-                        raise ValueError("a view is made of itself")
-                    self._build(inner.oid, (*above, oid))
+                if inner is None:
+                    continue
+                if inner.oid in inside:
+                    raise ValueError("a view is made of itself, or of a table that holds rows of it")
+                self._build(inner, inside)
             self._analyse(view)
         except _FAILURES:
             view.may_set = True

@@ -107,9 +107,14 @@ JOIN pg_catalog.pg_language l ON l.oid = p.prolang
 WHERE o.oid >= 16384 AND l.lanname NOT IN ('internal', 'c') ORDER BY 1, 2
 """
 
+# Before PostgreSQL 14 pg_range has no rngmultitypid, so it is asked for by name.
 TYPES = """
 SELECT t.oid, n.nspname, t.typname, t.typtype, t.typbasetype,
-       CASE WHEN t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A' THEN t.typelem ELSE 0 END,
+       CASE WHEN t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A' THEN t.typelem
+            WHEN t.typtype IN ('r', 'm')
+            THEN (SELECT g.rngsubtype FROM pg_catalog.pg_range g
+                  WHERE t.oid IN (g.rngtypid, (pg_catalog.to_jsonb(g) ->> 'rngmultitypid')::pg_catalog.oid))
+            ELSE 0 END,
        t.typrelid,
        EXISTS (SELECT 1 FROM pg_catalog.pg_constraint k WHERE k.contypid = t.oid AND k.contype = 'c'),
        t.oid < 16384 AND n.nspname IN ('pg_catalog', 'information_schema')

@@ -81,9 +81,10 @@ class OperatorRow(NamedTuple):
 
 
 class TypeRow(NamedTuple):
-    """pg_type. kind is typtype (b, c, d, e, p, r, m). base_oid: of a domain. element_oid: of a true array.
+    """pg_type. kind is typtype (b, c, d, e, p, r, m).
 
-    checked: the domain has constraints (their expressions run in a cast). system: made by initdb.
+    base_oid: of a domain. element_oid: of a true array, a range or a multirange. checked: the domain has constraints
+    (their expressions run in a cast). system: made by initdb.
     """
 
     oid: int

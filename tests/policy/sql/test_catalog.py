@@ -8,7 +8,7 @@ import pytest
 from policy.facts import ColumnName, Use
 from policy.sql.catalog import build_catalog
 from policy.sql.catalog_queries import QUERIES
-from policy.sql.catalog_rows import CatalogRows, ColumnRow, RelationRow, ViewRow, rows_from_text
+from policy.sql.catalog_rows import CatalogRows, ColumnRow, RelationRow, TypeRow, ViewRow, rows_from_text
 from tests.policy.sql.shop import CATALOG, TEXT, rows
 
 
@@ -104,6 +104,56 @@ def test_a_definition_that_cannot_be_followed_makes_the_view_opaque(definitions:
         return
     assert catalog.identities(500, 1) is None
     assert catalog.derived_from(500, 1) is None
+
+
+def holders(*column_types: int) -> CatalogRows:
+    """shop.holders with columns c1, c2... of these types, and a view of it."""
+    base = rows()
+    columns = [
+        ColumnRow(600, number, f"c{number}", oid, -1, "") for number, oid in enumerate(column_types, 1)
+    ]
+    columns.append(ColumnRow(601, 1, "x", column_types[0], -1, ""))
+    columns.append(ColumnRow(602, 1, "owner", 910, -1, ""))
+    return msgspec.structs.replace(
+        base,
+        relations=(
+            *base.relations,
+            RelationRow(600, "shop", "holders", "r", False),
+            RelationRow(601, "shop", "v_holders", "v", False),
+            RelationRow(602, "shop", "pair", "c", False),
+        ),
+        columns=(*base.columns, *columns),
+        views=(ViewRow(601, "SELECT holders.c1 AS x FROM shop.holders"), *base.views),
+        types=(
+            *base.types,
+            TypeRow(910, "shop", "customers", "c", 0, 0, 100, False, False),
+            TypeRow(911, "shop", "_customers", "b", 0, 910, 0, False, False),
+            TypeRow(912, "shop", "some", "d", 911, 0, 0, False, False),
+            TypeRow(913, "shop", "pair", "c", 0, 0, 602, False, False),
+            TypeRow(914, "shop", "span", "r", 0, 913, 0, False, False),
+            TypeRow(915, "shop", "v_mail", "c", 0, 0, 103, False, False),
+            TypeRow(916, "shop", "v_broken", "c", 0, 0, 108, False, False),
+            TypeRow(917, "shop", "v_holders", "c", 0, 0, 601, False, False),
+        ),
+    )
+
+
+@pytest.mark.parametrize("type_oid", [910, 911, 912, 913, 914, 915])
+def test_a_column_that_holds_rows_is_computed_from_all_their_columns(type_oid: int) -> None:
+    catalog = build_catalog(holders(type_oid, TEXT))
+    for oid in (600, 601):
+        assert "shop.customers.email" in (names(catalog.derived_from(oid, 1)) or [])
+    assert catalog.derived_from(600, 2) == ()
+    column = catalog.column(600, 1)
+    assert column is not None
+    found = {(str(use.column), use.use, use.via) for use in column.uses(Use.OUTPUT)}
+    assert ("shop.customers.email", Use.EXPRESSION, "shop.holders") in found
+
+
+@pytest.mark.parametrize("type_oid", [916, 917])
+def test_a_column_that_holds_rows_of_an_opaque_or_circular_view_is_not_known(type_oid: int) -> None:
+    catalog = build_catalog(holders(type_oid))
+    assert catalog.derived_from(600, 1) is None or catalog.derived_from(601, 1) is None
 
 
 def test_uses_of_a_column() -> None:
