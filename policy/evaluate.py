@@ -126,8 +126,8 @@ def judge_sql(
     coverage = Coverage(view, facts, commands, holds)
     refusals = [
         *(_denied_by(rule, facts, commands) for rule in _touching(view, Effect.DENY, facts, commands)),
+        *_unseen(view, facts),  # before its consequences for masks and cover
         *concealment.refusals,
-        *_unseen(view, facts),
         *coverage.gaps,
     ]
     if refusals:

@@ -102,8 +102,10 @@ class Relations(Expressions):
             columns.insert(0, made)
         if not accesses:
             accesses.append(self.collected.access_named(command, schema, name))
-            shown = f"{schema}.{name}" if schema else name
-            self.collected.doubt(f'relation "{shown}" is not in the catalog snapshot')
+            if schema:
+                self.collected.doubt(f'relation "{schema}.{name}" is not in the catalog')
+            else:
+                self.collected.doubt(f'no schema of the search path has a relation "{name}"')
             return Item(name, [], is_open=True, schema=schema, accesses=tuple(accesses))
         bare_schema = schema or accesses[0].schema
         if len(accesses) == 1 and temporary is None:

@@ -330,3 +330,14 @@ def test_a_mask_that_spells_out_the_catalog_reaches_it() -> None:
     vault = masks_for(document, ADA, Target("vault", "postgres"))
     assert vault.for_column((column("pg_catalog.pg_class.relname"),)) is None
     assert vault.for_column((column("pg_catalog.pg_authid.rolname"),)) is not None
+
+
+def test_what_is_not_known_is_told_before_what_follows_from_it(document: PolicyDocument) -> None:
+    statement = facts(
+        RelationAccess("select", "", "orders", columns=None),
+        outputs=(Output("*", known=False),),
+        unresolved=('no schema of the search path has a relation "orders"',),
+    )
+    messages = [reason.message for reason in judge(document, statement).reasons]
+    assert 'no schema of the search path has a relation "orders"' in messages[0]
+    assert not any(" .orders" in message for message in messages)
