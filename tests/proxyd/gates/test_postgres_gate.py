@@ -417,7 +417,11 @@ def test_a_copy_is_still_awaited_when_what_was_sent_before_it_is_answered(before
     copy = query("copy orders from stdin")
     data = CopyData(b"1\t2\n").encode()
     play.client(query("select 1"), copy, data).forwards(query("select 1"), copy)
-    first = command_complete("SELECT 0") if before == "answered" else error_response("ERROR", "57014", "cancelled")
+    first = (
+        command_complete("SELECT 0")
+        if before == "answered"
+        else error_response("ERROR", "57014", "cancelled")
+    )
     play.target(first, READY)
     play.told = b""
     assert not play.state.can_proceed
