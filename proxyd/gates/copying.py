@@ -11,13 +11,14 @@ from typing import Literal
 
 from policy.facts import Output
 from policy.sql.catalog import Catalog
+from policy.sql.snapshot import Column
 from policy.sql.state import CopyShape
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.postgres.copy import CopyOptions, CopyRewriter
 from protocols.postgres.messages import Backend, CopyResponse
 from proxyd.gates.denials import Denial
 from proxyd.gates.judge import JudgedStatement
-from proxyd.gates.results import MaskedColumn, Rewrite, column_rewriter, is_maskable
+from proxyd.gates.results import MaskedColumn, Rewrite, column_rewriter, is_maskable, length_limit
 
 _header = struct.Struct(">BI").unpack_from
 _pack_header = struct.Struct(">BI").pack
@@ -47,28 +48,31 @@ def copy_rewriter(
         return _refused("its format is not one that can be taken apart")
     columns: dict[int, Rewrite] = {}
     for position, mask in statement.obligations:
-        type_oid = _type_of(shape.columns[position], catalog)
-        if type_oid is None or not is_maskable(mask, type_oid):
-            return _refused(
-                f'column "{shape.columns[position].name}" has a type that mask "{mask.name}" cannot rewrite'
-            )
-        columns[position] = column_rewriter(MaskedColumn(position, mask, type_oid, None), response.format)
+        output = shape.columns[position]
+        column = _source_of(output, catalog)
+        type_oid = None if column is None else _base_type(column.type_oid, catalog)
+        if column is None or type_oid is None or not is_maskable(mask, type_oid):
+            return _refused(f'column "{output.name}" has a type that mask "{mask.name}" cannot rewrite')
+        limit = length_limit(type_oid, column.type_modifier)
+        columns[position] = column_rewriter(MaskedColumn(position, mask, type_oid, limit), response.format)
     try:
         return CopyRewriter(_options(shape), columns, len(shape.columns))
     except (LocalProtocolError, ValueError) as fault:
         return _refused(str(fault))
 
 
-def _type_of(output: Output, catalog: Catalog) -> int | None:
-    """The type of the column that leaves here, domains resolved."""
+def _source_of(output: Output, catalog: Catalog) -> Column | None:
+    """The column whose value leaves here."""
     if output.source is None:
         return None
     relation = catalog.relation(output.source.schema, output.source.relation)
-    column = relation.by_name.get(output.source.column) if relation is not None else None
-    if column is None:
-        return None
-    known = catalog.type_by_oid(column.type_oid)
-    return known.base_oid if known is not None and known.base_oid else column.type_oid
+    return relation.by_name.get(output.source.column) if relation is not None else None
+
+
+def _base_type(type_oid: int, catalog: Catalog) -> int:
+    """Domains resolved."""
+    known = catalog.type_by_oid(type_oid)
+    return known.base_oid if known is not None and known.base_oid else type_oid
 
 
 def _options(shape: CopyShape) -> CopyOptions:

@@ -81,7 +81,7 @@ def denial_of(decision: Decision) -> Denial:
 _SAFE_CLASSES = frozenset(
     {"00", "01", "02", "08", "0A", "25", "28", "34", "3B", "3D", "3F", "40", "42", "53", "54", "55", "57"}
 )
-_SAFE_CODES = frozenset({"26000", "34000"})
+_SAFE_CODES = frozenset({"26000", "34000", "22012"})  # "division by zero" is all that the last one ever says
 # ...except these, which quote data: an invalid column or name taken from data, a value in a partition bound.
 _UNSAFE_CODES = frozenset({"42804", "42P22", "01004"})
 _KEPT_ALWAYS = (
@@ -96,7 +96,7 @@ _RAISED_BY_CODE = frozenset(
 # statement that may look at masked columns can have taken such a name from a value ('...'::regclass, to_tsquery): there
 # the text stays only with a position in the statement, which the server gives when it reads it and not when it runs it.
 _STATE_CLASSES = frozenset({"02", "08", "25", "28", "34", "3B", "40", "53", "55", "57"})
-_STATE_CODES = frozenset({"26000", "34000", "42501"})
+_STATE_CODES = frozenset({"26000", "34000", "42501", "22012"})
 
 
 def withhold_values(fields: ErrorFields, *, may_hold_values: bool = True) -> ErrorFields:

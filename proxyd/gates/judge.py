@@ -8,11 +8,12 @@ depend on names the session made itself (EXECUTE, FETCH) are never cached. No I/
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from policy.decision import Decision, Effect
+from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
 from policy.evaluate import MaskSet, judge_sql, masks_for, roles_of
 from policy.facts import SqlFacts, Subject, Target, Use
@@ -23,7 +24,7 @@ from policy.sql.refusal import SqlRefused
 from policy.sql.skeleton import skeleton
 from policy.sql.state import NO_EFFECT, SessionEffect, SessionState
 from proxyd.gates.denials import Denial, denial_of
-from proxyd.gates.results import Plan
+from proxyd.gates.results import Plan, is_maskable
 
 MAX_CACHED_TEXT_CHARACTERS = 16 * 1024
 MAX_CACHED_TEXTS = 4096
@@ -263,6 +264,7 @@ class Judge:
         masks = basis.masks
         decision = judge_sql(basis.document, self._subject, self._target, self._login, facts)
         obligations = tuple((mask.position, masks.by_name(mask.mask)) for mask in decision.masks)
+        decision = _refuse_unmaskable(decision, facts, obligations, basis.catalog)
         touches = not masks.is_empty and self._touches_masked(facts, basis)
         return JudgedStatement(statement, decision, obligations, touches)
 
@@ -282,3 +284,26 @@ class Judge:
             )
             self._masked_relations[key] = known
         return known
+
+
+def _refuse_unmaskable(
+    decision: Decision, facts: SqlFacts, obligations: Sequence[tuple[int, Mask]], catalog: Catalog
+) -> Decision:
+    """Refuse before it runs what could only be withheld afterwards: a masked column of a type that no mask rewrites."""
+    reasons: list[Reason] = []
+    for position, mask in obligations:
+        source = facts.outputs[position].source if facts.outputs is not None else None
+        relation = catalog.relation(source.schema, source.relation) if source is not None else None
+        column = relation.by_name.get(source.column) if relation is not None and source is not None else None
+        if column is None:
+            continue
+        known = catalog.type_by_oid(column.type_oid)
+        type_oid = known.base_oid if known is not None and known.base_oid else column.type_oid
+        if not is_maskable(mask, type_oid):
+            type_name = known.name if known is not None else f"with OID {type_oid}"
+            message = f"column {source} is masked by {mask.name} and values of its type {type_name} cannot be rewritten"
+            hint = f"Leave {source} out. The owners of the policy can mask it by the method null."
+            reasons.append(Reason(mask.name, message, hint))
+    if not reasons or decision.effect is Effect.DENY:
+        return decision
+    return Decision(Effect.DENY, tuple(reasons), policy_version=decision.policy_version)

@@ -73,9 +73,10 @@ def refuse(why: str) -> Plan:
     )
 
 
-def _length_limit(field: FieldDescription) -> int | None:
-    if field.type_oid in _VARCHAR_OIDS and field.type_modifier >= _TYPE_MODIFIER_HEADER:
-        return field.type_modifier - _TYPE_MODIFIER_HEADER
+def length_limit(type_oid: int, type_modifier: int) -> int | None:
+    """The characters that varchar(n) or char(n) allows; None for no limit."""
+    if type_oid in _VARCHAR_OIDS and type_modifier >= _TYPE_MODIFIER_HEADER:
+        return type_modifier - _TYPE_MODIFIER_HEADER
     return None
 
 
@@ -128,7 +129,11 @@ def plan_result(
             ):
                 return refuse(f'column "{field.name}" may be computed from a masked column')
         if mask is not None:
-            columns.append(MaskedColumn(position, mask, field.type_oid, _length_limit(field)))
+            columns.append(
+                MaskedColumn(
+                    position, mask, field.type_oid, length_limit(field.type_oid, field.type_modifier)
+                )
+            )
     if not columns:
         return PASS
     refused = _unmaskable(fields, columns)
@@ -157,7 +162,7 @@ def _unmaskable(fields: Sequence[FieldDescription], columns: Sequence[MaskedColu
         if not is_maskable(column.mask, column.type_oid):
             return refuse(
                 f'column "{fields[column.position].name}" is masked by "{column.mask.name}" '
-                f"and its type (OID {column.type_oid}) cannot be masked"
+                f"and values of its type (OID {column.type_oid}) cannot be rewritten"
             )
     return None
 
