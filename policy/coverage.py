@@ -31,6 +31,9 @@ class Coverage:
         self._index: RuleIndex = view.rules[Effect.ALLOW]
         self._facts = facts
         self._holds = holds
+        # A function inside a view could read what a mask or a rule about columns hides.
+        hides = not view.masks.is_empty or view.refuses_columns
+        self._hidden = facts.hidden_functions if hides else ()
         self._direct = [access for access in facts.accesses if not access.via]
         self._plain = [access for access in self._direct if not _is_catalog_read(access)]
         self._inner = [
@@ -123,7 +126,7 @@ class Coverage:
         return all(command in rule.covered for command in self._inner or [self._facts.command])
 
     def _function_gaps(self) -> Iterator[Reason]:
-        for name in self._facts.functions:
+        for name in dict.fromkeys((*self._facts.functions, *self._hidden)):
             for rule in self._first(self._index.by_function(name)):
                 if (
                     rule.names_function(name, certain=True)
@@ -134,10 +137,12 @@ class Coverage:
                     break
             else:
                 shown = name.removeprefix(UNKNOWN_SCHEMA)
+                if name not in self._facts.functions:
+                    shown += ", which a view of the statement calls,"
                 yield Reason(
                     "",
                     f"function {shown} is not on the list of harmless functions and no rule allows it",
-                    f"Leave the call out, or {_ASK} function {shown}.",
+                    f"Leave the call out, or {_ASK} function {name.removeprefix(UNKNOWN_SCHEMA)}.",
                 )
 
     def _setting_gaps(self) -> Iterator[Reason]:

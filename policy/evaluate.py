@@ -26,7 +26,7 @@ from policy.concealment import Concealment
 from policy.coverage import Coverage
 from policy.decision import Admission, Decision, Effect, Reason, SessionLimits
 from policy.document import PolicyDocument
-from policy.facts import SqlFacts, Subject, Target
+from policy.facts import HIDDEN, SqlFacts, Subject, Target
 from policy.rules import AccessEntry, SqlRule
 from policy.view import MaskSet, View, roles_of, view_of
 
@@ -161,10 +161,14 @@ def _touches(rule: SqlRule, facts: SqlFacts, commands: Sequence[str]) -> bool:
         if rule.touched.isdisjoint(done):
             return False
     if rule.functions is not None and not any(
-        rule.names_function(name, certain=False) for name in facts.functions
+        rule.names_function(name, certain=False) for name in _functions(facts)
     ):
         return False
     return rule.settings is None or any(rule.names_setting(name) for name in facts.settings)
+
+
+def _functions(facts: SqlFacts) -> tuple[str, ...]:
+    return (*facts.functions, *facts.hidden_functions)
 
 
 def _denied_by(rule: SqlRule, facts: SqlFacts, commands: Sequence[str]) -> Reason:
@@ -186,7 +190,7 @@ def _what_touched(rule: SqlRule, facts: SqlFacts, commands: Sequence[str]) -> st
             relation = f"{access.schema}.{access.name}" if access.schema else access.name
             through = f" (through {access.via})" if access.via else ""
             return f"`{access.command}` on {relation}{through}"
-    for name in facts.functions:
+    for name in _functions(facts):
         if rule.functions is not None and rule.names_function(name, certain=False):
             return f"function {name}"
     for name in facts.settings:
@@ -208,10 +212,10 @@ def _held_by(rule: SqlRule) -> Reason:
 def _unseen(view: View, facts: SqlFacts) -> Iterator[Reason]:
     """Reasons from what the analysis could not see.
 
-    Those that begin with "refused:" always deny. The others deny where they could hide something: when masks
-    apply and a relation of the statement may carry one, or its relations are not all known; when a deny or
-    hold rule for this subject and target lists columns; when no relation at all is known and such a rule
-    goes beyond commands.
+    Those that begin with "refused:" always deny, those with HIDDEN wherever masks apply. The others deny where
+    they could hide something: when masks apply and a relation of the statement may carry one, or its relations
+    are not all known; when a deny or hold rule for this subject and target lists columns; when no relation at
+    all is known and such a rule goes beyond commands.
     """
     unknown = not facts.accesses or any(not access.schema for access in facts.accesses)
     masked = not view.masks.is_empty and (
@@ -225,9 +229,9 @@ def _unseen(view: View, facts: SqlFacts) -> Iterator[Reason]:
                 text.removeprefix("refused:").strip(),
                 "Write the statement without it, or in a simpler form.",
             )
-        elif matters:
+        elif matters or (text.startswith(HIDDEN) and not view.masks.is_empty):
             yield Reason(
                 "",
-                f"it cannot be seen what the statement does: {text}",
+                f"it cannot be seen what the statement does: {text.removeprefix(HIDDEN)}",
                 "Name relations with their schema and columns by name, or split the statement.",
             )

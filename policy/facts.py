@@ -44,6 +44,9 @@ class Use(Enum):
     ROW = "row"  # part of a whole-row value (select t from t; t::text; row_to_json(t))
 
 
+HIDDEN = "hidden: "
+
+
 class ColumnName(msgspec.Struct, frozen=True, order=True):
     schema: str
     relation: str
@@ -108,7 +111,9 @@ class SqlFacts(msgspec.Struct, frozen=True):
     commands: every command inside, the top one included (a CTE that writes, EXPLAIN ANALYZE, PREPARE, COPY (query)).
     accesses: relations touched. functions: calls ("schema.name") that are not on the list of harmless functions.
     settings: names that SET/RESET/set_config would change. uses: columns used. outputs: output columns, None when the
-    statement returns no rows. unresolved: reasons why something in it could not be seen (fail closed on these).
+    statement returns no rows. unresolved: reasons why something in it could not be seen (fail closed on these); those
+    that begin with HIDDEN are about something that could read any relation, whichever the statement names.
+    hidden_functions: like functions, but called inside the views that it touches.
     """
 
     command: str
@@ -119,3 +124,4 @@ class SqlFacts(msgspec.Struct, frozen=True):
     uses: tuple[ColumnUse, ...] = ()
     outputs: tuple[Output, ...] | None = None
     unresolved: tuple[str, ...] = ()
+    hidden_functions: tuple[str, ...] = ()

@@ -173,7 +173,7 @@ class RuleIndex:
         for command in commands:
             for rule in self.by_command(command):
                 found[rule.order] = rule
-        for function in facts.functions:
+        for function in (*facts.functions, *facts.hidden_functions):
             for rule in self.by_function(function):
                 found[rule.order] = rule
         for setting in facts.settings:

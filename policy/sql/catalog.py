@@ -211,7 +211,7 @@ class _Derivations:
                 self._build(inner, inside)
             self._analyse(view)
         except _FAILURES:
-            view.may_set = True
+            view.may_set = view.is_opaque = True
             for column in view.columns:
                 column.known = False
 
@@ -225,6 +225,7 @@ class _Derivations:
             _make_computed(column, entry, view.qualified)
         inside = walk.collected
         view.may_set = bool(walk.set_config)
+        view.functions = tuple({**inside.functions, **inside.hidden_functions})
         uses = (
             ColumnUse(use.column, use.use, view.qualified) for use in inside.uses if use.use is not Use.OUTPUT
         )

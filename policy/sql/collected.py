@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from policy.facts import ColumnUse, Output, RelationAccess, SqlFacts, Use
+from policy.facts import HIDDEN, ColumnUse, Output, RelationAccess, SqlFacts, Use
 from policy.sql.snapshot import Column, Relation
 
 
@@ -46,12 +46,13 @@ class Access:
 class Collected:
     """The facts of one statement while they are gathered. Dicts are used as ordered sets."""
 
-    __slots__ = ("accesses", "commands", "functions", "settings", "unresolved", "uses")
+    __slots__ = ("accesses", "commands", "functions", "hidden_functions", "settings", "unresolved", "uses")
 
     def __init__(self) -> None:
         self.commands: dict[str, None] = {}
         self.accesses: list[Access] = []
         self.functions: dict[str, None] = {}
+        self.hidden_functions: dict[str, None] = {}
         self.settings: dict[str, None] = {}
         self.uses: dict[ColumnUse, None] = {}
         self.unresolved: dict[str, None] = {}
@@ -68,6 +69,10 @@ class Collected:
                     behind = self._inner_access(msgspec.structs.replace(inner, command=command))
                     behind.leader = access
             self.uses.update(dict.fromkeys(relation.uses))
+        if relation.functions:
+            self.hidden_functions.update(dict.fromkeys(relation.functions))
+        if relation.is_opaque:
+            self.doubt(f'{HIDDEN}the definition of view "{relation.qualified}" cannot be followed')
         if relation.descendants and not only:
             for child in relation.descendants:
                 behind = Access(command, child.schema, child.name, relation.qualified)
@@ -106,6 +111,7 @@ class Collected:
         for inner in facts.accesses:
             self._inner_access(inner)
         self.functions.update(dict.fromkeys(facts.functions))
+        self.hidden_functions.update(dict.fromkeys(facts.hidden_functions))
         self.settings.update(dict.fromkeys(facts.settings))
         for use in facts.uses:
             if outputs_leave or use.use is not Use.OUTPUT:
@@ -123,6 +129,7 @@ class Collected:
             uses=tuple(self.uses),
             outputs=None if outputs is None else tuple(outputs),
             unresolved=tuple(self.unresolved),
+            hidden_functions=tuple(self.hidden_functions),
         )
 
     def _accesses(self) -> tuple[RelationAccess, ...]:

@@ -62,7 +62,9 @@ class Column:
 class Relation:
     """One relation. accesses and uses: what its view definition does, with `via` set.
 
-    may_set: reading it may change settings of the session (its definition calls set_config, or is not known).
+    functions: what its view definition calls, and the views inside it, as far as not harmless. is_opaque: it is a
+    view whose definition could not be followed. may_set: reading it may change settings of the session (its
+    definition calls set_config, or is not known).
     """
 
     oid: int
@@ -76,6 +78,8 @@ class Relation:
     descendants: tuple[Relation, ...] = ()
     accesses: tuple[RelationAccess, ...] = ()
     uses: tuple[ColumnUse, ...] = ()
+    functions: tuple[str, ...] = ()
+    is_opaque: bool = False
     may_set: bool = False
 
     @property

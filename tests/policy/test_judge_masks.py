@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from policy.decision import Decision, Effect, MaskObligation
 from policy.document import PolicyDocument, load_document
 from policy.evaluate import judge_sql, masks_for
-from policy.facts import ColumnName, ColumnUse, Output, RelationAccess, SqlFacts, Subject, Target, Use
+from policy.facts import HIDDEN, ColumnName, ColumnUse, Output, RelationAccess, SqlFacts, Subject, Target, Use
 from policy.masking import Redact
 
 DOCUMENT = """\
@@ -23,6 +24,8 @@ rules:
     postgres: {commands: ["*", do, call, copy_program, copy_file, create_rule, create_trigger], relations:
     ["*.*"]}
   - {name: commands, effect: allow, postgres: {commands: ["*", do, call, copy_program, copy_file]}}
+  - {name: trusted, effect: allow, postgres: {functions: [shop.trusted]}}
+  - {name: forbidden, effect: deny, postgres: {functions: [shop.forbidden]}}
   - {name: careful, effect: hold, postgres: {commands: [delete]}, approval: {approvers: [dba]}}
 masks:
   - {name: contact, columns: [shop.customers.email, shop.customers.phone], method: {partial: {keep_last: 4}},
@@ -341,3 +344,28 @@ def test_what_is_not_known_is_told_before_what_follows_from_it(document: PolicyD
     messages = [reason.message for reason in judge(document, statement).reasons]
     assert 'no schema of the search path has a relation "orders"' in messages[0]
     assert not any(" .orders" in message for message in messages)
+
+
+UNMASKED = load_document(DOCUMENT.partition("masks:")[0], "p.yaml")
+
+
+def test_a_function_inside_a_view_needs_a_rule_where_masks_apply(document: PolicyDocument) -> None:
+    view = RelationAccess("select", "shop", "totals", columns=("sum",))
+    calling = msgspec.structs.replace(
+        facts(view, outputs=(Output("sum", column("shop.totals.sum")),)), hidden_functions=("shop.total",)
+    )
+    decision = judge(document, calling)
+    assert decision.effect is D and "shop.total, which a view" in decision.reasons[0].message
+    assert judge(UNMASKED, calling).effect is A
+    trusted = msgspec.structs.replace(calling, hidden_functions=("shop.trusted",))
+    assert judge(document, trusted).effect is A
+    denied = msgspec.structs.replace(calling, hidden_functions=("shop.forbidden",))
+    assert judge(UNMASKED, denied).effect is D
+
+
+def test_what_is_hidden_denies_wherever_masks_apply(document: PolicyDocument) -> None:
+    elsewhere = RelationAccess("select", "shop", "totals", columns=("sum",))
+    hidden = facts(elsewhere, unresolved=(HIDDEN + "a view",))
+    assert judge(document, hidden).effect is D
+    assert judge(UNMASKED, hidden).effect is A
+    assert judge(document, facts(elsewhere, unresolved=("a view",))).effect is A

@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from policy.facts import ColumnName, Use
+from policy.facts import HIDDEN, ColumnName, Use
+from policy.sql.analyze import analyze
 from policy.sql.catalog import build_catalog
 from policy.sql.catalog_queries import QUERIES
 from policy.sql.catalog_rows import CatalogRows, ColumnRow, RelationRow, TypeRow, ViewRow, rows_from_text
-from tests.policy.sql.shop import CATALOG, TEXT, rows
+from tests.policy.sql.shop import CATALOG, STATE, TEXT, rows
 
 
 def names(found: tuple[ColumnName, ...] | None) -> list[str] | None:
@@ -104,6 +105,26 @@ def test_a_definition_that_cannot_be_followed_makes_the_view_opaque(definitions:
         return
     assert catalog.identities(500, 1) is None
     assert catalog.derived_from(500, 1) is None
+
+
+def test_what_a_view_calls_is_told_wherever_it_is_touched() -> None:
+    definitions = {
+        "v": "SELECT 1 AS x FROM shop.customers WHERE customers.id = shop.f()",
+        "w": "SELECT v.x FROM shop.v",
+        "plain": "SELECT upper(customers.name) AS x FROM shop.customers",
+        "opaque": "SELECT gone.x FROM shop.gone",
+        "above": "SELECT opaque.x FROM shop.opaque",
+    }
+    catalog = build_catalog(view(definitions))
+    for name in ("v", "w"):
+        for text in (f"SELECT count(*) FROM shop.{name}", f"CREATE TABLE t AS TABLE shop.{name}"):
+            (found,) = analyze(text, catalog, STATE)
+            assert (found.facts.functions, found.facts.hidden_functions) == ((), ("shop.f",))
+    (found,) = analyze("SELECT x FROM shop.plain", catalog, STATE)
+    assert (found.facts.hidden_functions, found.facts.unresolved) == ((), ())
+    for name in ("opaque", "above"):
+        (found,) = analyze(f"SELECT upper(x) FROM shop.{name}", catalog, STATE)
+        assert [reason.startswith(HIDDEN) for reason in found.facts.unresolved] == [True]
 
 
 def holders(*column_types: int) -> CatalogRows:
