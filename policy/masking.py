@@ -156,6 +156,10 @@ class Mask:
         return Mask(self.name, self.method, self.uses, key)
 
     @property
+    def is_pseudonym(self) -> bool:
+        return isinstance(self.method, Pseudonym)
+
+    @property
     def is_constant(self) -> bool:
         """Every value of one kind becomes the same, so it may be worked out once."""
         return isinstance(self.method, Redact | Fixed)

@@ -197,7 +197,7 @@ def _admit(greeted: Handshake, listener: ListenerRuntime, gateway: Gateway) -> R
             HandshakeFailure.NOT_ADMITTED,
             "42501",
             f"proxyd: startup parameter refused: {listed}",
-            hint="Leave it out; SET it in the session if the policy allows.",
+            hint="Leave it out of the connection's settings (PGOPTIONS, options=, or the driver's).",
         )
     return Request(subject, target, database, login, startup, parameters, admission.limits)
 

@@ -16,6 +16,7 @@ from policy.evaluate import MaskSet
 from policy.facts import Output, SqlFacts
 from policy.masking import KINDS, Mask, MaskingError
 from policy.sql.catalog import Catalog
+from protocols.errors import ProtocolError
 from protocols.postgres.messages import FieldDescription
 from protocols.postgres.rows import Constant, RowRewriter
 from protocols.postgres.values import (
@@ -195,9 +196,11 @@ def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
     if element is None and kind == "text":
         return _text_rewriter(mask, limit)  # both formats are the text itself
 
+    is_canonical = not mask.is_pseudonym or kind not in _DEPENDS_ON_SETTINGS
+
     def rewrite_text(text: str) -> str | None:
         if element is None:
-            return mask.apply(text, kind, limit)
+            return mask.apply(text if is_canonical else _canonical(type_oid, text), kind, limit)
         return map_array_text(text, lambda item: mask.apply(item, kind, limit))
 
     def rewrite(value: bytes | None) -> bytes | None:
@@ -209,6 +212,18 @@ def column_rewriter(column: MaskedColumn, format_code: int) -> Rewrite:
         return binary_from_text(type_oid, masked) if format_code else masked.encode()
 
     return rewrite
+
+
+# What the server writes of these depends on DateStyle, TimeZone and bytea_output, and a token must not.
+_DEPENDS_ON_SETTINGS = frozenset({"date", "time", "timetz", "timestamp", "timestamptz", "bytea"})
+
+
+def _canonical(type_oid: int, text: str) -> str:
+    """The one way to write the value of `text`: that of the binary format. Raises ValueError for what is not ISO."""
+    try:
+        return text_from_binary(type_oid, binary_from_text(type_oid, text))
+    except ProtocolError as fault:
+        raise ValueError("not the text that ISO settings give") from fault
 
 
 def _text_rewriter(mask: Mask, limit: int | None) -> Rewrite:
