@@ -34,7 +34,7 @@ demo: $(STAMP)
 	@exec $(VENV)/bin/python -m demo $(if $(filter-out 0,$(TOUR)),--tour-only)
 
 test: $(STAMP)
-	@.ci/debian "the test suite" postgresql-15 postgresql-client-15
+	@.ci/debian "the test suite" postgresql-15 postgresql-client-15 openssl systemd
 	@.ci/node .node
 	@$(VENV)/bin/pytest $(PYTEST_ARGS)
 
@@ -54,7 +54,7 @@ bench: $(STAMP)
 
 test-systemd: $(STAMP)
 	@.ci/debian "the test under systemd" debootstrap systemd-container
-	@$(VENV)/bin/pytest tests/systemd $(PYTEST_ARGS)
+	@$$([ "$$(id -u)" = 0 ] || echo sudo) $(VENV)/bin/pytest tests/systemd $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) .demo .node build dist *.egg-info bench/results
