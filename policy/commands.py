@@ -113,6 +113,19 @@ RESHAPING = frozenset(
     }
 )
 
+# Under masks: looks at the values of a masked column (in an expression, a condition, to sort, to tell duplicates), or
+# lets what it defines do so later.
+LOOKING = frozenset(
+    {
+        "alter_policy",
+        "alter_publication",
+        "cluster",
+        "create_index",
+        "create_publication",
+        "create_statistics",
+    }
+)
+
 # Under masks: renames a schema, and with it every column in it.
 RENAMES_SCHEMAS = frozenset({"alter_schema"})
 

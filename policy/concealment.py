@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from policy.commands import OUT_OF_SIGHT, READING, RENAMES_SCHEMAS, RESHAPING
+from policy.commands import LOOKING, OUT_OF_SIGHT, READING, RENAMES_SCHEMAS, RESHAPING
 from policy.decision import MaskObligation, Reason
 from policy.facts import ColumnName, ColumnUse, Output, RelationAccess, SqlFacts, Use
 from policy.masking import Mask
-from policy.system_relations import is_harmless, is_revealing
+from policy.system_relations import is_harmless, is_revealing, revealing_columns
 from policy.view import MaskSet
 
 # Commands whose own result carries the output columns. The others (DECLARE, PREPARE, EXPLAIN...) only
@@ -75,6 +75,15 @@ class Concealment:
                     f"Leave {name} out of the statement.",
                 )
                 continue
+            shown = revealing_columns(access.schema, access.name)
+            if shown and access.command in READING and not _is_harmless_name(access.via):
+                read = shown if access.columns is None else shown.intersection(access.columns)
+                for column in sorted(read):
+                    yield Reason(
+                        "",
+                        f"{name}.{column} can show values of masked columns, and masks apply to you on this target",
+                        "Name the columns that you need.",
+                    )
             mask = self._masks.on_relation(access.schema, access.name)
             if mask is None:
                 continue
@@ -83,6 +92,12 @@ class Concealment:
                     mask.name,
                     f"`{access.command}` on {name} could move a column out of mask {mask.name}",
                     "Let somebody without masks change the table.",
+                )
+            elif access.command in LOOKING:
+                yield Reason(
+                    mask.name,
+                    f"`{access.command}` on {name} could look at values that mask {mask.name} hides",
+                    "Let somebody without masks do it.",
                 )
             elif access.columns is None and access.command in READING:
                 yield Reason(

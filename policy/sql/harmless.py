@@ -197,6 +197,9 @@ _VALUES_AND_SECRETS = words("""
     pg_subscription pg_user_mapping pg_user_mappings
 """)
 
+# Columns of harmless relations that hold values: what ADD COLUMN ... DEFAULT gave to the rows that there were.
+REVEALING_CATALOG_COLUMNS = {"pg_catalog.pg_attribute": frozenset({"attmissingval"})}
+
 HARMLESS_CATALOG_RELATIONS = frozenset(f"pg_catalog.{name}" for name in _DEFINITIONS) | frozenset(
     f"information_schema.{name}" for name in _STANDARD_VIEWS
 )

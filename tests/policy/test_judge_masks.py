@@ -369,3 +369,43 @@ def test_what_is_hidden_denies_wherever_masks_apply(document: PolicyDocument) ->
     assert judge(document, hidden).effect is D
     assert judge(UNMASKED, hidden).effect is A
     assert judge(document, facts(elsewhere, unresolved=("a view",))).effect is A
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "create_index",
+        "create_statistics",
+        "create_publication",
+        "alter_publication",
+        "alter_policy",
+        "cluster",
+    ],
+)
+def test_definitions_that_look_at_values_are_refused(command: str, document: PolicyDocument) -> None:
+    touching = RelationAccess(command, "shop", "customers", columns=None)
+    decision = judge(document, facts(touching, outputs=None, command=command))
+    assert decision.effect is D
+    assert any(
+        f"`{command}` on shop.customers could look at" in reason.message for reason in decision.reasons
+    )
+    elsewhere = RelationAccess(command, "shop", "totals", columns=None)
+    refused = judge(document, facts(elsewhere, outputs=None, command=command)).reasons
+    assert not any("look at" in reason.message for reason in refused)
+
+
+@pytest.mark.parametrize(
+    ("columns", "via", "expected"),
+    [
+        (("attname", "attnum"), "", A),
+        (("attmissingval", "attname"), "", D),
+        (("attmissingval",), "shop.view", D),
+        (None, "", D),
+    ],
+)
+def test_values_kept_in_the_catalog_are_refused(
+    columns: tuple[str, ...] | None, via: str, expected: Effect, document: PolicyDocument
+) -> None:
+    read = RelationAccess("select", "pg_catalog", "pg_attribute", via, columns=columns)
+    assert judge(document, facts(read)).effect is expected
+    assert judge(UNMASKED, facts(read)).effect is A
