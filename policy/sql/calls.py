@@ -6,6 +6,7 @@ cast is told when its function is not compiled code: "schema.operator(+)", "sche
 
 from __future__ import annotations
 
+from policy.facts import HIDDEN
 from policy.sql.collected import Collected
 from policy.sql.harmless import HARMLESS_ELSEWHERE, HARMLESS_FUNCTIONS
 from policy.sql.parse import Node
@@ -14,6 +15,9 @@ from policy.sql.snapshot import Catalog
 from policy.sql.state import SessionState
 
 SYSTEM_SCHEMA = "pg_catalog"
+TEMPORARY_SCHEMA = "pg_temp"
+# Among the temporary names of a session: it may have types there, of any name.
+ANY_TYPE = "*"
 
 # Values that no pinned setting takes, whichever name they are given to; pg_dump does this.
 HARMLESS_SETTING_VALUES = frozenset({"view, foreign-table"})
@@ -87,6 +91,8 @@ class Calls:
                 raise SqlRefused(
                     "the gateway does not pass on set_config with a computed name",
                     "42501",
+                    detail="No rule can allow it: the name could be that of a setting which keeps the gateway's and "
+                    "the server's reading of a text alike.",
                     hint="Write the name of the setting as a literal, or use SET.",
                 )
             self.set_config.append(("search_path", None, False))
@@ -104,6 +110,9 @@ class Calls:
 
     def operator(self, names: list[str]) -> None:
         symbol = names[-1]
+        if len(names) > 1 and names[-2].startswith(TEMPORARY_SCHEMA):
+            self.collected.function(f"{TEMPORARY_SCHEMA}.operator({symbol})")
+            return
         schemas = self.catalog.operator_schemas(symbol)
         if len(names) == 1:
             schemas = tuple(schema for schema in schemas if self.is_on_path(schema))
@@ -119,10 +128,18 @@ class Calls:
         if type_name.keys() & {"typmods", "arrayBounds", "setof", "pct_type"}:
             return 0
         names = [name["String"].get("sval", "") for name in type_name.get("names", ())]
-        if not names:
+        if not names or (len(names) == 1 and self._is_shadowed(names[0])):
             return 0
         candidates = self._types_named(names)
         return candidates[0] if len(candidates) == 1 else 0
+
+    def _is_shadowed(self, name: str) -> bool:
+        """May a temporary type have this name? The server looks for types in pg_temp before pg_catalog.
+
+        A table has a row type and that an array type: its name with underscores before it.
+        """
+        bare = name.lstrip("_")
+        return any(found == ANY_TYPE or found.lstrip("_") == bare for found in self.state.temporary_names)
 
     def _types_named(self, names: list[str]) -> list[int]:
         rows = self.catalog.types(names[-1])
@@ -133,6 +150,8 @@ class Calls:
     def cast(self, type_name: Node) -> None:
         """Note a cast to this type when a written function stands behind it."""
         names = [name["String"].get("sval", "") for name in type_name.get("names", ())]
+        if len(names) > 1 and names[-2].startswith(TEMPORARY_SCHEMA):
+            self.collected.doubt(f'{HIDDEN}what a cast to the temporary type "{names[-1]}" runs')
         for oid in self._types_named(names) if names else ():
             row = self.catalog.type_by_oid(oid)
             if row is not None and self.catalog.has_written_cast(oid):

@@ -96,11 +96,16 @@ class Changes(Queries):
         source: list[Field],
         level: Level,
     ) -> None:
-        if "infer" in body:
-            for element in body["infer"].get("indexElems", ()):
+        inferred = body.get("infer", {})
+        if "indexElems" not in inferred:
+            # Any unique column, or those of a named constraint: whether a row is left out tells of their values.
+            for entry in target.fields:
+                self.consume(entry.value, Use.FILTER)
+        if inferred:
+            for element in inferred.get("indexElems", ()):
                 self._index_element(element["IndexElem"], level)
-            if "whereClause" in body["infer"]:
-                self.operand(body["infer"]["whereClause"], level, Use.FILTER)
+            if "whereClause" in inferred:
+                self.operand(inferred["whereClause"], level, Use.FILTER)
         if body.get("action") == "ONCONFLICT_NOTHING":
             return
         if body.get("action") != "ONCONFLICT_UPDATE":

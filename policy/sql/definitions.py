@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from policy.facts import Use
+from policy.facts import HIDDEN, Use
+from policy.sql.calls import ANY_TYPE, TEMPORARY_SCHEMA
 from policy.sql.changes import Changes
 from policy.sql.classify import KINDS_OF_OBJECT, PARTS_OF_RELATIONS, RELATION_OBJECTS
 from policy.sql.parse import Node, nested_too_deeply
 from policy.sql.refusal import unknown_construct
-from policy.sql.relations import TEMPORARY_SCHEMA
 from policy.sql.scope import Field, Level
 from policy.sql.state import Temporary
 
@@ -65,9 +65,20 @@ class Definitions(Changes):
                 self.call([name["String"].get("sval", "") for name in part["funcname"]], part.get("args"))
             elif key == "A_Expr":
                 self.operator([name["String"]["sval"] for name in part["name"]])
+            elif key == "Constraint" and part.get("contype") == "CONSTR_FOREIGN":
+                self._reference(part)
             elif key in ("SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"):
                 self.collected.doubt("the statements inside a definition are not followed")
             self.mention(command, part, depth + 1)
+
+    def _reference(self, constraint: Node) -> None:
+        """A foreign key: which values may be written tells which are there. The primary key is not known."""
+        variable = constraint["pktable"]
+        named = [name["String"].get("sval", "") for name in constraint.get("pk_attrs", ())]
+        for relation in self.candidates(variable.get("schemaname", ""), variable.get("relname", ""))[0]:
+            for column in relation.columns:
+                if not named or column.name.column in named:
+                    self.collected.use(column, Use.FILTER)
 
     # -- creating
 
@@ -83,14 +94,24 @@ class Definitions(Changes):
             schema = TEMPORARY_SCHEMA
         self.collected.access_named(command, schema, name).read_any()
 
+    def type_created(self, names: list[str]) -> None:
+        """A new type. One in pg_temp takes the place of every other of its name, even of the system's."""
+        if len(names) > 1:
+            is_temporary = names[-2].startswith(TEMPORARY_SCHEMA)
+        else:
+            is_temporary = self._path is None or self._creation_schema()[1]
+        if is_temporary:
+            self.temporary.append(Temporary(ANY_TYPE, None))
+            self.collected.doubt(f'{HIDDEN}what casts to "{names[-1]}" run, once it is a temporary type')
+
     def _creation_schema(self) -> tuple[str, bool]:
         if self._path is None:
             self.collected.doubt("the search path is not known")
             return "", True
         explicit = self._path[1:] if self.state.search_path != self._path else self._path
         for schema in explicit:
-            if schema == TEMPORARY_SCHEMA:
-                return schema, True
+            if schema.startswith(TEMPORARY_SCHEMA):
+                return TEMPORARY_SCHEMA, True
             if schema in self.catalog.schemas:
                 return schema, TEMPORARY_SCHEMA in explicit
         return "", TEMPORARY_SCHEMA in explicit

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from policy.facts import ColumnName, Use
-from policy.sql.calls import SYSTEM_SCHEMA
+from policy.sql.calls import SYSTEM_SCHEMA, TEMPORARY_SCHEMA
 from policy.sql.collected import Access
 from policy.sql.column_titles import title
 from policy.sql.parse import Node
@@ -17,8 +17,6 @@ from policy.sql.references import Expressions
 from policy.sql.refusal import unknown_construct
 from policy.sql.scope import CLEAN, Field, Item, Level, Value, mixed
 from policy.sql.snapshot import Column, Relation
-
-TEMPORARY_SCHEMA = "pg_temp"
 
 _ARRAYS_OF_TEXT = frozenset(
     {"string_to_array", "regexp_split_to_array", "regexp_match", "current_schemas", "parse_ident"}

@@ -112,6 +112,7 @@ class SessionStatements(Copying):
             raise SqlRefused(
                 "the gateway does not pass on definitions that call set_config",
                 "42501",
+                detail="No rule can allow it: the setting would change later, out of sight of the gateway.",
                 hint="Change settings with SET, in a statement of its own.",
             )
 
@@ -127,6 +128,7 @@ class SessionStatements(Copying):
                 raise SqlRefused(
                     "the gateway does not pass on changes of pg_settings",
                     "42501",
+                    detail="No rule can allow it: it cannot be told which setting changes.",
                     hint="Change a setting with SET.",
                 )
 

@@ -20,6 +20,13 @@ from policy.sql.scope import Field, Level
 from policy.sql.session_statements import SessionStatements
 from policy.sql.state import NO_EFFECT, Prepared, SessionEffect
 
+# Statements that make a type, and what in them holds its name.
+_NAMES_OF_TYPES: Final = {
+    "CompositeTypeStmt": "typevar",
+    "CreateDomainStmt": "domainname",
+    "CreateEnumStmt": "typeName",
+    "CreateRangeStmt": "typeName",
+}
 _MEANS_OFF: Final = ("OFF", "FALSE", "0", "NO")
 
 
@@ -219,6 +226,8 @@ class Statements(SessionStatements):
         command = DEFINITIONS[kind]
         self.collected.command(command)
         self.mention(command, body)
+        if kind in _NAMES_OF_TYPES:
+            self.type_created(_type_names(body[_NAMES_OF_TYPES[kind]]))
         for setting in ("setstmt",):
             inner = body.get(setting)
             if isinstance(inner, dict):
@@ -273,6 +282,8 @@ class Statements(SessionStatements):
         return self._defined("create_role")
 
     def _define(self, body: Node, text: str) -> str:
+        if body["kind"] == "OBJECT_TYPE":
+            self.type_created(_type_names(body["defnames"]))
         return self._defined(self.object_command("create", body["kind"]))
 
     def _drop(self, body: Node, text: str) -> str:
@@ -323,6 +334,13 @@ def _into(body: Node) -> Node | None:
         body = body["larg"]
     found: Node = body["intoClause"]
     return found
+
+
+def _type_names(node: Node | list[Node]) -> list[str]:
+    """The parts of the name of a new type: a RangeVar or a list of strings."""
+    if isinstance(node, list):
+        return [part["String"].get("sval", "") for part in node]
+    return [name for name in (node.get("schemaname"), node["relname"]) if name is not None]
 
 
 def _call_names(call: Node) -> list[str]:
