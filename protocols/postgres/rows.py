@@ -83,6 +83,7 @@ class RowRewriter:
         read = _i32
         read_head = _row_head_and_size
         pack = _pack_head
+        pack_length = _pack_u32
         known = self._known
         remembers = self._is_remembering
         constant = _packed(function.value) if isinstance(function, Constant) else None
@@ -124,7 +125,8 @@ class RowRewriter:
                 value = run[at:after]
                 new = known.get(value) or self._work_out(value, function)
             else:
-                new = _packed(function(run[at:after]))
+                masked = function(run[at:after])
+                new = _NULL if masked is None else pack_length(len(masked)) + masked
             extend(
                 (
                     run[copied:start],

@@ -60,12 +60,21 @@ class Names(Generic[T]):
 
     def confirm(self, name: str) -> None:
         """The oldest pending change of `name` has happened."""
-        _, value = self._pop(name)
-        self.settle(name, value)
+        pending = self._pending[name]
+        _, value = pending.pop(0)
+        if not pending:
+            del self._pending[name]
+        if value is None:
+            self.confirmed.pop(name, None)
+        else:
+            self.confirmed[name] = value
 
     def abandon(self, name: str) -> None:
         """The oldest pending change of `name` has not happened and will not."""
-        self._pop(name)
+        pending = self._pending[name]
+        del pending[0]
+        if not pending:
+            del self._pending[name]
 
     def settle(self, name: str, value: T | None) -> None:
         """Set what `name` stands for, as the target has just told."""
@@ -73,13 +82,6 @@ class Names(Generic[T]):
             self.confirmed.pop(name, None)
         else:
             self.confirmed[name] = value
-
-    def _pop(self, name: str) -> tuple[int, T | None]:
-        pending = self._pending[name]
-        change = pending.pop(0)
-        if not pending:
-            del self._pending[name]
-        return change
 
     def hold_uncertain(self) -> None:
         """A statement in flight may change any name (PREPARE, DEALLOCATE ALL, DECLARE): every look-up must wait."""

@@ -96,6 +96,10 @@ class Requests:
             actions.need = Need.CATALOG
             kept.extend(frames)
             return actions
+        if state.exchange.is_overfull and not state.can_proceed:
+            actions.need = Need.SETTLED  # looked at once a read: what one read can add is bounded as well
+            kept.extend(frames)
+            return actions
         for position, frame in enumerate(frames):
             need = self._handle(frame)
             if need is not None:
@@ -110,7 +114,7 @@ class Requests:
     def _handle(self, frame: Frame) -> Need | None:
         """Handle one message; what must come first if it cannot be handled yet."""
         state = self._state
-        if (state.awaits_copy or state.exchange.is_overfull) and not state.can_proceed:
+        if state.awaits_copy and not state.can_proceed:
             return Need.SETTLED
         if state.is_changed and not state.refresh():
             return Need.CATALOG

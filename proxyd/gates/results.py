@@ -233,12 +233,17 @@ def _text_rewriter(mask: Mask, limit: int | None) -> Rewrite:
     def rewrite(value: bytes | None) -> bytes | None:
         if value is None:
             return None
-        if ascii_function is not None and value.isascii():
-            return ascii_function(value)
         masked = function(value.decode())
         return None if masked is None else masked.encode()
 
-    return rewrite
+    if ascii_function is None:
+        return rewrite
+    quick = ascii_function
+
+    def rewrite_ascii(value: bytes | None) -> bytes | None:
+        return quick(value) if value is not None and value.isascii() else rewrite(value)
+
+    return rewrite_ascii
 
 
 VALUE_FAULTS = (UnsupportedType, MaskingError, ValueError)
