@@ -444,7 +444,8 @@ def test_what_cannot_be_recorded_is_not_done(
 
     def fill() -> None:
         if not is_root:
-            tapes.chmod(0o500)
+            for directory in (tapes, *tapes.iterdir()):
+                directory.chmod(0o500)
             return
         with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
@@ -454,7 +455,8 @@ def test_what_cannot_be_recorded_is_not_done(
         if is_root:
             filler.unlink()
         else:
-            tapes.chmod(0o700)
+            for directory in (tapes, *tapes.iterdir()):
+                directory.chmod(0o700)
 
     change = "UPDATE shop.orders SET placed_at = placed_at + interval '1s' WHERE id = 9"
     moment = "SELECT placed_at FROM shop.orders WHERE id = 9"
