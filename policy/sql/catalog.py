@@ -12,7 +12,7 @@ from policy.facts import ColumnName, ColumnUse, RelationAccess, Use
 from policy.sql.catalog_rows import CatalogRows, ColumnRow
 from policy.sql.parse import Node, parse
 from policy.sql.refusal import SqlRefused
-from policy.sql.scope import Field
+from policy.sql.scope import Field, in_order
 from policy.sql.snapshot import Catalog, Column, Relation
 from policy.sql.state import SessionState
 from policy.sql.statements import Statements
@@ -109,7 +109,7 @@ def _make_computed(column: Column, entry: Field, via: str) -> None:
     behind: dict[tuple[ColumnName, str], bool] = {(name, place): same for name, same, place in column.behind}
     derived = dict.fromkeys(column.derived)
     also = dict.fromkeys(column.also)
-    for part in value.derived:
+    for part in in_order(value.derived):
         for name in (*part.names, *part.derived):
             derived[name] = None
             behind.setdefault((name, via), False)

@@ -6,8 +6,13 @@ from collections.abc import Iterable
 
 import msgspec
 
-from policy.facts import HIDDEN, ColumnUse, Output, RelationAccess, SqlFacts, Use
+from policy.facts import HIDDEN, ColumnName, ColumnUse, Output, RelationAccess, SqlFacts, Use
 from policy.sql.snapshot import Column, Relation
+
+
+def _use_order(use: ColumnUse) -> tuple[ColumnName, str, str]:
+    """The same statement gives the same facts, in whatever order the catalog's rows came."""
+    return (use.column, use.use.value, use.via)
 
 
 class Access:
@@ -126,7 +131,7 @@ class Collected:
             accesses=self._accesses(),
             functions=tuple(self.functions),
             settings=tuple(self.settings),
-            uses=tuple(self.uses),
+            uses=tuple(sorted(self.uses, key=_use_order)),
             outputs=None if outputs is None else tuple(outputs),
             unresolved=tuple(self.unresolved),
             hidden_functions=tuple(self.hidden_functions),
