@@ -125,3 +125,79 @@ class SqlFacts(msgspec.Struct, frozen=True):
     outputs: tuple[Output, ...] | None = None
     unresolved: tuple[str, ...] = ()
     hidden_functions: tuple[str, ...] = ()
+
+
+# --- SSH ------------------------------------------------------------------------------------------------------
+
+
+class SshOperation(Enum):
+    """What a client asks of an SSH target. Each is judged by itself."""
+
+    SHELL = "shell"  # an interactive shell
+    EXEC = "exec"  # one command text, run by the login's shell
+    SUBSYSTEM = "subsystem"  # a named subsystem, sftp among them
+    FILE = "file"  # one operation inside an sftp subsystem
+    FORWARD = "forward"  # a connection that the client asks to open from the target (direct-tcpip, direct-streamlocal)
+    LISTEN = "listen"  # an address on which the target is to take connections for the client
+    AGENT = "agent"  # the client's key agent reachable from the target
+    X11 = "x11"  # the client's display reachable from the target
+
+
+class Word(msgspec.Struct, frozen=True):
+    """One word of a shell command after quote removal; where is_known is false, its source text.
+
+    A word that the shell makes at run time (a variable, a substitution, a glob, a brace) is not known: it may become
+    any text, none, or several words.
+    """
+
+    text: str
+    is_known: bool = True
+
+
+class Redirect(msgspec.Struct, frozen=True):
+    """A redirection to or from a file. `operator` as written (">", ">>", "<", "<>", ">|", "&>"); /dev/null, standard
+    streams ("2>&1") and here-documents are not listed."""
+
+    operator: str
+    word: Word
+
+
+class SimpleCommand(msgspec.Struct, frozen=True):
+    """One command of a list, pipe, group, loop or substitution. `words` begins with the command's name.
+
+    assignments: names of variables set for it alone (or, without words, for what follows). inner: what it runs itself
+    (`sh -c TEXT`, `sudo CMD`, `xargs CMD`, `find -exec CMD`), as far as that can be seen. is_explained: `inner` is all
+    that it does, so that who may run that may run this (`sh -c TEXT`, `env CMD`, `nice CMD`; never `sudo CMD`).
+    reads_code: it is a shell or interpreter that takes its commands from its input, so they cannot be seen.
+    """
+
+    words: tuple[Word, ...]
+    assignments: tuple[str, ...] = ()
+    redirects: tuple[Redirect, ...] = ()
+    inner: tuple[SimpleCommand, ...] = ()
+    is_explained: bool = False
+    reads_code: bool = False
+
+
+class SshFacts(msgspec.Struct, frozen=True):
+    """One operation of an SSH session.
+
+    command: the text of an exec as sent, or the name of a subsystem. commands: its simple commands, substitutions
+    included, in the order in which they stand. unresolved: why the text could not be taken apart (fail closed where a
+    rule depends on it). has_pty: a terminal was asked for on this channel.
+    verb, path, other_path: of a file operation; verbs are read, write, list, stat, setstat, mkdir, rmdir, remove,
+    rename (other_path is the new name), link (other_path is what it points to). Paths are absolute and normalised,
+    with symbolic links resolved as far as the target reports them.
+    host, port: of FORWARD and LISTEN over TCP; a unix socket has its path in `path`, and port 0.
+    """
+
+    operation: SshOperation
+    command: str = ""
+    commands: tuple[SimpleCommand, ...] = ()
+    unresolved: tuple[str, ...] = ()
+    has_pty: bool = False
+    verb: str = ""
+    path: str = ""
+    other_path: str = ""
+    host: str = ""
+    port: int = 0
