@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _MAX_PORT = 65535
-_MAX_UNIX_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) less the closing NUL, unix(7)
+MAX_UNIX_PATH_BYTES = 107  # sizeof(sockaddr_un.sun_path) less the closing NUL, unix(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,6 @@ def parse_address(text: str) -> Address:
 def _parse_unix(path: str) -> Address:
     if not path.startswith("/"):
         raise ValueError(f"{path!r} is not absolute; write the whole path, as unix:/run/proxyd/pg.sock")
-    if len(path.encode()) > _MAX_UNIX_PATH_BYTES:
-        raise ValueError(f"longer than {_MAX_UNIX_PATH_BYTES} bytes; move the socket to a shorter path")
+    if len(path.encode()) > MAX_UNIX_PATH_BYTES:
+        raise ValueError(f"longer than {MAX_UNIX_PATH_BYTES} bytes; move the socket to a shorter path")
     return Address(path=path)

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Self
+from typing import Self, assert_never
 
 import trio
 
 from policy import facts
 from policy.document import PolicyDocument
 from policy.sql.catalog import Catalog
-from proxyd import config as configuration
 from proxyd.catalog import CatalogSource, CatalogUnavailable
-from proxyd.config import Config
+from proxyd.config import Config, PostgresTarget, SshTarget, Target
 from proxyd.gates.judge import VerdictCache
 from proxyd.metrics import Metrics
 from proxyd.sessions import Sessions
@@ -33,18 +32,35 @@ MAX_CATALOGS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class TargetRuntime:
-    """One target. `facts` is what the policy sees of it, `upstream` how it is reached."""
+class PostgresTargetRuntime:
+    """One PostgreSQL target. `facts` is what the policy sees of it, `upstream` how it is reached."""
 
-    config: configuration.Target
+    config: PostgresTarget
     facts: facts.Target
     upstream: UpstreamTarget
 
-    @classmethod
-    def from_config(cls, target: configuration.Target) -> Self:
-        """Raises TlsSettingsError. Reads the TLS files."""
-        known = facts.Target(target.name, target.protocol, dict(target.labels))
-        return cls(target, known, UpstreamTarget.from_config(target))
+
+@dataclass(frozen=True, slots=True)
+class SshTargetRuntime:
+    """One SSH target. `facts` is what the policy sees of it. How it is reached is read at each connection."""
+
+    config: SshTarget
+    facts: facts.Target
+
+
+TargetRuntime = PostgresTargetRuntime | SshTargetRuntime
+
+
+def target_runtime(target: Target) -> TargetRuntime:
+    """Raises TlsSettingsError. Reads the TLS files of the target, where it has any."""
+    known = facts.Target(target.name, target.protocol, dict(target.labels))
+    match target:
+        case PostgresTarget():
+            return PostgresTargetRuntime(target, known, UpstreamTarget.from_config(target))
+        case SshTarget():
+            return SshTargetRuntime(target, known)
+        case _:
+            assert_never(target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +115,7 @@ class Gateway:
         return cls(
             config,
             policy,
-            targets={target.name: TargetRuntime.from_config(target) for target in config.targets},
+            targets={target.name: target_runtime(target) for target in config.targets},
             telemetry=telemetry,
             metrics=metrics or Metrics(version("proxyd"), lost),
             clock=clock,
@@ -131,7 +147,17 @@ class Gateway:
     def target(self, name: str) -> TargetRuntime | None:
         return self.targets.get(name)
 
-    def catalog(self, target: TargetRuntime, database: str) -> CatalogSource:
+    def postgres_target(self, name: str) -> PostgresTargetRuntime | None:
+        """None also for a target that speaks something else."""
+        target = self.targets.get(name)
+        return target if isinstance(target, PostgresTargetRuntime) else None
+
+    def ssh_target(self, name: str) -> SshTargetRuntime | None:
+        """None also for a target that speaks something else."""
+        target = self.targets.get(name)
+        return target if isinstance(target, SshTargetRuntime) else None
+
+    def catalog(self, target: PostgresTargetRuntime, database: str) -> CatalogSource:
         """The one source of this database's catalog; new ones have no snapshot until `refresh`.
 
         Polled in `nursery` from its first success on; one that never succeeds is forgotten, so that names
@@ -145,7 +171,7 @@ class Gateway:
             source = self._catalogs[key] = self._new_catalog(target, database)
         return source
 
-    def _new_catalog(self, target: TargetRuntime, database: str) -> CatalogSource:
+    def _new_catalog(self, target: PostgresTargetRuntime, database: str) -> CatalogSource:
         reader = target.config.login(target.config.catalog.login)
         if reader is None:
             raise CatalogUnavailable(target.facts.name, database, "its login is not configured")

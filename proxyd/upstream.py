@@ -34,7 +34,7 @@ from protocols.postgres.messages import (
 )
 from protocols.postgres.startup import build_cancel_request, build_ssl_request, build_startup
 from proxyd.addresses import Address
-from proxyd.config import Login, Target
+from proxyd.config import Login, PostgresTarget
 from proxyd.credentials import CredentialError, Secret, read_secret
 from proxyd.tls import TlsStream
 from proxyd.tls_contexts import ClientTls, ClientTlsSettings
@@ -98,7 +98,7 @@ class UpstreamTarget:
     allow_cleartext: bool = False
 
     @classmethod
-    def from_config(cls, target: Target) -> Self:
+    def from_config(cls, target: PostgresTarget) -> Self:
         """Raises TlsSettingsError. Reads the TLS files."""
         t = target.tls
         optional = t.mode in {"allow", "prefer"}

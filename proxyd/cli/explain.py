@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from proxyd.cli.options import add_config
 
 if TYPE_CHECKING:
-    from proxyd.config import Login, Target
+    from proxyd.config import Login, PostgresTarget
     from proxyd.explanation import Sight
     from proxyd.upstream import UpstreamTarget
 
@@ -69,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
     from policy import facts
     from policy.located_yaml import DocumentError
+    from proxyd.config import PostgresTarget
     from proxyd.explanation import Question, explain, render
     from proxyd.references import Material
 
@@ -82,6 +83,8 @@ def run(options: argparse.Namespace) -> int:
     if target is None:
         known = ", ".join(target.name for target in material.config.targets)
         return _fault(f"there is no target {target_name!r}; configured: {known}")
+    if not isinstance(target, PostgresTarget):
+        return _fault(f"the target {target_name!r} speaks {target.protocol}, and no SQL")
     login = _choose_login(target, options.login)
     if login is None:
         return _fault(f"--login: name one of {', '.join(login.name for login in target.logins)}")
@@ -110,7 +113,7 @@ def _fault(text: str) -> int:
     return 1
 
 
-def _choose_login(target: Target, name: str | None) -> Login | None:
+def _choose_login(target: PostgresTarget, name: str | None) -> Login | None:
     if name is not None:
         return target.login(name)
     usable = [login for login in target.logins if login.name != target.catalog.login] or target.logins
@@ -132,7 +135,7 @@ def _claims(pairs: list[tuple[str, str]]) -> dict[str, str | list[str]]:
     return claims
 
 
-def _look(target: Target, login: Login, database: str, *, is_offline: bool) -> Sight:
+def _look(target: PostgresTarget, login: Login, database: str, *, is_offline: bool) -> Sight:
     """The target's catalog and the login's search path, or what there is without them."""
     import trio
 
@@ -155,7 +158,7 @@ def _look(target: Target, login: Login, database: str, *, is_offline: bool) -> S
     return Sight(build_catalog(CatalogRows()), state, (unknown, assumed))
 
 
-async def _look_at(target: Target, login: Login, database: str) -> Sight:
+async def _look_at(target: PostgresTarget, login: Login, database: str) -> Sight:
     import trio
 
     from policy.sql.state import SessionState

@@ -1,0 +1,138 @@
+"""`listeners`: where clients come in, what a listener shows them and what it wants to see of them.
+
+One model a protocol, told apart by `protocol`. Used by the doors and by `proxyd.references`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from policy.located_yaml import Duration, Name, Section, refusal
+from proxyd.config.fields import FilePath, SocketAddress, Some
+
+Factor = Literal["certificate", "public_key", "totp"]
+Factors = tuple[Factor, ...]
+
+
+class ListenerLimits(Section):
+    connections: int = Field(default=1000, ge=1, le=1_000_000)
+    connections_per_subject: int = Field(default=100, ge=1, le=1_000_000)
+    handshake_timeout: Duration = 10.0
+
+
+class ListenerBase(Section):
+    """One door. `address` opens a socket; `socket` takes one from systemd by its FileDescriptorName."""
+
+    name: Name = Field(examples=["postgres"])
+    address: SocketAddress | None = None
+    socket: Name | None = None
+    limits: ListenerLimits = ListenerLimits()
+
+    @model_validator(mode="after")
+    def _one_socket(self) -> Self:
+        if (self.address is None) == (self.socket is None):
+            raise refusal(
+                "a listener needs one socket",
+                "give either `address` (HOST:PORT or unix:/PATH) or `socket` (systemd's FileDescriptorName)",
+            )
+        return self
+
+
+class ListenerTls(Section):
+    certificate: FilePath = Field(examples=["pki/server.crt"])
+    key: FilePath = Field(examples=["pki/server.key"])
+    client_ca: FilePath | None = None
+    client_certificates: Literal["required", "optional", "none"] = "required"
+    crl: FilePath | None = None
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+
+    @model_validator(mode="after")
+    def _clients_have_an_issuer(self) -> Self:
+        if self.client_certificates != "none" and self.client_ca is None:
+            raise refusal(
+                f"client certificates are {self.client_certificates}, but nobody is trusted to issue them",
+                "add `client_ca`, the file of the authority that issues them",
+            )
+        return self
+
+
+class PostgresListener(ListenerBase):
+    protocol: Literal["postgres"] = Field(examples=["postgres"])
+    tls: ListenerTls
+
+
+class SshListenerLimits(ListenerLimits):
+    """`handshake_timeout`: people type codes. `channels`: open at a time on one connection. `attempts`: failed ones."""
+
+    handshake_timeout: Duration = 60.0
+    channels: int = Field(default=100, ge=1, le=10_000)
+    attempts: int = Field(default=6, ge=1, le=100)
+
+
+def _sensible(combination: Factors) -> Factors:
+    for index, factor in enumerate(combination):
+        if factor in combination[:index]:
+            raise refusal(f"`{factor}` stands twice", "name each factor once", at=(index,))
+    if not combination:
+        raise refusal(
+            "asks for nothing: everybody would be let in", "name at least one factor, as `[certificate]`"
+        )
+    if combination[0] == "totp":
+        raise refusal(
+            "`totp` comes first: who knows a name could guess codes, and codes say nothing about who asks",
+            "let a `certificate` or a `public_key` come before it",
+        )
+    if {"certificate", "public_key"} <= set(combination):
+        raise refusal(
+            "asks for two keys: a certificate proves its key already",
+            "name one of the two, or let them be two combinations",
+        )
+    return combination
+
+
+class SshListener(ListenerBase):
+    """`factors`: combinations, of which a client has to show one, in its order.
+
+    `keepalive`: after so many seconds of silence the client is asked whether it is there.
+    """
+
+    protocol: Literal["ssh"] = Field(examples=["ssh"])
+    host_keys: Some[FilePath] = Field(examples=["[ssh/host_ed25519]"])
+    host_certificates: tuple[FilePath, ...] = ()
+    client_ca: FilePath | None = None
+    revoked_keys: FilePath | None = None
+    factors: Some[Annotated[Factors, AfterValidator(_sensible)]] = (("certificate",),)
+    keepalive: Duration = 30.0
+    limits: SshListenerLimits = SshListenerLimits()
+
+    @model_validator(mode="after")
+    def _factors_fit_together(self) -> Self:
+        for index, combination in enumerate(self.factors):
+            for other, shorter in enumerate(self.factors):
+                if (
+                    other != index
+                    and combination[: len(shorter)] == shorter
+                    and (other < index or combination != shorter)
+                ):
+                    raise refusal(
+                        f"never asked for: whoever has shown [{', '.join(shorter)}] is in already",
+                        "remove this combination, or the shorter one",
+                        at=("factors", index),
+                    )
+        if self.takes("certificate") and self.client_ca is None:
+            raise refusal(
+                "certificates let in, but nobody is trusted to issue them",
+                "add `client_ca`, the public key of the authority that signs users' keys, "
+                "or write `factors: [[public_key]]`",
+                at=("factors",),
+            )
+        return self
+
+    def takes(self, factor: Factor) -> bool:
+        """Does any combination ask for `factor`?"""
+        return any(factor in combination for combination in self.factors)
+
+
+Listener = PostgresListener | SshListener

@@ -1,0 +1,199 @@
+"""`targets`: the systems behind the gateway, how they are reached and by which accounts.
+
+One model a protocol, told apart by `protocol`. Used by what connects to targets, and by `proxyd.references`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, Field, model_validator
+
+from policy.located_yaml import Duration, Name, Section, closest, refusal
+from proxyd.config.fields import FilePath, PublicKey, SecretSource, SocketAddress, Some, refuse_twice
+
+LoginT = TypeVar("LoginT", bound="Login")
+
+ANY_DATABASE = "*"
+
+MAX_POSTGRES_USER = 63  # NAMEDATALEN - 1
+MAX_SSH_USER = 255
+
+
+class Login(Section):
+    """An account on the target. `user` is the target's own name for it (by default the same)."""
+
+    name: Name
+    user: str | None = Field(default=None, min_length=1)
+    password: SecretSource | None = None
+
+    @property
+    def account(self) -> str:
+        return self.user or self.name
+
+
+class TargetBase(Section):
+    """A system behind the gateway, whatever it speaks."""
+
+    name: Name
+    address: SocketAddress = Field(examples=["db.example:5432"])
+    labels: dict[str, str] = Field(default={})
+    connect_timeout: Duration = 5.0
+
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------
+
+
+class TargetTls(Section):
+    """In libpq's words. `ca`: a file, or `system` for the machine's own authorities."""
+
+    mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
+    ca: Literal["system"] | FilePath | None = None
+    certificate: FilePath | None = None
+    key: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise refusal("half of a client certificate", "give both `certificate` and `key`, or neither")
+        if self.mode in {"verify-ca", "verify-full"} and self.ca is None:
+            raise refusal(
+                f"mode {self.mode} without an authority to verify with",
+                "add `ca`, the file of the authority that issued the target's certificate, or `ca: system`",
+            )
+        return self
+
+
+class PostgresLogin(Login):
+    user: str | None = Field(default=None, min_length=1, max_length=MAX_POSTGRES_USER)
+
+
+class TargetCatalog(Section):
+    """Which login reads the target's catalog, and how often it asks whether that has changed (seconds)."""
+
+    login: Name
+    poll: Duration = 1.0
+
+
+class PostgresTarget(TargetBase):
+    """`databases`: those that may be named (`*`: any), by default `database`."""
+
+    protocol: Literal["postgres"] = Field(examples=["postgres"])
+    database: str = Field(min_length=1, max_length=63)
+    databases: tuple[str, ...] = ()
+    tls: TargetTls = Field(examples=["{mode: verify-full, ca: target-ca.crt}"])
+    logins: Some[PostgresLogin] = Field(examples=["[{name: readonly, password: {file: secrets/readonly}}]"])
+    catalog: TargetCatalog = Field(examples=["{login: catalog}"])
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        names = [login.name for login in self.logins]
+        refuse_twice("login", ("logins",), names)
+        if self.catalog.login not in names:
+            raise refusal(
+                f"`{self.catalog.login}` is not a login of this target",
+                f"{closest(self.catalog.login, names)}name one of: {', '.join(names)}",
+                at=("catalog", "login"),
+            )
+        if not self.allows_database(self.database):
+            raise refusal(
+                f"the default database `{self.database}` is not one of `databases`",
+                f"add `{self.database}` to the list",
+                at=("databases",),
+            )
+        return self
+
+    def login(self, name: str) -> PostgresLogin | None:
+        return _named(self.logins, name)
+
+    def allows_database(self, database: str) -> bool:
+        """Without an allow-list only the default database is open."""
+        allowed = self.databases or (self.database,)
+        return ANY_DATABASE in allowed or database in allowed
+
+
+# --- SSH --------------------------------------------------------------------------------------------------
+
+
+class HostKeys(Section):
+    """How the target is known again. Exactly one of the three."""
+
+    known_hosts: FilePath | None = None
+    ca: FilePath | None = None
+    keys: tuple[PublicKey, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if sum(way is not None for way in (self.known_hosts, self.ca, self.keys)) != 1:
+            raise refusal(
+                "not one way to know the target again",
+                "give exactly one of `known_hosts` (a file), `ca` (a file) or `keys` (a list of public keys)",
+            )
+        if self.keys is not None and not self.keys:
+            raise refusal("no key: every connection would be refused", "list at least one", at=("keys",))
+        return self
+
+
+class SshTargetLogin(Login):
+    """Exactly one of `certificate` (made by the gateway's own authority), `key` and `password`."""
+
+    user: str | None = Field(default=None, min_length=1, max_length=MAX_SSH_USER)
+    certificate: bool = False
+    key: SecretSource | None = None
+    passphrase: SecretSource | None = None
+
+    @model_validator(mode="after")
+    def _one_credential(self) -> Self:
+        if sum((self.certificate, self.key is not None, self.password is not None)) != 1:
+            raise refusal(
+                "not one credential", "give exactly one of `certificate: true`, `key` or `password`"
+            )
+        if self.passphrase is not None and self.key is None:
+            raise refusal("a passphrase without a key", "remove it, or add `key`", at=("passphrase",))
+        return self
+
+
+def _variables(value: str) -> str:
+    if _VARIABLES.fullmatch(value) is None:
+        raise refusal(
+            "not the name of a variable", "use letters, digits and `_`; `*` stands for any, as in `LC_*`"
+        )
+    return value
+
+
+_VARIABLES = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]{0,127}")
+
+
+class SshTarget(TargetBase):
+    """`environment`: names (with `*`) of the variables that clients may set."""
+
+    protocol: Literal["ssh"] = Field(examples=["ssh"])
+    host_keys: HostKeys = Field(examples=["{known_hosts: ssh/known_hosts}"])
+    environment: tuple[Annotated[str, AfterValidator(_variables)], ...] = ("LANG", "LC_*", "COLORTERM")
+    logins: Some[SshTargetLogin] = Field(examples=["[{name: deploy, certificate: true}]"])
+
+    @model_validator(mode="after")
+    def _logins_differ(self) -> Self:
+        refuse_twice("login", ("logins",), [login.name for login in self.logins])
+        return self
+
+    def login(self, name: str) -> SshTargetLogin | None:
+        return _named(self.logins, name)
+
+    def allows_variable(self, name: str) -> bool:
+        return any(fnmatchcase(name, pattern) for pattern in self.environment)
+
+    @property
+    def host(self) -> str:
+        """The name by which the target's host key is looked up. Behind a Unix socket is this machine."""
+        return self.address.host or "localhost"
+
+
+Target = PostgresTarget | SshTarget
+
+
+def _named(logins: Sequence[LoginT], name: str) -> LoginT | None:
+    return next((login for login in logins if login.name == name), None)
