@@ -18,32 +18,29 @@ import os
 import resource
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from policy.located_yaml import DocumentError
-from protocols.postgres.messages import error_response
-from proxyd.config import Config
-from proxyd.gateway import Gateway
-from proxyd.listeners import Handler, ListenerRuntime, Reception, open_address, open_sockets
+from proxyd.config import Config, Identity
+from proxyd.doors import AnyDoor
+from proxyd.gateway import Gateway, PostgresTargetRuntime
+from proxyd.listeners import Handler, ListenerRuntime, Reception, Side, open_address, open_sockets
 from proxyd.metrics import SessionOutcome
 from proxyd.metrics_endpoint import MetricsEndpoint
 from proxyd.notify import Notifier, activated_sockets
-from proxyd.postgres_door import serve_postgres
+from proxyd.postgres_door import POSTGRES_DOOR
 from proxyd.references import Material
 from proxyd.telemetry import Telemetry
-from proxyd.tls_contexts import ClientTls, ServerTls
 from proxyd.tls_files import TlsSettingsError
 
-Door = Callable[[trio.SocketStream, ListenerRuntime, Gateway], Awaitable[None]]
-
-DOORS: Mapping[str, Door] = {"postgres": serve_postgres}
+DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR}
 
 # What a reload can change. Anything else that differs is named in the log and waits for a restart.
-RELOADABLE = frozenset({"policy", "masking", "log", "drain_timeout"})
+RELOADABLE = frozenset({"policy", "masking", "identity", "log", "drain_timeout"})
 
 DRAIN_STEP_S = 0.1
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -57,7 +54,7 @@ async def run_daemon(
     *,
     environment: MutableMapping[str, str] | None = None,
     telemetry: Telemetry | None = None,
-    doors: Mapping[str, Door] = DOORS,
+    doors: Mapping[str, AnyDoor] = DOORS,
     clock: Callable[[], float] = time.time,
     task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -81,7 +78,7 @@ async def run_daemon(
         _raise_descriptor_limit(config, gateway)
         daemon = Daemon(gateway, config_path, notifier, doors)
         for listener in config.listeners:
-            runtime = ListenerRuntime.from_config(listener, config.identity)
+            runtime = doors[listener.protocol].open(listener, config.identity, clock)
             daemon.listeners.append((runtime, await open_sockets(listener, activated)))
         if config.metrics is not None:
             daemon.metrics_listeners = await open_address("metrics", config.metrics.address)
@@ -94,7 +91,7 @@ class Daemon:
     """One running daemon. `listeners` (each with its sockets) and `metrics_listeners` are opened before `run`."""
 
     def __init__(
-        self, gateway: Gateway, config_path: Path, notifier: Notifier, doors: Mapping[str, Door] = DOORS
+        self, gateway: Gateway, config_path: Path, notifier: Notifier, doors: Mapping[str, AnyDoor] = DOORS
     ) -> None:
         self.gateway = gateway
         self.listeners: list[tuple[ListenerRuntime, list[trio.SocketListener]]] = []
@@ -111,6 +108,7 @@ class Daemon:
             async with trio.open_nursery() as background:
                 gateway.nursery = background
                 self._open_background(background)
+                await self._open_services(background)
                 async with trio.open_nursery() as sessions:
                     async with trio.open_nursery() as doors:
                         self._open_doors(doors, sessions)
@@ -132,19 +130,27 @@ class Daemon:
             serve = partial(self._guarded, server.serve)
             background.start_soon(trio.serve_listeners, serve, self.metrics_listeners)
 
+    async def _open_services(self, background: trio.Nursery) -> None:
+        """What the doors in use need behind them. One that cannot start keeps the daemon from starting."""
+        for protocol in dict.fromkeys(runtime.protocol for runtime, _ in self.listeners):
+            service = self._doors[protocol].background
+            if service is not None:
+                await background.start(partial(service, self.gateway), name=f"background of {protocol}")
+
     def _open_doors(self, doors: trio.Nursery, sessions: trio.Nursery) -> None:
         for runtime, listeners in self.listeners:
-            reception = Reception(self._handler(runtime), sessions, self.gateway.metrics, self._log)
+            door = self._doors[runtime.protocol]
+            reception = Reception(
+                self._handler(door), door.full_notice, sessions, self.gateway.metrics, self._log
+            )
             for listener in listeners:
                 doors.start_soon(reception.serve, runtime, listener)
                 name = listener.socket.getsockname()
                 self._log.info("listening", listener=runtime.name, address=_shown_address(name))
 
-    def _handler(self, runtime: ListenerRuntime) -> Handler:
-        door = self._doors[runtime.protocol]
-
+    def _handler(self, door: AnyDoor) -> Handler:
         async def handle(stream: trio.SocketStream, listener: ListenerRuntime) -> None:
-            await door(stream, listener, self.gateway)
+            await door.serve(stream, listener, self.gateway)
 
         return handle
 
@@ -195,7 +201,7 @@ class Daemon:
         now = gateway.clock()
         try:
             material = await trio.to_thread.run_sync(Material.read, self._config_path, now)
-            await trio.to_thread.run_sync(self._reload_tls)
+            await trio.to_thread.run_sync(self._reload_sides, material.config.identity)
         except DocumentError as error:
             for fault in error.faults:
                 self._log.error("configuration fault", what=str(fault))
@@ -229,20 +235,31 @@ class Daemon:
         gateway.telemetry.set_level(new.log.level)
         gateway.swap_policy(material.policy)
 
-    def _reload_tls(self) -> None:
+    def _reload_sides(self, identity: Identity) -> None:
         """In a worker thread. Each side swaps in one step; one whose files are bad keeps what it has."""
-        sides: list[tuple[str, ServerTls | ClientTls]] = [
-            (f"listener {runtime.name}", runtime.tls) for runtime, _ in self.listeners
-        ]
-        for target in self.gateway.targets.values():
-            if target.upstream.tls is not None:
-                sides.append((f"target {target.facts.name}", target.upstream.tls))
-        for name, side in sides:
-            try:
+        if identity != self.gateway.config.identity:
+            for runtime, _ in self.listeners:
+                with self._keeping("identity", f"listener {runtime.name}"):
+                    runtime.take_identity(identity)
+        for name, side in self._sides():
+            with self._keeping("files", name):
                 if side.reload():
-                    self._log.info("TLS files reloaded", side=name)
-            except TlsSettingsError as error:
-                self._log.error("TLS files refused, the old ones stay in use", side=name, reason=str(error))
+                    self._log.info("files reloaded", side=name)
+
+    def _sides(self) -> Iterator[tuple[str, Side]]:
+        for runtime, _ in self.listeners:
+            for side in runtime.sides():
+                yield f"listener {runtime.name}", side
+        for target in self.gateway.targets.values():
+            if isinstance(target, PostgresTargetRuntime) and target.upstream.tls is not None:
+                yield f"target {target.facts.name}", target.upstream.tls
+
+    @contextlib.contextmanager
+    def _keeping(self, what: str, side: str) -> Iterator[None]:
+        try:
+            yield
+        except TlsSettingsError as error:
+            self._log.error(f"new {what} refused, the old stay in use", side=side, reason=str(error))
 
     # Stop
 
@@ -264,11 +281,11 @@ class Daemon:
         registry = self.gateway.sessions
         with trio.move_on_after(timeout_s):
             while sessions.child_tasks:
-                registry.end_idle(SessionOutcome.DRAINED, "the gateway is shutting down", _FAREWELL)
+                registry.end_idle(SessionOutcome.DRAINED, "the gateway is shutting down")
                 await trio.sleep(DRAIN_STEP_S)
             return
         self._log.warning("drain deadline passed", sessions=len(registry))
-        registry.end_all(SessionOutcome.DRAINED, "the drain deadline has passed", _FAREWELL)
+        registry.end_all(SessionOutcome.DRAINED, "the drain deadline has passed")
         with trio.move_on_after(LAST_WORDS_S):
             while sessions.child_tasks:  # noqa: ASYNC110 (a nursery has no event for "empty")
                 await trio.sleep(DRAIN_STEP_S)
@@ -285,10 +302,6 @@ class Daemon:
                 sessions.cancel_scope.cancel()
                 watch.cancel_scope.cancel()
                 return
-
-
-# The words PostgreSQL itself uses, so that drivers recognise it and reconnect.
-_FAREWELL = error_response("FATAL", "57P01", "terminating connection due to administrator command")
 
 
 def _shown_address(name: object) -> str:

@@ -17,16 +17,14 @@ import stat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
-from protocols.postgres.messages import error_response
 from proxyd import config as configuration
 from proxyd.addresses import Address
-from proxyd.identity.certificate import CertificateRules
 from proxyd.metrics import HandshakeFailure, Metrics
 from proxyd.telemetry import Log
-from proxyd.tls_contexts import ServerTls, ServerTlsSettings
 
 BACKLOG = 1024
 # accept(2): the system has no room just now; trying again at once would only burn the processor.
@@ -38,9 +36,8 @@ _FAREWELL_TIMEOUT_S = 1.0
 _FAREWELL_READ_BYTES = 4096
 _UNIX_SOCKET_MODE = 0o660
 
-_ALPN = {"postgres": ("postgresql",)}
-
 Handler = Callable[[trio.SocketStream, "ListenerRuntime"], Awaitable[None]]
+FullNotice = Callable[["ListenerRuntime"], bytes]
 
 
 class ListenError(Exception):
@@ -51,47 +48,32 @@ class ListenError(Exception):
         self.name = name
 
 
-@dataclass(slots=True, eq=False)
+class Side(Protocol):
+    """Something read from files that can be read anew: swapped in one step, or left as it is."""
+
+    def reload(self) -> bool:
+        """True when something has changed. Raises, and keeps what it has, when the new files are no good."""
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
 class ListenerRuntime:
-    """One listener while it runs. `open_connections` counts what was accepted and is not closed yet."""
+    """One listener while it runs; each protocol adds its own. `open_connections`: accepted and not closed yet."""
 
     name: str
     protocol: str
-    tls: ServerTls
-    certificate_rules: CertificateRules
     limits: configuration.ListenerLimits
     open_connections: int = 0
-
-    @classmethod
-    def from_config(
-        cls, listener: configuration.Listener, identity: configuration.Identity
-    ) -> ListenerRuntime:
-        """Raises TlsSettingsError. Reads the TLS files."""
-        settings = server_tls_settings(listener)
-        rules = certificate_rules(identity)
-        return cls(listener.name, listener.protocol, ServerTls(settings), rules, listener.limits)
 
     @property
     def is_full(self) -> bool:
         return self.open_connections >= self.limits.connections
 
+    def sides(self) -> tuple[Side, ...]:
+        """What a reload reads anew, in a worker thread."""
+        return ()
 
-def server_tls_settings(listener: configuration.Listener) -> ServerTlsSettings:
-    tls = listener.tls
-    return ServerTlsSettings(
-        certificate=tls.certificate,
-        key=tls.key,
-        client_ca=tls.client_ca,
-        client_certificates=tls.client_certificates,
-        crl=tls.crl,
-        minimum_version=tls.minimum_version,
-        alpn=_ALPN[listener.protocol],
-    )
-
-
-def certificate_rules(identity: configuration.Identity) -> CertificateRules:
-    rules = identity.certificates
-    return CertificateRules(tuple(rules.name), tuple(rules.groups.sources), dict(rules.groups.map))
+    def take_identity(self, identity: configuration.Identity) -> None:
+        """A reload has brought another `identity`. In a worker thread; raises, and keeps the old one, if it cannot."""
 
 
 async def open_sockets(
@@ -161,8 +143,16 @@ def _remove_stale(path: Path) -> None:
 class Reception:
     """Accepts for any number of sockets. `sessions` is the nursery in which connections live."""
 
-    def __init__(self, handler: Handler, sessions: trio.Nursery, metrics: Metrics, log: Log) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        full_notice: FullNotice,
+        sessions: trio.Nursery,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
         self._handler = handler
+        self._full_notice = full_notice
         self._sessions = sessions
         self._metrics = metrics
         self._log = log
@@ -231,7 +221,7 @@ class Reception:
         """Bytes left unread would turn our close into a reset that overtakes the error: read them."""
         try:
             with trio.move_on_after(_FAREWELL_TIMEOUT_S), contextlib.suppress(trio.BrokenResourceError):
-                await stream.send_all(_farewell(runtime))
+                await stream.send_all(self._full_notice(runtime))
                 await stream.send_eof()
                 await stream.receive_some(_FAREWELL_READ_BYTES)
         finally:
@@ -247,14 +237,3 @@ class Reception:
             return
         self._complained_at[key] = now
         self._log.warning(what, listener=runtime.name, unsaid=self._unsaid.pop(key, 0), **values)
-
-
-def _farewell(runtime: ListenerRuntime) -> bytes:
-    """PostgreSQL allows an error in clear before TLS starts; clients that ask for TLS show or mention it."""
-    return error_response(
-        "FATAL",
-        "53300",
-        "proxyd: too many connections",
-        detail=f"This listener takes {runtime.limits.connections} connections at a time.",
-        hint="Try again in a moment.",
-    )

@@ -35,6 +35,7 @@ class HandshakeFailure(Enum):
     TARGET = "target"  # the target could not be reached or refused us
     DISCONNECTED = "disconnected"
     TAPE = "tape"
+    ENDED = "ended"  # by an administrator or a drain, before it was open
     INTERNAL = "internal"
 
 

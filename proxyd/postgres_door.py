@@ -22,14 +22,15 @@ from protocols.postgres.messages import (
 )
 from protocols.postgres.startup import CancelRequested, StartupReceived
 from proxyd.catalog import CatalogSource, CatalogUnavailable
-from proxyd.config import Login
+from proxyd.config import PostgresLogin
+from proxyd.doors import Door
 from proxyd.gates.search_path import parse_search_path
 from proxyd.gates.state import SessionSetting, State
-from proxyd.gateway import Gateway, TargetRuntime
-from proxyd.listeners import ListenerRuntime
+from proxyd.gateway import Gateway, PostgresTargetRuntime
 from proxyd.metrics import HandshakeFailure, SessionOutcome
 from proxyd.postgres_handshake import ClientGreeting, Handshake, Refused, refuse
-from proxyd.relay import PostgresRelay, RelayLimits
+from proxyd.postgres_listener import PostgresListenerRuntime
+from proxyd.relay import PostgresRelay, RelayLimits, fatal, last_words
 from proxyd.sessions import KEY_BYTES_3_0, KEY_BYTES_3_2, Session, SubjectLimitReached
 from proxyd.tape.entries import TapeHeader
 from proxyd.tape.errors import TapeError
@@ -50,15 +51,27 @@ class Request:
     """Who wants to go where, as admitted."""
 
     subject: Subject
-    target: TargetRuntime
+    target: PostgresTargetRuntime
     database: str
-    login: Login
+    login: PostgresLogin
     startup: StartupReceived
     parameters: dict[str, str]
     limits: SessionLimits
 
 
-async def serve_postgres(stream: trio.SocketStream, listener: ListenerRuntime, gateway: Gateway) -> None:
+def full_notice(listener: PostgresListenerRuntime) -> bytes:
+    """PostgreSQL allows an error in clear before TLS starts; clients that ask for TLS show or mention it."""
+    return fatal(
+        "53300",
+        "proxyd: too many connections",
+        detail=f"This listener takes {listener.limits.connections} connections at a time.",
+        hint="Try again in a moment.",
+    )
+
+
+async def serve_postgres(
+    stream: trio.SocketStream, listener: PostgresListenerRuntime, gateway: Gateway
+) -> None:
     """Serve one client. Returns when the connection is over; raises nothing but cancellation."""
     session_id = gateway.sessions.new_id()
     log = gateway.log.bind(listener=listener.name, client=_address(stream), session=session_id)
@@ -113,7 +126,7 @@ async def _take_leave(greeting: ClientGreeting, farewell: bytes = b"") -> None:
 async def _greet_and_serve(
     stream: trio.SocketStream,
     greeting: ClientGreeting,
-    listener: ListenerRuntime,
+    listener: PostgresListenerRuntime,
     gateway: Gateway,
     log: Log,
     session_id: str,
@@ -153,7 +166,7 @@ async def _cancel(asked: CancelRequested, gateway: Gateway, log: Log) -> None:
 # Admission
 
 
-def _admit(greeted: Handshake, listener: ListenerRuntime, gateway: Gateway) -> Request:
+def _admit(greeted: Handshake, listener: PostgresListenerRuntime, gateway: Gateway) -> Request:
     startup = greeted.startup
     if gateway.drain.is_set():
         raise refuse(HandshakeFailure.NOT_ADMITTED, "57P03", "proxyd: the gateway is shutting down")
@@ -170,7 +183,7 @@ def _admit(greeted: Handshake, listener: ListenerRuntime, gateway: Gateway) -> R
     login_name = startup.parameters.get("user", "")
     place = startup.parameters.get("database") or login_name
     target_name, _, database = place.partition("/")
-    target = gateway.target(target_name)
+    target = gateway.postgres_target(target_name)
     login = target.config.login(login_name) if target is not None else None
     if target is None or login is None:
         raise _not_admitted(subject, place, login_name, "no such target or login")
@@ -221,7 +234,7 @@ async def _open_session(
     stream: trio.SocketStream,
     greeted: Handshake,
     request: Request,
-    listener: ListenerRuntime,
+    listener: PostgresListenerRuntime,
     gateway: Gateway,
     log: Log,
     session_id: str,
@@ -237,6 +250,7 @@ async def _open_session(
         login=request.login.name,
         client=_address(stream),
         started_at=gateway.clock(),
+        detail=request.database,
         process_id=sessions.new_process_id(),
         secret_key=sessions.new_key(KEY_BYTES_3_2 if minor == 2 else KEY_BYTES_3_0),
     )
@@ -252,12 +266,25 @@ async def _open_session(
         ) from limit
 
 
+class _Opening:
+    """The time before a session relays. Ended from outside, its client is told so in place of a welcome."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.outcome, self.reason = SessionOutcome.FAILED, "failed"
+
+    def end(self, outcome: SessionOutcome, reason: str) -> None:
+        if not self.scope.cancel_called:
+            self.outcome, self.reason = outcome, reason
+        self.scope.cancel()
+
+
 async def _run_session(
     stream: trio.SocketStream,
     greeted: Handshake,
     request: Request,
     session: Session,
-    listener: ListenerRuntime,
+    listener: PostgresListenerRuntime,
     gateway: Gateway,
     log: Log,
 ) -> None:
@@ -265,13 +292,21 @@ async def _run_session(
     outcome = SessionOutcome.FAILED
     reason = "failed"
     upstream: UpstreamConnection | None = None
+    session.tape_path, session.record = tape.path, tape.event
+    session.operations = lambda: tape.requests
+    opening = _Opening()
+    session.end = opening.end
     gateway.metrics.session_opened(listener.name, "postgres")
     try:
-        catalog = await _ready_catalog(request, gateway)
-        upstream = await _connect(request)
-        session.cancel = upstream.cancel
-        search_path = await _search_path(upstream, request)
-        await _welcome(greeted, upstream, session)
+        with opening.scope:
+            catalog = await _ready_catalog(request, gateway)
+            upstream = await _connect(request)
+            session.cancel = upstream.cancel
+            search_path = await _search_path(upstream, request)
+            await _welcome(greeted, upstream, session)
+        if upstream is None or opening.scope.cancel_called:
+            outcome, reason = opening.outcome, opening.reason
+            raise Refused(reason, HandshakeFailure.ENDED, last_words(outcome, reason))
         log.info("session opened", database=request.database, tape=str(tape.path))
         client = Wire(stream, greeted.tls, greeted.startup.rest)
         target = Wire(_socket_stream(upstream), upstream.tls, upstream.leftover)
@@ -282,6 +317,7 @@ async def _run_session(
         )
         session.end = relay.end
         session.is_idle = lambda: relay.is_idle
+        session.idle_s = lambda: relay.idle_s
         farewell = b""
         try:
             end = await relay.run(_until_expiry(request, gateway))
@@ -463,3 +499,6 @@ async def _stop_target(upstream: UpstreamConnection, state: State, log: Log) -> 
             await upstream.cancel(deadline_s=CANCEL_TIMEOUT_S)
         except UpstreamError as fault:
             log.info("the target could not be told to stop", reason=fault.reason)
+
+
+POSTGRES_DOOR = Door(PostgresListenerRuntime.from_config, serve_postgres, full_notice)

@@ -34,6 +34,7 @@ from proxyd.wire import ConnectionLost, Wire
 
 CATALOG_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 3600.0
+_TERMINATING = "terminating connection due to administrator command"
 
 
 class CatalogRefresh(Protocol):
@@ -78,6 +79,28 @@ def _protocol_end(side: str, fault: ProtocolError) -> SessionEnd:
     return SessionEnd(SessionOutcome.PROTOCOL, f"{side} broke the protocol: {fault.message}", farewell)
 
 
+def last_words(outcome: SessionOutcome, reason: str) -> bytes:
+    """What a client is told whose session is ended from outside.
+
+    For a drain and an administrator in the words that PostgreSQL itself uses: drivers know them and reconnect.
+    """
+    match outcome:
+        case SessionOutcome.DRAINED:
+            return fatal("57P01", _TERMINATING)
+        case SessionOutcome.ENDED:
+            return fatal("57P01", _TERMINATING, detail=f"{reason[:1].upper()}{reason[1:]}.")
+        case SessionOutcome.MAX_AGE:
+            return fatal("57P05", "proxyd: this session has reached its maximum age", hint="Connect again.")
+        case SessionOutcome.IDLE:
+            return fatal("57P05", "proxyd: this session was idle for too long", hint="Connect again.")
+        case _:
+            return fatal("57P01", f"proxyd: this session was ended: {reason}")
+
+
+def _ended(outcome: SessionOutcome, reason: str) -> SessionEnd:
+    return SessionEnd(outcome, reason, last_words(outcome, reason))
+
+
 def _stuck() -> SessionEnd:
     farewell = fatal("XX000", "proxyd: the gateway lost track of this session", hint="Connect again.")
     return SessionEnd(SessionOutcome.FAILED, "a message waits for something that cannot come", farewell)
@@ -117,9 +140,14 @@ class PostgresRelay:
         """Nothing is under way: the session may be ended without loss."""
         return self._state.exchange.is_settled and self._state.exchange.transaction_status == ord("I")
 
-    def end(self, outcome: SessionOutcome, reason: str, farewell: bytes = b"") -> None:
+    @property
+    def idle_s(self) -> float:
+        """Seconds since anything moved, either way."""
+        return time.monotonic() - self._moved_at
+
+    def end(self, outcome: SessionOutcome, reason: str) -> None:
         """End the session from outside: an administrator, the drain, a deadline."""
-        self._finish(SessionEnd(outcome, reason, farewell))
+        self._finish(_ended(outcome, reason))
 
     def _finish(self, end: SessionEnd) -> None:
         """The first reason is the one that counts."""
@@ -136,12 +164,10 @@ class PostgresRelay:
                 nursery.start_soon(self._guard, self._relay_replies)
                 if limits.max_age_s is not None or limits.idle_s is not None:
                     nursery.start_soon(self._watch_deadlines, limits)
-        if self._end is None:
-            # Cancelled from further out: the daemon is stopping.
-            farewell = fatal("57P01", "terminating connection due to administrator command")
-            self._end = SessionEnd(SessionOutcome.DRAINED, "the gateway is shutting down", farewell)
-        self._client.send_last(self._end.farewell)
-        return self._end
+        # Without a reason it was cancelled from further out: the daemon is stopping.
+        end = self._end or _ended(SessionOutcome.DRAINED, "the gateway is shutting down")
+        self._client.send_last(end.farewell)
+        return end
 
     async def _guard(self, pump: Callable[[], Awaitable[None]]) -> None:
         """Run one pump; whatever ends it ends the session, with one reason."""
@@ -310,13 +336,9 @@ class PostgresRelay:
             ends_at = self._started_at + max_age_s
             idle_at = self._moved_at + idle_s
             if now >= ends_at:
-                farewell = fatal(
-                    "57P05", "proxyd: this session has reached its maximum age", hint="Connect again."
-                )
-                self.end(SessionOutcome.MAX_AGE, "maximum age reached", farewell)
+                self.end(SessionOutcome.MAX_AGE, "maximum age reached")
                 return
             if now >= idle_at:
-                farewell = fatal("57P05", "proxyd: this session was idle for too long", hint="Connect again.")
-                self.end(SessionOutcome.IDLE, "idle for too long", farewell)
+                self.end(SessionOutcome.IDLE, "idle for too long")
                 return
             await trio.sleep(min(ends_at, idle_at) - now)

@@ -1,7 +1,8 @@
 """The live sessions of this process: who they are, how many a subject has, and the keys that cancel them.
 
 The gateway hands out cancel keys of its own, so the target's never leave. Owned by the gateway object; doors enter and
-remove their sessions. No I/O of its own: ending and cancelling are done by the session.
+remove their sessions, the daemon's drain and the admin socket list and end them. No I/O of its own: ending, cancelling
+and recording are done by the session.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import trio
 
 from proxyd.metrics import SessionOutcome
 
@@ -28,13 +33,23 @@ class SubjectLimitReached(Exception):
         self.limit = limit
 
 
-def _not_yet(outcome: SessionOutcome, reason: str, farewell: bytes) -> None:
-    """A session that has not begun to relay has nothing to end: its handshake has a deadline of its own."""
+def _end_nothing(outcome: SessionOutcome, reason: str) -> None:
+    """A session that its door cannot end yet: its handshake has a deadline of its own."""
+
+
+def _record_nothing(name: str, data: dict[str, Any]) -> None:
+    """A session that has no tape yet."""
 
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """One live session. `end` closes it from outside; `cancel` asks the target to stop the running statement."""
+    """One live session. What others may do to it is set by its door as soon as it can be done.
+
+    `end` closes it from outside; the door puts outcome and reason into words for its client. `cancel` asks the target
+    to stop what is running. `record` puts an event on the session's tape; it raises TapeError. `gone` is set when the
+    session is over, its tape included. `detail` says more about the target (a database). `process_id` (0 for none) and
+    `secret_key` are what a PostgreSQL client cancels with.
+    """
 
     id: str
     listener: str
@@ -44,25 +59,38 @@ class Session:
     login: str
     client: str
     started_at: float
-    process_id: int
-    secret_key: bytes = field(repr=False)
-    end: Callable[[SessionOutcome, str, bytes], None] = field(default=_not_yet, repr=False)
+    detail: str = ""
+    tape_path: Path | None = None
+    process_id: int = 0
+    secret_key: bytes = field(default=b"", repr=False)
+    end: Callable[[SessionOutcome, str], None] = field(default=_end_nothing, repr=False)
     cancel: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
+    record: Callable[[str, dict[str, Any]], None] = field(default=_record_nothing, repr=False)
     is_idle: Callable[[], bool] = field(default=lambda: False, repr=False)
+    idle_s: Callable[[], float] = field(default=lambda: 0.0, repr=False)
+    operations: Callable[[], int] = field(default=lambda: 0, repr=False)
+    gone: trio.Event = field(default_factory=trio.Event, repr=False)
 
 
 class Sessions:
     """All of them. `limit_per_subject` counts over one listener, as configured there."""
 
     def __init__(self) -> None:
+        self._by_id: dict[str, Session] = {}
         self._by_process_id: dict[int, Session] = {}
         self._by_subject: Counter[tuple[str, str]] = Counter()
 
     def __len__(self) -> int:
-        return len(self._by_process_id)
+        return len(self._by_id)
 
     def __iter__(self) -> Iterator[Session]:
-        return iter(tuple(self._by_process_id.values()))
+        """Oldest first, as they are now."""
+        return iter(tuple(self._by_id.values()))
+
+    def beginning(self, prefix: str) -> list[Session]:
+        """The sessions whose id begins so; one alone when it is the whole id."""
+        exact = self._by_id.get(prefix)
+        return [exact] if exact is not None else [one for one in self if one.id.startswith(prefix)]
 
     def new_process_id(self) -> int:
         """A number that no live session has. Random, so that it tells nothing about the others."""
@@ -88,11 +116,15 @@ class Sessions:
         if self._by_subject[key] >= limit_per_subject:
             raise SubjectLimitReached(limit_per_subject)
         self._by_subject[key] += 1
-        self._by_process_id[session.process_id] = session
+        self._by_id[session.id] = session
+        if session.process_id:
+            self._by_process_id[session.process_id] = session
         try:
             yield
         finally:
-            del self._by_process_id[session.process_id]
+            session.gone.set()
+            del self._by_id[session.id]
+            self._by_process_id.pop(session.process_id, None)
             self._by_subject[key] -= 1
             if not self._by_subject[key]:
                 del self._by_subject[key]
@@ -104,13 +136,13 @@ class Sessions:
             return None
         return session
 
-    def end_idle(self, outcome: SessionOutcome, reason: str, farewell: bytes) -> int:
+    def end_idle(self, outcome: SessionOutcome, reason: str) -> int:
         """End the sessions in which nothing is under way; how many those were."""
         idle = [session for session in self if session.is_idle()]
         for session in idle:
-            session.end(outcome, reason, farewell)
+            session.end(outcome, reason)
         return len(idle)
 
-    def end_all(self, outcome: SessionOutcome, reason: str, farewell: bytes) -> None:
+    def end_all(self, outcome: SessionOutcome, reason: str) -> None:
         for session in self:
-            session.end(outcome, reason, farewell)
+            session.end(outcome, reason)
