@@ -7,6 +7,7 @@ step, and sessions read `gateway.policy` anew at each judgement. Must never do p
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -94,6 +95,8 @@ class Gateway:
         self.version = version("proxyd")
         self.verdicts = VerdictCache()
         self.nursery: trio.Nursery | None = None
+        # The loop of the SSH doors' library. Set by their background service for as long as it runs.
+        self.ssh_loop: asyncio.AbstractEventLoop | None = None
         self._in_force = PolicyInForce(policy)
         self._catalogs: dict[tuple[str, str], CatalogSource] = {}
         self._polled: set[tuple[str, str]] = set()
