@@ -18,7 +18,7 @@ from typing import Final, Self
 import msgpack
 import msgspec
 
-from proxyd.tape.entries import DENIED, Entry, FrameKind, TapeHeader, entry_of, header_of
+from proxyd.tape.entries import DENIED, POSTGRES, SSH, Entry, FrameKind, TapeHeader, entry_of, header_of
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import (
     HEAD_BYTES,
@@ -30,7 +30,7 @@ from proxyd.tape.format import (
     Verdict,
     last_frame,
 )
-from proxyd.tape.recorder import SUFFIX
+from proxyd.tape.writer import SUFFIX
 
 CHUNK_BYTES: Final = 256 * 1024
 TAIL_BYTES: Final = 4096
@@ -70,6 +70,7 @@ class Tape:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.header: TapeHeader | None = None
+        self._protocol = POSTGRES
         self._fd = fd
         self._decoder = FrameDecoder()
         self._verdict: Verdict | None = None
@@ -78,13 +79,14 @@ class Tape:
         if first is not None:
             try:
                 self.header = header_of(first)
+                self._protocol = self.header.protocol
             except (msgspec.ValidationError, TypeError, ValueError) as error:
                 self._verdict = Tampered(first.position, f"the header is of another shape: {error}", 0, b"")
 
     def entries(self) -> Iterator[Entry]:
         """Every good entry behind the header, in order. Raises TapeError when the file cannot be read."""
         while self._verdict is None and (frame := self._next()) is not None:
-            yield entry_of(frame)
+            yield entry_of(frame, self._protocol)
 
     @property
     def verdict(self) -> Verdict:
@@ -199,7 +201,7 @@ def _summarise(path: Path, fd: int) -> TapeSummary:
             case (str() as reason, int() as operations, int() as denials, *_):
                 return TapeSummary(path, header, size, TapeState.ENDED, at_us, operations, denials, reason)
     state = TapeState.LIVE if _is_live(fd) else TapeState.TORN
-    at_us, operations, denials = _count(fd, size)
+    at_us, operations, denials = _count(fd, size, header.protocol)
     return TapeSummary(path, header, size, state, at_us, operations, denials)
 
 
@@ -220,8 +222,9 @@ def _read_header(fd: int) -> TapeHeader | None:
         return None
 
 
-def _count(fd: int, size: int) -> tuple[int, int, int]:
+def _count(fd: int, size: int, protocol: str) -> tuple[int, int, int]:
     """Time of the last frame, operations and denials, by the heads of the frames and nothing else."""
+    judgements_count = protocol == SSH
     at, at_us, operations, denials, last = len(MAGIC), 0, 0, 0, None
     while at + HEAD_BYTES <= size:
         peek = os.pread(fd, HEAD_BYTES + _PEEK_BYTES, at)
@@ -234,6 +237,9 @@ def _count(fd: int, size: int) -> tuple[int, int, int]:
                 at_us = time
                 operations += operation != last
                 last = operation
+            case (FrameKind.JUDGEMENT, int() as time, *_):
+                at_us = time
+                operations += judgements_count
             case (FrameKind.EVENT, int() as time, name, *_):
                 at_us = time
                 denials += name == DENIED

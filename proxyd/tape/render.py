@@ -19,16 +19,25 @@ import msgspec
 from policy.decision import Decision, Effect
 from policy.facts import SqlFacts
 from proxyd.tape.entries import (
+    Echoed,
     End,
     Entry,
     Event,
+    FileMoved,
     FrameKind,
+    Input,
     Judgement,
+    Output,
     Reply,
     ReplyDigest,
     Request,
+    Resized,
+    StreamDigest,
     TapeHeader,
+    Terminal,
+    Typed,
     Unknown,
+    Withheld,
 )
 from proxyd.tape.format import Tampered, Torn, Verdict, Whole
 from proxyd.tape.postgres import PostgresView
@@ -108,6 +117,18 @@ class Renderer:
                 yield f"-- session ended: {plain(entry.reason)}"
             case Unknown():
                 yield from self._unknown(entry)
+            case (
+                Input()
+                | Typed()
+                | Echoed()
+                | Withheld()
+                | Output()
+                | StreamDigest()
+                | Terminal()
+                | Resized()
+                | FileMoved()
+            ):
+                yield f"-- {entry}"
             case _:
                 assert_never(entry)
 
@@ -257,7 +278,8 @@ def _detail_lines(entry: Judgement, index: int) -> list[str]:
     lines = []
     if index < len(entry.facts):
         facts = entry.facts[index]
-        lines.append(f"--   {_facts_text(facts)}")
+        if isinstance(facts, SqlFacts):
+            lines.append(f"--   {_facts_text(facts)}")
         lines += [f"--   not seen through: {plain(reason)}" for reason in facts.unresolved]
     lines.append(f"--   policy {plain(entry.policy_version)}")
     return lines

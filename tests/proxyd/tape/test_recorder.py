@@ -16,6 +16,7 @@ import pytest
 from policy.decision import Decision, Effect
 from policy.facts import SqlFacts
 from proxyd.tape import recorder as module
+from proxyd.tape import writer
 from proxyd.tape.entries import (
     End,
     Event,
@@ -28,7 +29,8 @@ from proxyd.tape.entries import (
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import MAX_FRAME_BYTES, Torn, Whole
 from proxyd.tape.reader import read_tape
-from proxyd.tape.recorder import RAW_PIECE_BYTES, TapeRecorder, tape_name
+from proxyd.tape.recorder import TapeRecorder
+from proxyd.tape.writer import RAW_PIECE_BYTES, tape_name
 from tests.proxyd.tape.tapes import ALLOWED, DENIED, FACTS, Clock, header, record, small_tape
 
 T = TypeVar("T")
@@ -302,7 +304,7 @@ def test_after_a_fault_every_call_raises(tmp_path: Path, index: int, monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_write", fail)
+        patch.setattr(writer, "_write", fail)
         with pytest.raises(TapeError, match="No space left"):
             tape.event("x", {})
     with pytest.raises(TapeError, match="No space left"):
@@ -315,7 +317,7 @@ def test_after_a_fault_every_call_raises(tmp_path: Path, index: int, monkeypatch
 def test_a_short_write_is_a_fault(tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     tape = record(tmp_path)
     write, writev = os.write, os.writev
-    monkeypatch.setattr(module, "_write", lambda fd, data: write(fd, data[:-1]))
+    monkeypatch.setattr(writer, "_write", lambda fd, data: write(fd, data[:-1]))
     monkeypatch.setattr(os, "writev", lambda fd, parts: writev(fd, parts[:1]))
     with pytest.raises(TapeError, match="bytes were written"):
         tape.request(1, (), b"x" * (100_000 if large else 1))
@@ -423,4 +425,13 @@ def test_frame_kinds_never_change() -> None:
         ("REPLY_DIGEST", 4),
         ("EVENT", 5),
         ("END", 6),
+        ("INPUT", 7),
+        ("TYPED", 8),
+        ("ECHOED", 9),
+        ("WITHHELD", 10),
+        ("OUTPUT", 11),
+        ("STREAM_DIGEST", 12),
+        ("TERMINAL", 13),
+        ("RESIZED", 14),
+        ("FILE", 15),
     ]
