@@ -17,7 +17,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
-MAX_FILE_BYTES: Final = 16 << 20  # a large revocation list; certificates and keys are a thousandth of that
+from proxyd import settings_files
+from proxyd.settings_files import SettingsError
 
 TlsKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
 _KEY_TYPES: Final = (
@@ -29,36 +30,13 @@ _KEY_TYPES: Final = (
 _PEM_CRL: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 
 
-class TlsSettingsError(Exception):
-    """TLS cannot be set up as configured. `path` is the file at fault ("" for none), `remedy` what to do
-    next.
-    """
-
-    def __init__(self, path: Path | str, message: str, remedy: str) -> None:
-        where = f"{path}: " if str(path) else ""
-        super().__init__(f"{where}{message}; {remedy}")
-        self.path = str(path)
-        self.message = message
-        self.remedy = remedy
+class TlsSettingsError(SettingsError):
+    """TLS cannot be set up as configured."""
 
 
 def read_file(path: Path) -> bytes:
-    """The content of `path`, at most MAX_FILE_BYTES of it. TlsSettingsError when it cannot be read or is
-    larger.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as exc:
-        reason = exc.strerror or type(exc).__name__
-        raise TlsSettingsError(
-            path, f"cannot be read ({reason})", "check the path and its permissions"
-        ) from exc
-    if len(content) > MAX_FILE_BYTES:
-        raise TlsSettingsError(
-            path, f"is larger than {MAX_FILE_BYTES} bytes", "check that it is the right file"
-        )
-    return content
+    """The content of `path`. TlsSettingsError when it cannot be read or is larger than any such file."""
+    return settings_files.read_file(path, TlsSettingsError)
 
 
 def certificates_in(path: Path, content: bytes) -> list[x509.Certificate]:

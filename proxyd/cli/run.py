@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     from proxyd.daemon import run_daemon
     from proxyd.listeners import ListenError
     from proxyd.notify import ActivationError
-    from proxyd.tls_files import TlsSettingsError
+    from proxyd.settings_files import SettingsError
 
     path: Path = options.config
     try:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         _not_started(f"faults in the configuration; see also `proxyd check --config {path}`")
         return CONFIGURATION_FAULT
-    except TlsSettingsError as error:
+    except SettingsError as error:
         _not_started(str(error))
         return CONFIGURATION_FAULT
     except (ListenError, ActivationError) as error:

@@ -19,11 +19,10 @@ from proxyd.addresses import Address, parse_address
 
 ItemT = TypeVar("ItemT")
 
-# What stands for a plain key in OpenSSH's files (sshd(8), AUTHORIZED_KEYS). DSA is not there: it is broken.
+# The kinds of `proxyd.identity.ssh_blobs`, which looks inside them.
 PUBLIC_KEY_TYPES = frozenset(
     {
         "ssh-ed25519",
-        "ssh-ed448",
         "ssh-rsa",
         "ecdsa-sha2-nistp256",
         "ecdsa-sha2-nistp384",

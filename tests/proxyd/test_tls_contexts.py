@@ -11,9 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from proxyd.settings_files import MAX_FILE_BYTES
 from proxyd.tls_contexts import ClientTls, ClientTlsSettings, ServerTls, ServerTlsSettings
 from proxyd.tls_engine import HandshakeError, TlsEngine, TlsError
-from proxyd.tls_files import MAX_FILE_BYTES, TlsSettingsError
+from proxyd.tls_files import TlsSettingsError
 from tests import pki
 from tests.proxyd.tls_pairs import World, client_engine, shake_hands
 
