@@ -14,10 +14,10 @@ import asyncssh
 
 from proxyd.config import SecretSource
 from proxyd.credentials import CredentialError, read_secret
+from proxyd.settings_files import read_file
 from proxyd.ssh_blobs import BlobError, check_signature, key_from_blob
 from proxyd.ssh_certificate import HOST, Certificate, read_certificate
-from proxyd.identity.ssh_settings import SshSettingsError
-from proxyd.settings_files import read_file
+from proxyd.ssh_public_keys import SshSettingsError
 
 _PRIVATE: Final = "PRIVATE KEY-----"
 _NOT_GIVEN: Final = "Passphrase must be specified"  # asyncssh has no type of its own for this

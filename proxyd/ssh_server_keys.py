@@ -13,17 +13,16 @@ from typing import Self
 import asyncssh
 
 from proxyd.config import SshListener
-from proxyd.identity.ssh_blobs import fingerprint
-from proxyd.identity.ssh_settings import SshSettingsError
+from proxyd.ssh_blobs import fingerprint
 from proxyd.ssh_keys import read_host_certificate, read_private_key
+from proxyd.ssh_public_keys import SshSettingsError
 from proxyd.tls_contexts import Expiry
 
 
 @dataclass(frozen=True, slots=True)
 class ServerKeys:
-    """One generation. `pairs`: what asyncssh's server takes as host keys. `identifiers`: SHA256 of keys and their
-    certificates.
-    `expiries`: of the certificates.
+    """One generation. `pairs`: what asyncssh's server takes as host keys. `identifiers`: SHA256 of keys and
+    certificates. `expiries`: of the certificates.
     """
 
     pairs: tuple[asyncssh.SSHKeyPair, ...] = field(repr=False)
