@@ -23,9 +23,17 @@ from policy.located_yaml import DocumentError, Fault, Located, parse
 from policy.located_yaml import Path as DocumentPath
 from policy.masking import MaskingKeyMissing
 from policy.rules import Selector
-from proxyd.config import Config, Listener, LoadedConfig, SecretSource, Target, read_text
+from proxyd.config import (
+    Config,
+    Listener,
+    LoadedConfig,
+    PostgresListener,
+    PostgresTarget,
+    SecretSource,
+    read_text,
+)
 from proxyd.credentials import CredentialError, read_secret
-from proxyd.listeners import certificate_rules, server_tls_settings
+from proxyd.postgres_listener import certificate_rules, server_tls_settings
 from proxyd.tls_contexts import Expiry, ServerTls
 from proxyd.tls_files import TlsSettingsError
 from proxyd.upstream import UpstreamTarget
@@ -107,9 +115,11 @@ class _Inspection:
         """TLS files, passwords and directories."""
         self._now = now
         for index, listener in enumerate(self._config.listeners):
-            self._tls(("listeners", index, "tls"), listener.tls, partial(_listener_expiries, listener))
+            if isinstance(listener, PostgresListener):
+                self._tls(("listeners", index, "tls"), listener.tls, partial(_listener_expiries, listener))
         for index, target in enumerate(self._config.targets):
-            self._tls(("targets", index, "tls"), target.tls, partial(_upstream_expiries, target))
+            if isinstance(target, PostgresTarget):
+                self._tls(("targets", index, "tls"), target.tls, partial(_upstream_expiries, target))
             for number, login in enumerate(target.logins):
                 if login.password is not None:
                     self._secret(("targets", index, "logins", number, "password"), login.password)
@@ -124,7 +134,7 @@ class _Inspection:
                 self._fault((*path, key), f"taken by the listener `{taken[where]}`", "give each its own")
             elif not where.endswith(":0"):
                 taken[where] = listener.name
-            if listener.tls.client_certificates != "required":
+            if isinstance(listener, PostgresListener) and listener.tls.client_certificates != "required":
                 self._warn(
                     (*path, "tls", "client_certificates"),
                     "clients without a certificate have no name and are refused after the handshake",
@@ -133,6 +143,8 @@ class _Inspection:
 
     def _clear_targets(self) -> None:
         for index, target in enumerate(self._config.targets):
+            if not isinstance(target, PostgresTarget):
+                continue
             path: DocumentPath = ("targets", index)
             if target.tls.mode in {"disable", "allow", "prefer"} and not target.address.is_loopback:
                 self._warn(
@@ -278,11 +290,11 @@ def _socket_of(listener: Listener) -> tuple[str, str]:
     return "address", str(listener.address)
 
 
-def _listener_expiries(listener: Listener) -> tuple[Expiry, ...]:
+def _listener_expiries(listener: PostgresListener) -> tuple[Expiry, ...]:
     return ServerTls(server_tls_settings(listener)).expiries
 
 
-def _upstream_expiries(target: Target) -> tuple[Expiry, ...]:
+def _upstream_expiries(target: PostgresTarget) -> tuple[Expiry, ...]:
     tls = UpstreamTarget.from_config(target).tls
     return () if tls is None else tls.expiries
 
