@@ -144,7 +144,7 @@ def _check_names(kind: str, values: Sequence[str]) -> None:
             "issue it with fewer names",
         )
     for value in values:
-        problem = _problem_with(value)
+        problem = problem_with_name(value)
         if not problem and kind.startswith("san_") and not value.isascii():
             problem = "is not ASCII"  # RFC 5280 section 4.2.1.6 makes these IA5String
         if problem:
@@ -155,7 +155,8 @@ def _check_names(kind: str, values: Sequence[str]) -> None:
             )
 
 
-def _problem_with(value: str) -> str:
+def problem_with_name(value: str) -> str:
+    """What is wrong with a name of somebody, as the end of a sentence; "" when nothing is."""
     if not value.strip():
         return "is empty"
     if len(value) > MAX_NAME_CHARS:

@@ -1,0 +1,345 @@
+"""Who is at the other end of an SSH connection: keys, certificates and codes made into a subject.
+
+Owns the factors of a login, their order, and from which of them identity comes. Never does I/O: the transport
+(`proxyd.ssh_transport`) asks it at each step of user authentication, and it says what may come next. What is wrong with
+an attempt goes to the log and never to the client.
+
+Theory of operation. Peers were broken into in three ways, and each has its answer here.
+
+- A public-key *offer* (RFC 4252 section 7, the request without a signature) was taken for a proof. `offer` only answers
+  whether a signature by this key would be looked at; it stores nothing.
+- Identity came from another attempt than the one that succeeded. What a signature or code proves is formed whole within
+  one call, from that call's arguments alone, and becomes part of the login only when it holds.
+- An empty list let everybody in. No principals, no authorities, no factors: each admits nobody.
+
+A change of the user name forgets what was proved before it. All factors have to be of one person, and no key
+counts twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Final, Self
+
+from proxyd.config import Identity, SshListener
+from proxyd.identity.ssh_identity import (
+    CertificateProof,
+    Proof,
+    SshIdentity,
+    certificate_name,
+    form_identity,
+)
+from proxyd.identity.ssh_request import SignedRequest
+from proxyd.identity.ssh_settings import Factor, Person, SshLoginSettings
+from proxyd.identity.ssh_trust import Trust
+from proxyd.identity.totp import TotpGuard
+from proxyd.identity.user_name import UserName, UserNameError, parse_user_name
+from proxyd.ssh_blobs import (
+    USER_PRESENT,
+    USER_VERIFIED,
+    BlobError,
+    PublicKey,
+    Signature,
+    algorithm_of,
+    algorithms_agree,
+    check_signature,
+    is_certificate,
+    key_from_blob,
+)
+from proxyd.ssh_certificate import (
+    Certificate,
+    Permissions,
+    check_certificate,
+    client_address,
+    read_certificate,
+)
+
+MAX_LOOKS: Final = 100  # offers, prompts and proofs of one connection
+
+PUBLIC_KEY: Final = "publickey"
+KEYBOARD_INTERACTIVE: Final = "keyboard-interactive"
+PROMPTS: Final = (("One-time code: ", False),)
+
+
+class Step(Enum):
+    """What an attempt came to. PARTIAL: it counts, and more is asked for."""
+
+    FAILED = "failed"
+    PARTIAL = "partial"
+    DONE = "done"
+
+
+class _Refused(Exception):
+    """An attempt does not count. The text is for the log."""
+
+
+class SshAuthenticator:
+    """The logins of one listener. `begin` gives one to each connection, under the trust of that moment."""
+
+    def __init__(
+        self, settings: SshLoginSettings, clock: Callable[[], float], totp: TotpGuard | None = None
+    ) -> None:
+        """`clock`: Unix seconds. `totp`: shared by all listeners, so that a code is used once at any of them.
+
+        Raises SshSettingsError. Blocks on the disk.
+        """
+        self._settings = settings
+        self._clock = clock
+        self._totp = totp or TotpGuard()
+        self._trust = Trust.read(settings)
+
+    @classmethod
+    def from_config(
+        cls,
+        listener: SshListener,
+        identity: Identity,
+        clock: Callable[[], float],
+        totp: TotpGuard | None = None,
+    ) -> Self:
+        return cls(SshLoginSettings.from_config(listener, identity), clock, totp)
+
+    def reload(self) -> bool:
+        """Read all files again; True when something changed and connections from now on are under it.
+
+        On SshSettingsError nothing has changed. Blocks on the disk, so call it from a worker thread; the swap itself is
+        one step.
+        """
+        trust = Trust.read(self._settings)
+        if trust == self._trust:
+            return False
+        self._trust = trust
+        return True
+
+    def begin(self, peer_address: str) -> SshLogin:
+        """For one connection. `peer_address`: the client's IP address, "" for none."""
+        return SshLogin(self._settings, self._trust, self._totp, self._clock, peer_address)
+
+
+class SshLogin:
+    """User authentication on one connection.
+
+    identity: None until a step gave DONE. failures: proofs that did not hold. reason: of the last failure, for the log.
+    """
+
+    def __init__(
+        self,
+        settings: SshLoginSettings,
+        trust: Trust,
+        totp: TotpGuard,
+        clock: Callable[[], float],
+        peer_address: str,
+    ) -> None:
+        self.identity: SshIdentity | None = None
+        self.failures = 0
+        self.reason = ""
+        self._settings = settings
+        self._trust = trust
+        self._totp = totp
+        self._clock = clock
+        self._peer = client_address(peer_address)
+        self._looks = 0
+        self._user: str | None = None
+        self._proofs: tuple[Proof, ...] = ()
+        self._is_prompted = False
+
+    # --- the steps ----------------------------------------------------------------------------------------
+
+    def methods(self, user: str) -> tuple[str, ...]:
+        """What `user` may come with next; () when nothing is left to try, and the connection has to end."""
+        if self.identity is not None or self._is_exhausted:
+            return ()
+        factors = self._next_factors(self._proofs if user == self._user else ())
+        found = []
+        if Factor.CERTIFICATE in factors or Factor.PUBLIC_KEY in factors:
+            found.append(PUBLIC_KEY)
+        if Factor.TOTP in factors:
+            found.append(KEYBOARD_INTERACTIVE)
+        return tuple(found)
+
+    def offer(self, user: str, algorithm: bytes, key_blob: bytes) -> bool:
+        """Whether a signature by this key would be looked at. Proves nothing, and changes nothing but a count."""
+        try:
+            self._begin_attempt(user)
+            _, key = self._judged_key(parse_user_name(user), key_blob)
+            _check_requested(algorithm, key_blob, key)
+        except (_Refused, BlobError, UserNameError) as error:
+            self.reason = f"offered key: {error}"
+            return False
+        return True
+
+    def verify_key(self, user: str, key_blob: bytes, signed: bytes, signature: bytes) -> Step:
+        """A request with a signature. `signed`: the data of RFC 4252 section 7, from the session identifier on."""
+        try:
+            self._begin_attempt(user)
+            proof, key = self._judged_key(parse_user_name(user), key_blob)
+            request = SignedRequest.read(signed)
+            made = check_signature(key, signed, signature)
+            request.check(user, key_blob, made.algorithm)
+            _check_flags(key, made, None if proof.shown is None else proof.shown.permissions)
+            return self._add(proof)
+        except (_Refused, BlobError, UserNameError) as error:
+            return self._fail(f"key: {error}")
+
+    def prompts(self, user: str) -> tuple[tuple[str, bool], ...] | None:
+        """What to ask `user` for, with whether their answer is shown as they type; None: nothing, refuse."""
+        try:
+            self._begin_attempt(user)
+            self._awaited_code()
+        except _Refused as error:
+            self.reason = f"code: {error}"
+            return None
+        self._is_prompted = True
+        return PROMPTS
+
+    def answer(self, user: str, responses: Sequence[str]) -> Step:
+        """The answers to `prompts`. Each prompt takes one answer, and each answer needs its prompt."""
+        is_prompted = self._is_prompted
+        try:
+            self._begin_attempt(user)
+            if not is_prompted:
+                raise _Refused("an answer that was not asked for")
+            person, key = self._awaited_code()
+            if len(responses) != 1:
+                raise _Refused(f"{len(responses)} answers to one question")
+            if not self._totp.accept(person, key, responses[0], self._clock()):
+                raise _Refused(f"wrong, or used before, of {person}")
+            return self._add(Proof(Factor.TOTP, person))
+        except _Refused as error:
+            return self._fail(f"code: {error}")
+
+    # --- the connection -----------------------------------------------------------------------------------
+
+    @property
+    def _is_exhausted(self) -> bool:
+        return self.failures >= self._settings.attempts or self._looks >= MAX_LOOKS
+
+    def _begin_attempt(self, user: str) -> None:
+        """Every attempt begins here: with nothing but what this very user name has proved already."""
+        self._is_prompted = False
+        if self.identity is not None:
+            raise _Refused("the login is complete already")
+        if self._is_exhausted:
+            raise _Refused("too many attempts")
+        self._looks += 1
+        if user != self._user:
+            self._user, self._proofs = user, ()
+
+    def _fail(self, reason: str) -> Step:
+        self.failures += 1
+        self.reason = reason
+        return Step.FAILED
+
+    def _add(self, proof: Proof) -> Step:
+        proofs = (*self._proofs, proof)
+        is_complete = tuple(each.factor for each in proofs) in self._settings.factors
+        if is_complete:
+            _check_still_valid(proofs, self._clock())
+            person = self._trust.people.get(proof.person, Person(proof.person))
+            self.identity = form_identity(proofs, person, self._settings.principals)
+        self._proofs = proofs
+        return Step.DONE if is_complete else Step.PARTIAL
+
+    def _next_factors(self, proofs: tuple[Proof, ...]) -> set[Factor]:
+        kinds = tuple(proof.factor for proof in proofs)
+        count = len(kinds)
+        return {
+            combination[count]
+            for combination in self._settings.factors
+            if len(combination) > count
+            and combination[:count] == kinds
+            and (not proofs or self._can_complete(proofs[0].person, combination[count:]))
+        }
+
+    def _can_complete(self, person: str, factors: tuple[Factor, ...]) -> bool:
+        return Factor.TOTP not in factors or person in self._trust.totp
+
+    # --- keys and certificates ----------------------------------------------------------------------------
+
+    def _judged_key(self, user: UserName, blob: bytes) -> tuple[Proof, PublicKey]:
+        """What a signature by the key in `blob` would prove, and the key that has to make it."""
+        if is_certificate(algorithm_of(blob)):
+            proof, key = self._judged_certificate(user, read_certificate(blob))
+        else:
+            proof, key = self._judged_plain_key(key_from_blob(blob))
+        self._check_order(proof)
+        return proof, key
+
+    def _judged_certificate(self, user: UserName, certificate: Certificate) -> tuple[Proof, PublicKey]:
+        trust = self._trust
+        permissions = check_certificate(certificate, trust.authorities, self._clock(), self._peer)
+        if trust.revocations.covers(certificate):
+            raise _Refused(
+                f"certificate {certificate.key_id[:64]!a} (serial {certificate.serial}) is revoked"
+            )
+        if certificate.key.blob in trust.authorities:
+            raise _Refused("the certificate is for the key of an authority")
+        if self._settings.principals == "logins" and user.login not in certificate.principals:
+            raise _Refused(f"{user.login!a} is not one of the certificate's principals")
+        name = certificate_name(certificate, self._settings.name)
+        shown = CertificateProof(certificate, permissions)
+        return Proof(Factor.CERTIFICATE, name, certificate.key.blob, shown), certificate.key
+
+    def _judged_plain_key(self, key: PublicKey) -> tuple[Proof, PublicKey]:
+        if key.blob in self._trust.authorities:
+            raise _Refused(f"{key.fingerprint} is the key of an authority")
+        if self._trust.revocations.covers_key(key.blob):
+            raise _Refused(f"{key.fingerprint} is revoked")
+        person = self._trust.owners.get(key.blob)
+        if person is None:
+            raise _Refused(f"{key.fingerprint} is nobody's key")
+        return Proof(Factor.PUBLIC_KEY, person.name, key.blob), key
+
+    def _check_order(self, proof: Proof) -> None:
+        if proof.factor not in self._next_factors(self._proofs):
+            raise _Refused(f"a {proof.factor.value} is not what is asked for now")
+        for earlier in self._proofs:
+            if earlier.person != proof.person:
+                raise _Refused(f"of {proof.person!a}, after a factor of {earlier.person!a}")
+            if earlier.key == proof.key:
+                raise _Refused("the same key as before")
+        if not self._next_can_follow(proof):
+            raise _Refused(f"{proof.person!a} has no one-time codes, and they would be asked for")
+
+    def _next_can_follow(self, proof: Proof) -> bool:
+        kinds = tuple(each.factor for each in (*self._proofs, proof))
+        return any(
+            combination[: len(kinds)] == kinds and self._can_complete(proof.person, combination[len(kinds) :])
+            for combination in self._settings.factors
+        )
+
+    # --- codes --------------------------------------------------------------------------------------------
+
+    def _awaited_code(self) -> tuple[str, bytes]:
+        """Whose code is asked for now, and the key of their codes."""
+        if Factor.TOTP not in self._next_factors(self._proofs) or not self._proofs:
+            raise _Refused("a code is not what is asked for now")
+        person = self._proofs[0].person
+        wait_s = self._totp.wait_s(person, self._clock())
+        if wait_s > 0:
+            raise _Refused(f"after too many wrong ones {person} has to wait {wait_s:.0f} s")
+        return person, self._trust.totp[person]
+
+
+def _check_requested(algorithm: bytes, blob: bytes, key: PublicKey) -> None:
+    """A signature by another algorithm would be refused, so say it at the offer. b"": it is not known."""
+    name = algorithm.decode("ascii", "replace")
+    if name and not any(algorithms_agree(name, algorithm_of(blob), kind) for kind in key.signatures):
+        raise _Refused(f"{name[:64]!a} does not go with this key, or is not accepted")
+
+
+def _check_still_valid(proofs: Sequence[Proof], now: float) -> None:
+    """A certificate was looked at when it was shown; the factors after it may have taken their time."""
+    for proof in proofs:
+        if proof.shown is not None and now >= proof.shown.certificate.valid_before:
+            raise _Refused("the certificate has expired meanwhile")
+
+
+def _check_flags(key: PublicKey, made: Signature, permissions: Permissions | None) -> None:
+    """Of a security key: somebody has to have touched it, unless the certificate says otherwise."""
+    if made.flags is None:
+        return
+    if (permissions is None or permissions.needs_presence) and not made.flags & USER_PRESENT:
+        raise _Refused(f"{key.fingerprint} was not touched for this signature")
+    if permissions is not None and permissions.needs_verification and not made.flags & USER_VERIFIED:
+        raise _Refused(f"{key.fingerprint} did not verify its user, and the certificate demands it")
