@@ -17,8 +17,9 @@ import gc
 import os
 import resource
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,7 @@ import trio
 
 from policy.located_yaml import DocumentError
 from proxyd.config import Config, Identity
-from proxyd.doors import AnyDoor
+from proxyd.doors import AnyDoor, Background
 from proxyd.gateway import Gateway, PostgresTargetRuntime
 from proxyd.listeners import Handler, ListenerRuntime, Reception, Side, open_address, open_sockets
 from proxyd.metrics import SessionOutcome
@@ -34,8 +35,8 @@ from proxyd.metrics_endpoint import MetricsEndpoint
 from proxyd.notify import Notifier, activated_sockets
 from proxyd.postgres_door import POSTGRES_DOOR
 from proxyd.references import Material
+from proxyd.settings_files import SettingsError
 from proxyd.telemetry import Telemetry
-from proxyd.tls_files import TlsSettingsError
 
 DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR}
 
@@ -45,6 +46,7 @@ RELOADABLE = frozenset({"policy", "masking", "identity", "log", "drain_timeout"}
 DRAIN_STEP_S = 0.1
 GC_THRESHOLDS = (50_000, 20, 50)
 LAST_WORDS_S = 2.0
+SERVICE_RETRY_S = 1.0
 _DESCRIPTORS_PER_SESSION = 3  # client, target, tape
 _SPARE_DESCRIPTORS = 256
 
@@ -77,18 +79,17 @@ async def run_daemon(
             gateway.log.warning("configuration warning", what=str(warning))
         _raise_descriptor_limit(config, gateway)
         daemon = Daemon(gateway, config_path, notifier, doors)
-        for listener in config.listeners:
-            runtime = doors[listener.protocol].open(listener, config.identity, clock)
-            daemon.listeners.append((runtime, await open_sockets(listener, activated)))
-        if config.metrics is not None:
-            daemon.metrics_listeners = await open_address("metrics", config.metrics.address)
-        await daemon.run(task_status)
+        try:
+            await daemon.open(activated)
+            await daemon.run(task_status)
+        finally:
+            daemon.close()
     finally:
         notifier.close()
 
 
 class Daemon:
-    """One running daemon. `listeners` (each with its sockets) and `metrics_listeners` are opened before `run`."""
+    """One running daemon: `open` its sockets, `run` it, and `close` what a start that failed has left open."""
 
     def __init__(
         self, gateway: Gateway, config_path: Path, notifier: Notifier, doors: Mapping[str, AnyDoor] = DOORS
@@ -101,6 +102,19 @@ class Daemon:
         self._doors = doors
         self._log = gateway.log
         self._is_ready = False
+
+    async def open(self, activated: Mapping[str, Sequence[socket.socket]]) -> None:
+        """`activated`: the sockets that systemd opened. Raises ListenError, and what a door's `open` raises."""
+        config = self.gateway.config
+        for listener in config.listeners:
+            runtime = self._doors[listener.protocol].open(listener, self.gateway)
+            self.listeners.append((runtime, await open_sockets(listener, activated)))
+        if config.metrics is not None:
+            self.metrics_listeners = await open_address("metrics", config.metrics.address)
+
+    def close(self) -> None:
+        for listener in (*(one for _, many in self.listeners for one in many), *self.metrics_listeners):
+            listener.socket.close()
 
     async def run(self, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
         gateway = self.gateway
@@ -135,10 +149,27 @@ class Daemon:
         for protocol in dict.fromkeys(runtime.protocol for runtime, _ in self.listeners):
             service = self._doors[protocol].background
             if service is not None:
-                await background.start(partial(service, self.gateway), name=f"background of {protocol}")
+                await background.start(self._keep_serving, protocol, service)
+
+    async def _keep_serving(
+        self, protocol: str, service: Background, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        """A service that fails later costs its own sessions; it starts again, and other doors do not notice."""
+        status = _Status(task_status)
+        while True:
+            try:
+                await service(self.gateway, task_status=status)
+                if not status.is_started:
+                    raise RuntimeError(f"the service of {protocol} has ended without a start")
+            except Exception:
+                if not status.is_started:
+                    raise
+                self._log.exception("service of a door failed, it starts again", protocol=protocol)
+            await trio.sleep(SERVICE_RETRY_S)
 
     def _open_doors(self, doors: trio.Nursery, sessions: trio.Nursery) -> None:
         for runtime, listeners in self.listeners:
+            self.gateway.metrics.operations(runtime.protocol)  # shown as 0 from the start
             door = self._doors[runtime.protocol]
             reception = Reception(
                 self._handler(door), door.full_notice, sessions, self.gateway.metrics, self._log
@@ -237,10 +268,11 @@ class Daemon:
 
     def _reload_sides(self, identity: Identity) -> None:
         """In a worker thread. Each side swaps in one step; one whose files are bad keeps what it has."""
-        if identity != self.gateway.config.identity:
-            for runtime, _ in self.listeners:
-                with self._keeping("identity", f"listener {runtime.name}"):
+        for runtime, _ in self.listeners:
+            with self._keeping("identity", f"listener {runtime.name}"):
+                if identity != runtime.identity:
                     runtime.take_identity(identity)
+                    runtime.identity = identity
         for name, side in self._sides():
             with self._keeping("files", name):
                 if side.reload():
@@ -258,7 +290,7 @@ class Daemon:
     def _keeping(self, what: str, side: str) -> Iterator[None]:
         try:
             yield
-        except TlsSettingsError as error:
+        except SettingsError as error:
             self._log.error(f"new {what} refused, the old stay in use", side=side, reason=str(error))
 
     # Stop
@@ -302,6 +334,19 @@ class Daemon:
                 sessions.cancel_scope.cancel()
                 watch.cancel_scope.cancel()
                 return
+
+
+class _Status:
+    """Tells the daemon once that a service has started, and remembers it."""
+
+    def __init__(self, task_status: trio.TaskStatus[None]) -> None:
+        self._task_status = task_status
+        self.is_started = False
+
+    def started(self, value: None = None) -> None:
+        if not self.is_started:
+            self.is_started = True
+            self._task_status.started()
 
 
 def _shown_address(name: object) -> str:

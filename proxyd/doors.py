@@ -13,11 +13,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
-from proxyd import config as configuration
 from proxyd.gateway import Gateway
 from proxyd.listeners import ListenerRuntime
 
-Clock = Callable[[], float]
 ListenerT = TypeVar("ListenerT")
 RuntimeT = TypeVar("RuntimeT", bound=ListenerRuntime)
 
@@ -32,13 +30,12 @@ class Background(Protocol):
 class Door(Generic[ListenerT, RuntimeT]):
     """One protocol.
 
-    `open` makes the runtime of a listener and reads the files that it names; it raises what `proxyd run` reports as
-    a fault of the configuration. `serve` returns when the connection is over and raises nothing but cancellation.
-    `full_notice` is what a client gets when its listener has no room (b"" for nothing); it must be short, and goes
-    out before a byte of the client is looked at.
+    `open` makes the runtime of a listener and reads the files that it names; it raises SettingsError. `serve` returns
+    when the connection is over and raises nothing but cancellation. `full_notice` is what a client gets when its
+    listener has no room (b"" for nothing); it must be short, and goes out before a byte of the client is looked at.
     """
 
-    open: Callable[[ListenerT, configuration.Identity, Clock], RuntimeT]
+    open: Callable[[ListenerT, Gateway], RuntimeT]
     serve: Callable[[trio.SocketStream, RuntimeT, Gateway], Awaitable[None]]
     full_notice: Callable[[RuntimeT], bytes]
     background: Background | None = None

@@ -24,6 +24,7 @@ from policy.sql.catalog import Catalog
 from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.config import Config, PostgresTarget, SshTarget, Target
 from proxyd.gates.judge import VerdictCache
+from proxyd.identity.totp import TotpGuard
 from proxyd.metrics import Metrics
 from proxyd.sessions import Sessions
 from proxyd.telemetry import Log, Telemetry
@@ -95,6 +96,7 @@ class Gateway:
         self.version = version("proxyd")
         self.verdicts = VerdictCache()
         self.nursery: trio.Nursery | None = None
+        self.totp = TotpGuard()
         # The loop of the SSH doors' library. Set by their background service for as long as it runs.
         self.ssh_loop: asyncio.AbstractEventLoop | None = None
         self._in_force = PolicyInForce(policy)

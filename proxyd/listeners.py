@@ -57,11 +57,15 @@ class Side(Protocol):
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class ListenerRuntime:
-    """One listener while it runs; each protocol adds its own. `open_connections`: accepted and not closed yet."""
+    """One listener while it runs; each protocol adds its own.
+
+    `identity` is what it goes by, `open_connections` what was accepted and is not closed yet.
+    """
 
     name: str
     protocol: str
     limits: configuration.ListenerLimits
+    identity: configuration.Identity
     open_connections: int = 0
 
     @property
@@ -73,7 +77,7 @@ class ListenerRuntime:
         return ()
 
     def take_identity(self, identity: configuration.Identity) -> None:
-        """A reload has brought another `identity`. In a worker thread; raises, and keeps the old one, if it cannot."""
+        """Go by another `identity`. In a worker thread; raises, and goes by the old one, if that cannot be."""
 
 
 async def open_sockets(

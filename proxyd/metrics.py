@@ -12,6 +12,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
@@ -54,15 +55,21 @@ class SessionOutcome(Enum):
     FAILED = "failed"  # an error of ours
 
 
+@dataclass(slots=True)
+class Operations:
+    """How many operations of one protocol (statements, commands, requests) were decided how. Plain integers too."""
+
+    allowed: int = 0
+    denied: int = 0
+    held: int = 0
+
+
 class Metrics:
     """Counters of one daemon. Attributes without a method are plain integers: add to them directly."""
 
     def __init__(self, version: str = "", log_lines_lost: Callable[[], int] = lambda: 0) -> None:
         self.version = version
         self._log_lines_lost = log_lines_lost
-        self.statements_allowed = 0
-        self.statements_denied = 0
-        self.statements_held = 0
         self.results_masked = 0
         self.rows_masked = 0
         self.bytes_from_clients = 0
@@ -75,6 +82,7 @@ class Metrics:
         self.session_crashes = 0
         self.policy_loaded_at = 0.0
         self.is_draining = False
+        self._operations: dict[str, Operations] = {}
         self._open: Counter[tuple[str, str]] = Counter()
         self._connections: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
@@ -107,6 +115,10 @@ class Metrics:
 
     def handshake_failed(self, listener: str, reason: HandshakeFailure) -> None:
         self._failures[listener, reason.value] += 1
+
+    def operations(self, protocol: str) -> Operations:
+        """Where the operations of `protocol` are counted. A session asks once and keeps it."""
+        return self._operations.setdefault(protocol, Operations())
 
     def denied_by(self, rule: str) -> None:
         """Count a denial under its rule's name ("" when no rule allows it)."""
@@ -159,13 +171,17 @@ class Metrics:
             self._failures,
         )
         yield _counter(
-            "proxyd_statements",
-            "Statements judged, by effect.",
-            ("effect",),
+            "proxyd_operations",
+            "Statements, commands and requests judged, by effect.",
+            ("protocol", "effect"),
             {
-                ("allow",): self.statements_allowed,
-                ("deny",): self.statements_denied,
-                ("hold",): self.statements_held,
+                (protocol, effect): count
+                for protocol, counts in self._operations.items()
+                for effect, count in (
+                    ("allow", counts.allowed),
+                    ("deny", counts.denied),
+                    ("hold", counts.held),
+                )
             },
         )
         yield _counter(
@@ -189,9 +205,9 @@ class Metrics:
                 ("target", "out"): self.bytes_to_targets,
             },
         )
-        yield from self._operations()
+        yield from self._upkeep()
 
-    def _operations(self) -> Iterator[Metric]:
+    def _upkeep(self) -> Iterator[Metric]:
         yield _counter("proxyd_tape_bytes", "Bytes written to tapes.", (), {(): self.tape_bytes})
         yield _counter("proxyd_tape_errors", "Tapes that could not be written.", (), {(): self.tape_errors})
         yield _counter("proxyd_cancels", "Cancel requests carried out.", (), {(): self.cancels})

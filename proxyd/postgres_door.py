@@ -6,13 +6,8 @@ this session: the one outer guard logs it once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import trio
 
-from policy.decision import Effect, SessionLimits
-from policy.evaluate import admit
-from policy.facts import Subject
 from protocols.postgres.messages import (
     authentication_ok,
     backend_key_data,
@@ -20,14 +15,14 @@ from protocols.postgres.messages import (
     parameter_status,
     ready_for_query,
 )
-from protocols.postgres.startup import CancelRequested, StartupReceived
+from protocols.postgres.startup import CancelRequested
 from proxyd.catalog import CatalogSource, CatalogUnavailable
-from proxyd.config import PostgresLogin
 from proxyd.doors import Door
 from proxyd.gates.search_path import parse_search_path
 from proxyd.gates.state import SessionSetting, State
-from proxyd.gateway import Gateway, PostgresTargetRuntime
+from proxyd.gateway import Gateway
 from proxyd.metrics import HandshakeFailure, SessionOutcome
+from proxyd.postgres_admission import Request, admit_client, limits_until_expiry
 from proxyd.postgres_handshake import ClientGreeting, Handshake, Refused, refuse
 from proxyd.postgres_listener import PostgresListenerRuntime
 from proxyd.relay import PostgresRelay, RelayLimits, fatal, last_words
@@ -37,26 +32,13 @@ from proxyd.tape.errors import TapeError
 from proxyd.tape.taping import SessionTape
 from proxyd.telemetry import Log
 from proxyd.tls_engine import HandshakeError
-from proxyd.upstream import PINNED, UpstreamConnection, UpstreamError, connect, startup_parameters
+from proxyd.upstream import PINNED, UpstreamConnection, UpstreamError, connect
 from proxyd.upstream_query import query
 from proxyd.wire import Wire
 
 LAST_WORD_TIMEOUT_S = 2.0
+ENDED_LINGER_S = 0.25
 CANCEL_TIMEOUT_S = 2.0
-NOT_ADMITTED = "28000"
-
-
-@dataclass(slots=True)
-class Request:
-    """Who wants to go where, as admitted."""
-
-    subject: Subject
-    target: PostgresTargetRuntime
-    database: str
-    login: PostgresLogin
-    startup: StartupReceived
-    parameters: dict[str, str]
-    limits: SessionLimits
 
 
 def full_notice(listener: PostgresListenerRuntime) -> bytes:
@@ -142,7 +124,7 @@ async def _greet_and_serve(
         return
     known = {} if greeted.subject is None else {"subject": greeted.subject.name}
     try:
-        request = _admit(greeted, listener, gateway)
+        request = admit_client(greeted, gateway)
         known |= {"target": request.target.facts.name, "login": request.login.name}
         await _open_session(stream, greeted, request, listener, gateway, log.bind(**known), session_id)
     except Refused as refused:
@@ -161,70 +143,6 @@ async def _cancel(asked: CancelRequested, gateway: Gateway, log: Log) -> None:
         await session.cancel()
     except UpstreamError as fault:
         log.warning("cancel failed", session=session.id, reason=fault.reason)
-
-
-# Admission
-
-
-def _admit(greeted: Handshake, listener: PostgresListenerRuntime, gateway: Gateway) -> Request:
-    startup = greeted.startup
-    if gateway.drain.is_set():
-        raise refuse(HandshakeFailure.NOT_ADMITTED, "57P03", "proxyd: the gateway is shutting down")
-    subject = greeted.subject
-    if subject is None:
-        raise refuse(
-            HandshakeFailure.IDENTITY,
-            NOT_ADMITTED,
-            "proxyd: a client certificate is needed",
-            hint="Give sslcert and sslkey.",
-        )
-    if subject.expires_at is not None and subject.expires_at <= gateway.clock():
-        raise refuse(HandshakeFailure.IDENTITY, NOT_ADMITTED, "proxyd: the client certificate has expired")
-    login_name = startup.parameters.get("user", "")
-    place = startup.parameters.get("database") or login_name
-    target_name, _, database = place.partition("/")
-    target = gateway.postgres_target(target_name)
-    login = target.config.login(login_name) if target is not None else None
-    if target is None or login is None:
-        raise _not_admitted(subject, place, login_name, "no such target or login")
-    database = database or target.config.database
-    if not target.config.allows_database(database):
-        raise _not_admitted(subject, place, login_name, "database is not in the target's list")
-    admission = admit(gateway.policy, subject, target.facts, login_name, gateway.clock())
-    if admission.effect is not Effect.ALLOW:
-        why = "; ".join(reason.message for reason in admission.reasons)
-        hints = " ".join(reason.hint for reason in admission.reasons if reason.hint)
-        if admission.effect is Effect.HOLD:
-            raise refuse(
-                HandshakeFailure.NOT_ADMITTED,
-                NOT_ADMITTED,
-                f"proxyd: {why}",
-                reason=f"not admitted: {why}",
-                hint=hints,
-            )
-        raise _not_admitted(subject, place, login_name, why)
-    parameters, refused = startup_parameters(startup.parameters)
-    if refused:
-        listed = "; ".join(f"{name}: {reason}" for name, reason in refused)
-        raise refuse(
-            HandshakeFailure.NOT_ADMITTED,
-            "42501",
-            f"proxyd: startup parameter refused: {listed}",
-            hint="Leave it out of the connection's settings (PGOPTIONS, options=, or the driver's).",
-        )
-    return Request(subject, target, database, login, startup, parameters, admission.limits)
-
-
-def _not_admitted(subject: Subject, place: str, login: str, why: str) -> Refused:
-    """One text for every reason, so that strangers cannot learn which targets and logins there are."""
-    return refuse(
-        HandshakeFailure.NOT_ADMITTED,
-        NOT_ADMITTED,
-        f'proxyd: "{subject.name}" has no access to "{place[:128]}" as "{login[:64]}"',
-        reason=f"not admitted to {place[:128]!r} as {login[:64]!r}: {why}",
-        hint="The database name is TARGET or TARGET/DATABASE, the user name is the login. "
-        "Ask the owners of the gateway's policy for access.",
-    )
 
 
 # The session
@@ -320,15 +238,19 @@ async def _run_session(
         session.idle_s = lambda: relay.idle_s
         farewell = b""
         try:
-            end = await relay.run(_until_expiry(request, gateway))
+            end = await relay.run(limits_until_expiry(request, gateway))
             outcome, reason, farewell = end.outcome, end.reason, end.farewell
         finally:
             _count(gateway, client, target, state)
-            await _stop_target(upstream, state, log)
-            if farewell:
-                await client.linger(LAST_WORD_TIMEOUT_S)
-            client.close()
-            target.close()
+            try:
+                await _stop_target(upstream, state, log)
+                if farewell:
+                    # A session that somebody wants gone is gone soon; the others read what their client still sends.
+                    is_ended = outcome is SessionOutcome.ENDED
+                    await client.linger(ENDED_LINGER_S if is_ended else LAST_WORD_TIMEOUT_S)
+            finally:
+                client.close()
+                target.close()
     except UpstreamError as fault:
         reason = f"target: {fault.reason}"
         raise refuse(
@@ -463,17 +385,6 @@ def _setting(
     )
 
 
-def _until_expiry(request: Request, gateway: Gateway) -> SessionLimits:
-    """The limits of the admission, cut to the life of the certificate."""
-    limits = request.limits
-    expires_at = request.subject.expires_at
-    if expires_at is None:
-        return limits
-    left_s = max(0.0, expires_at - gateway.clock())
-    max_age_s = left_s if limits.max_age_s is None else min(limits.max_age_s, left_s)
-    return SessionLimits(max_age_s, limits.idle_s, limits.statements, limits.rows)
-
-
 def _socket_stream(upstream: UpstreamConnection) -> trio.SocketStream:
     if not isinstance(upstream.transport, trio.SocketStream):
         raise RuntimeError("the target is not reached over a socket")
@@ -501,4 +412,4 @@ async def _stop_target(upstream: UpstreamConnection, state: State, log: Log) -> 
             log.info("the target could not be told to stop", reason=fault.reason)
 
 
-POSTGRES_DOOR = Door(PostgresListenerRuntime.from_config, serve_postgres, full_notice)
+POSTGRES_DOOR = Door(PostgresListenerRuntime.open, serve_postgres, full_notice)

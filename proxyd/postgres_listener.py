@@ -6,10 +6,11 @@ Made by the PostgreSQL door when the daemon starts; the files behind it are read
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from proxyd import config as configuration
+from proxyd.gateway import Gateway
 from proxyd.identity.certificate import CertificateRules
 from proxyd.listeners import ListenerRuntime, Side
 from proxyd.tls_contexts import ServerTls, ServerTlsSettings
@@ -25,17 +26,14 @@ class PostgresListenerRuntime(ListenerRuntime):
     certificate_rules: CertificateRules
 
     @classmethod
-    def from_config(
-        cls,
-        listener: configuration.PostgresListener,
-        identity: configuration.Identity,
-        clock: Callable[[], float],
-    ) -> PostgresListenerRuntime:
+    def open(cls, listener: configuration.PostgresListener, gateway: Gateway) -> Self:
         """Raises TlsSettingsError. Reads the TLS files."""
+        identity = gateway.config.identity
         return cls(
             name=listener.name,
             protocol=listener.protocol,
             limits=listener.limits,
+            identity=identity,
             tls=ServerTls(server_tls_settings(listener)),
             certificate_rules=certificate_rules(identity),
         )

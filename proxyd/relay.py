@@ -125,6 +125,7 @@ class PostgresRelay:
         self._tape = tape
         self._catalog = catalog
         self._metrics = metrics
+        self._operations = metrics.operations("postgres")
         self._requests = Requests(state, limits.statement_bytes)
         self._replies = Replies(state)
         self._frontend = FrontendCodec(limits.message_bytes)
@@ -240,20 +241,20 @@ class PostgresRelay:
             raise SessionEnd(SessionOutcome.CLIENT_CLOSED, actions.close)
 
     def _count(self, verdicts: tuple[Verdict, ...]) -> None:
-        metrics = self._metrics
+        operations = self._operations
         for verdict in verdicts:
             if verdict.denial is None:
-                metrics.statements_allowed += len(verdict.statements)
+                operations.allowed += len(verdict.statements)
                 continue
             reasons = [statement.decision for statement in verdict.statements]
             if any(decision.effect is Effect.HOLD for decision in reasons):
-                metrics.statements_held += 1
+                operations.held += 1
             else:
-                metrics.statements_denied += 1
+                operations.denied += 1
             for decision in reasons:
                 if decision.effect is not Effect.ALLOW:
                     for reason in decision.reasons:
-                        metrics.denied_by(reason.rule)
+                        self._metrics.denied_by(reason.rule)
 
     async def _wait_for(self, need: Need | None) -> None:
         if need is Need.CATALOG:

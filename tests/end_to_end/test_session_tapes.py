@@ -110,8 +110,8 @@ def test_the_targets_passwords_are_on_no_tape_and_in_no_log(recorded: tuple[Gate
 def test_what_happened_is_counted(recorded: tuple[Gateway, Path]) -> None:
     gateway, _ = recorded
     counted = gateway.metrics()
-    assert counted['proxyd_statements_total{effect="deny"}'] == 1
-    assert counted['proxyd_statements_total{effect="allow"}'] >= 5
+    assert counted['proxyd_operations_total{effect="deny",protocol="postgres"}'] == 1
+    assert counted['proxyd_operations_total{effect="allow",protocol="postgres"}'] >= 5
     assert counted["proxyd_masked_rows_total"] == 4
     assert counted["proxyd_masked_results_total"] == 2
     assert counted["proxyd_tape_bytes_total"] > 0

@@ -25,6 +25,7 @@ from proxyd.gateway import Gateway
 from proxyd.listeners import ListenError, ListenerRuntime
 from proxyd.metrics import SessionOutcome
 from proxyd.postgres_door import POSTGRES_DOOR
+from proxyd.postgres_listener import PostgresListenerRuntime
 from proxyd.sessions import Session
 from proxyd.telemetry import Telemetry
 from tests.proxyd.documents import CONFIG, POLICY, write_setup
@@ -426,3 +427,76 @@ async def test_without_sessions_it_stops_at_once(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         await house.ended()
     assert house.events[-1] == "stopped"
+
+
+# What stands behind a door
+
+
+async def test_a_service_starts_before_its_door_and_ends_with_the_daemon(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def service(gateway: Gateway, *, task_status: trio.TaskStatus[None]) -> None:
+        await trio.lowlevel.checkpoint()
+        seen.append("started")
+        task_status.started()
+        try:
+            await trio.sleep_forever()
+        finally:
+            seen.append("ended")
+
+    async with running(tmp_path, replace(door_of(echo), background=service)):
+        assert seen == ["started"]
+    assert seen == ["started", "ended"]
+
+
+async def test_a_service_that_fails_later_starts_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxyd.daemon.SERVICE_RETRY_S", 0.0)
+    starts: list[int] = []
+    restarted = trio.Event()
+
+    async def service(gateway: Gateway, *, task_status: trio.TaskStatus[None]) -> None:
+        starts.append(1)
+        task_status.started()
+        if len(starts) == 2:
+            restarted.set()
+            await trio.sleep_forever()
+        raise ValueError("bug")
+
+    async with running(tmp_path, replace(door_of(echo), background=service)) as house:
+        with trio.fail_after(5):
+            await restarted.wait()
+        assert house.events.count("service of a door failed, it starts again") == 1
+        async with await house.connect() as client:
+            await client.send_all(b"hello")
+            assert await client.receive_some() == b"hello"
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_a_service_that_cannot_start_keeps_the_daemon_from_starting(
+    tmp_path: Path, is_silent: bool
+) -> None:
+    async def service(gateway: Gateway, *, task_status: trio.TaskStatus[None]) -> None:
+        if not is_silent:
+            raise ValueError("no loop")
+
+    house = House(tmp_path)
+    with house.manager, pytest.RaisesGroup(pytest.RaisesExc((ValueError, RuntimeError))):
+        await run_daemon(
+            write_setup(tmp_path),
+            environment=house.environment,
+            telemetry=Telemetry(stream=house.stream),
+            doors={"postgres": replace(door_of(echo), background=service)},
+        )
+
+
+async def test_a_listener_takes_up_another_identity(tmp_path: Path) -> None:
+    async with running(tmp_path, echo) as house:
+        runtime = house.daemon.listeners[0][0]
+        assert isinstance(runtime, PostgresListenerRuntime)
+        assert runtime.certificate_rules.name == ("cn",)
+        (tmp_path / "proxyd.yaml").write_text(CONFIG.replace("name: [cn]", "name: [san_email]"))
+        await house.hang_up()
+        assert runtime.certificate_rules.name == ("san_email",)
+        assert house.gateway.config.identity.certificates.name == ("san_email",)

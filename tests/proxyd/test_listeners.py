@@ -37,7 +37,10 @@ class House:
         self.metrics = Metrics()
         self.config = config.listeners[0]
         self.runtime = ListenerRuntime(
-            name=self.config.name, protocol=self.config.protocol, limits=self.config.limits
+            name=self.config.name,
+            protocol=self.config.protocol,
+            limits=self.config.limits,
+            identity=config.identity,
         )
         log = Telemetry(stream=self.stream).log
         self.reception = Reception(handler, full_notice, nursery, self.metrics, log)

@@ -23,14 +23,15 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 def test_plain_integers_become_counters() -> None:
     metrics = Metrics("1.2.3")
-    metrics.statements_allowed += 3
-    metrics.statements_denied += 1
+    statements = metrics.operations("postgres")
+    statements.allowed += 3
+    statements.denied += 1
     metrics.bytes_from_clients += 100
     metrics.results_masked += 2
     shown = samples(metrics)
-    assert shown["proxyd_statements_total{effect=allow}"] == 3
-    assert shown["proxyd_statements_total{effect=deny}"] == 1
-    assert shown["proxyd_statements_total{effect=hold}"] == 0
+    assert shown["proxyd_operations_total{effect=allow,protocol=postgres}"] == 3
+    assert shown["proxyd_operations_total{effect=deny,protocol=postgres}"] == 1
+    assert shown["proxyd_operations_total{effect=hold,protocol=postgres}"] == 0
     assert shown["proxyd_bytes_total{direction=in,peer=client}"] == 100
     assert shown["proxyd_masked_results_total"] == 2
     assert any(name.startswith("proxyd_build_info{") and "version=1.2.3" in name for name in shown)
