@@ -40,8 +40,8 @@ _KEYS = re.compile(
 _MASKS: Final = frozenset("*\u2022\u25cf\u00b7")
 _SECRET_PROMPT = re.compile(
     "(?i)(pass(?:word|phrase|code|wd)|\\bpin\\b|secret|token|\\botp\\b|\\bcode\\b|credential|one[- ]time|passwort"
-    "|kennwort|mot de passe|contrase|senha|has\u0142o|\u043f\u0430\u0440\u043e\u043b\u044c|\u5bc6\u7801|\u30d1\u30b9\u30ef)"
-    "[^\n]*[:?\uff1a]\\s*$"
+    "|kennwort|mot de passe|contrase|senha|has\u0142o|\u043f\u0430\u0440\u043e\u043b\u044c|\u5bc6\u7801"
+    "|\u30d1\u30b9\u30ef)[^\n]*[:?\uff1a]\\s*$"
 )
 _HARMLESS_MOTIONS: Final = frozenset("CD")
 _IGNORED: Final = frozenset("mhl")
