@@ -137,7 +137,7 @@ class Config(Section):
         for index, listener in enumerate(self.listeners):
             for number, factors in enumerate(listener.factors if isinstance(listener, SshListener) else ()):
                 missing = self._missing_for(factors)
-                if missing:
+                if missing:  # a certificate alone asks nothing of the people
                     raise refusal(
                         f"nobody can show [{', '.join(factors)}]: no person has {missing}",
                         f"add {missing} to somebody in `identity.people`, or remove this combination",
@@ -146,12 +146,13 @@ class Config(Section):
         return self
 
     def _missing_for(self, factors: Factors) -> str:
-        """What a person needs in the configuration to show `factors`, if nobody has it."""
-        wants_key, wants_code = "public_key" in factors, "totp" in factors
+        """What a person needs in the configuration to show `factors`, if nobody has it; else ""."""
+        keys, has_code = factors.count("public_key"), "totp" in factors
         for person in self.identity.people:
-            if (person.keys or not wants_key) and (person.totp is not None or not wants_code):
+            if len(person.keys) >= keys and (person.totp is not None or not has_code):
                 return ""
-        return " and ".join(["`keys`"] * wants_key + ["`totp`"] * wants_code)
+        needs = ["`keys`"] if keys == 1 else [f"{keys} `keys`"] if keys else []
+        return " and ".join([*needs, *(["`totp`"] if has_code else [])])
 
     @model_validator(mode="after")
     def _certificates_have_a_signer(self) -> Self:

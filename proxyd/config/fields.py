@@ -19,7 +19,7 @@ from proxyd.addresses import Address, parse_address
 
 ItemT = TypeVar("ItemT")
 
-# The kinds of `proxyd.identity.ssh_blobs`, which looks inside them.
+# The kinds of `proxyd.ssh_blobs`, which looks inside them.
 PUBLIC_KEY_TYPES = frozenset(
     {
         "ssh-ed25519",

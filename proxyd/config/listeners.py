@@ -72,9 +72,6 @@ class SshListenerLimits(ListenerLimits):
 
 
 def _sensible(combination: Factors) -> Factors:
-    for index, factor in enumerate(combination):
-        if factor in combination[:index]:
-            raise refusal(f"`{factor}` stands twice", "name each factor once", at=(index,))
     if not combination:
         raise refusal(
             "asks for nothing: everybody would be let in", "name at least one factor, as `[certificate]`"
@@ -84,11 +81,10 @@ def _sensible(combination: Factors) -> Factors:
             "`totp` comes first: who knows a name could guess codes, and codes say nothing about who asks",
             "let a `certificate` or a `public_key` come before it",
         )
-    if {"certificate", "public_key"} <= set(combination):
-        raise refusal(
-            "asks for two keys: a certificate proves its key already",
-            "name one of the two, or let them be two combinations",
-        )
+    for index, factor in enumerate(combination):
+        # Two different keys are two factors; a second code would come from the same device.
+        if factor != "public_key" and factor in combination[:index]:
+            raise refusal(f"`{factor}` stands twice", "name it once", at=(index,))
     return combination
 
 
