@@ -1,4 +1,4 @@
-"""OpenSSH user certificates: read, checked, and what they permit.
+"""OpenSSH certificates: read, checked, and what those of users permit.
 
 Owns every rule about a certificate itself: its kind, who signed it, when it is valid, from where, with which options.
 Must never: decide who its holder is, or look at the request that it came with (`proxyd.identity.ssh`). Pure; the
@@ -11,6 +11,7 @@ looked up before any signature is checked, so a stranger's certificate costs no 
 
 from __future__ import annotations
 
+import fnmatch
 import ipaddress
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from proxyd.ssh_blobs import (
     PublicKey,
     algorithm_of,
     check_signature,
+    fingerprint,
     is_certificate,
     key_from_blob,
     skip_key_fields,
@@ -41,7 +43,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a certificate says. Nothing of it counts before `check_certificate` has returned.
+    """What a certificate says. Nothing of it counts before it was checked.
 
     `valid_after`, `valid_before`: Unix seconds. `options`, `extensions`: the raw values by name. `signed`: the bytes
     that the authority has signed.
@@ -115,28 +117,57 @@ def read_certificate(blob: bytes) -> Certificate:
     )
 
 
-def check_certificate(
+def check_user_certificate(
     certificate: Certificate, authorities: Container[bytes], now: float, peer: Address | None
 ) -> Permissions:
     """What `certificate` permits now to a client at `peer` (None: not an address). Raises BlobError with the reason.
 
     `authorities`: the blobs of the keys that may sign. They are plain keys, so a certificate can never be a signer.
     """
+    _check_issue(certificate, USER, authorities, now)
+    if not certificate.principals:
+        raise BlobError("it lists no principals, so it admits nobody")
+    _check_address(certificate.options, peer)
+    return _permissions(certificate)
+
+
+def check_host_certificate(
+    certificate: Certificate, authorities: Container[bytes], host: str, now: float
+) -> None:
+    """Raises BlobError unless `certificate` says now that its key is that of `host`.
+
+    As in ssh a principal may be a pattern (`*.example.org`); unlike in ssh a certificate without any is for no host.
+    """
+    _check_issue(certificate, HOST, authorities, now)
+    for name in certificate.options:
+        raise BlobError(f"it has the critical option {name}, and a host's can have none")
+    if not any(fnmatch.fnmatchcase(host.lower(), _as_glob(name)) for name in certificate.principals):
+        names = ", ".join(certificate.principals[:8])[:256]
+        raise BlobError(f"it is a certificate for {names!a}, not for {host}")
+
+
+def _as_glob(principal: str) -> str:
+    """ssh knows `*` and `?` alone; in fnmatch a bracket opens a set of characters."""
+    return principal.lower().replace("[", "[[]")
+
+
+def _check_issue(certificate: Certificate, kind: int, authorities: Container[bytes], now: float) -> None:
     if certificate.authority_blob not in authorities:
-        raise BlobError("it is signed by a key that is not one of `client_ca`")
-    if certificate.kind != USER:
-        raise BlobError(
-            "it is a host certificate" if certificate.kind == HOST else "it is of an unknown type"
-        )
+        signer = fingerprint(certificate.authority_blob)
+        raise BlobError(f"it is signed by {signer}, which is not a trusted authority")
+    if certificate.kind != kind:
+        raise BlobError(_WRONG_KIND.get(certificate.kind, "it is a certificate of an unknown type"))
     check_signature(key_from_blob(certificate.authority_blob), certificate.signed, certificate.signature)
     if now < certificate.valid_after:
         raise BlobError(f"it is valid only from {certificate.valid_after} (Unix time) on")
     if now >= certificate.valid_before:
         raise BlobError(f"it has expired at {certificate.valid_before} (Unix time)")
-    if not certificate.principals:
-        raise BlobError("it lists no principals, so it admits nobody")
-    _check_address(certificate.options, peer)
-    return _permissions(certificate)
+
+
+_WRONG_KIND: Final = {
+    USER: "it is a user certificate, not a host's",
+    HOST: "it is a host certificate, not a user's",
+}
 
 
 def client_address(text: str) -> Address | None:

@@ -50,7 +50,7 @@ from proxyd.ssh_blobs import (
 from proxyd.ssh_certificate import (
     Certificate,
     Permissions,
-    check_certificate,
+    check_user_certificate,
     client_address,
     read_certificate,
 )
@@ -267,7 +267,7 @@ class SshLogin:
 
     def _judged_certificate(self, user: UserName, certificate: Certificate) -> tuple[Proof, PublicKey]:
         trust = self._trust
-        permissions = check_certificate(certificate, trust.authorities, self._clock(), self._peer)
+        permissions = check_user_certificate(certificate, trust.authorities, self._clock(), self._peer)
         if trust.revocations.covers(certificate):
             raise _Refused(
                 f"certificate {certificate.key_id[:64]!a} (serial {certificate.serial}) is revoked"
