@@ -1,8 +1,11 @@
-"""Fixtures of the end-to-end tests: servers with the shop, the everyday gateways before them, a factory.
+"""Fixtures of the end-to-end tests: servers, the everyday gateways before them, factories.
 
 `gateway18` stands before PostgreSQL 18 without TLS behind it, `gateway15` before Debian's 15 with TLS all the
 way. Both live for the whole run under `ALICE_AND_DORA`: a test that reloads, restarts or breaks one takes
 `make_gateway` instead. A test that changes data works in objects of its own or rolls back.
+
+For SSH `sshd` is a real server and `ssh_gateway` stands before it, open to everything; `route` goes to it directly and
+through the gateway in turn.
 """
 
 from __future__ import annotations
@@ -14,12 +17,19 @@ from typing import Any
 
 import pytest
 
+from demo.postgres_installs import Account
+from demo.ssh_keys import SshKeys
+from demo.sshd import SshServer
 from tests.end_to_end.gateway import Gateway
 from tests.end_to_end.servers import PostgresServer
 from tests.end_to_end.shop_server import shop_server
+from tests.end_to_end.ssh_gateway import AUTHORITY, SshGateway
+from tests.end_to_end.ssh_route import SshRoute, direct_route
 from tests.pki import Authority
 
 GatewayFactory = Callable[..., Gateway]
+SshdFactory = Callable[..., SshServer]
+SshGatewayFactory = Callable[..., SshGateway]
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +84,70 @@ def make_gateway(shop18: PostgresServer, tmp_path: Path) -> Iterator[GatewayFact
         yield make
 
 
+@pytest.fixture(scope="session")
+def ssh_keys(tmp_path_factory: pytest.TempPathFactory) -> SshKeys:
+    """`person` may log in to every sshd; `gateway_ca` signs for the gateway, `people_ca` for people."""
+    return SshKeys(tmp_path_factory.mktemp("ssh_keys"))
+
+
+def new_sshd(keys: SshKeys, *settings: str, account: Account | None = None) -> SshServer:
+    return SshServer(
+        authorized_keys=[keys.public("person")],
+        user_authorities=[keys.public(AUTHORITY)],
+        settings=settings,
+        account=account or Account(),
+    )
+
+
+@pytest.fixture(scope="session")
+def sshd(ssh_keys: SshKeys) -> Iterator[SshServer]:
+    with new_sshd(ssh_keys) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ssh_gateway(
+    sshd: SshServer, ssh_keys: SshKeys, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SshGateway]:
+    with SshGateway(sshd, tmp_path_factory.mktemp("ssh_gateway"), ssh_keys) as gateway:
+        yield gateway
+
+
+@pytest.fixture(params=["direct", "gateway"])
+def route(request: pytest.FixtureRequest, sshd: SshServer, ssh_keys: SshKeys, tmp_path: Path) -> SshRoute:
+    """Both ways to the same server in turn: what works on one works on the other."""
+    if request.param == "direct":
+        return direct_route(sshd, ssh_keys, tmp_path / "direct")
+    gateway: SshGateway = request.getfixturevalue("ssh_gateway")
+    return gateway.route()
+
+
+@pytest.fixture
+def make_sshd(ssh_keys: SshKeys) -> Iterator[SshdFactory]:
+    """`make_sshd("RekeyLimit 1M", account=...)`: a server of one's own, with lines for its sshd_config."""
+    with ExitStack() as stack:
+
+        def make(*settings: str, account: Account | None = None) -> SshServer:
+            return stack.enter_context(new_sshd(ssh_keys, *settings, account=account))
+
+        yield make
+
+
+@pytest.fixture
+def make_ssh_gateway(sshd: SshServer, ssh_keys: SshKeys, tmp_path: Path) -> Iterator[SshGatewayFactory]:
+    """`make_ssh_gateway(server=sshd, policy=..., adjust=...)`: a gateway of one's own; ends with the test."""
+    with ExitStack() as stack:
+        count = 0
+
+        def make(server: SshServer = sshd, **options: Any) -> SshGateway:
+            nonlocal count
+            count += 1
+            gateway = SshGateway(server, tmp_path / f"ssh_gateway{count}", ssh_keys, **options)
+            return stack.enter_context(gateway)
+
+        yield make
+
+
 @pytest.fixture(autouse=True)
 def shown_log(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a failed test print the logs of the gateways that it used."""
@@ -81,6 +155,6 @@ def shown_log(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.session.testsfailed == failed_before:
         return
-    for name in ("gateway18", "gateway15"):
+    for name in ("gateway18", "gateway15", "ssh_gateway"):
         if name in request.fixturenames:
             request.getfixturevalue(name).show_log()
