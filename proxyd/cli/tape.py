@@ -158,19 +158,21 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from proxyd.tape import render  # noqa: PLC0415
+    from proxyd.tape import json_lines  # noqa: PLC0415
+    from proxyd.tape.render import Renderer  # noqa: PLC0415
+    from proxyd.tape.wording import header_lines  # noqa: PLC0415
 
     with _open(options) as tape:
         if options.json:
             if tape.header is not None:
-                print(render.header_json(tape.header))
+                print(json_lines.header_json(tape.header))
             for entry in tape.entries():
-                print(render.entry_json(entry))
-            print(render.verdict_json(tape.verdict, is_live=tape.is_live))
+                print(json_lines.entry_json(entry))
+            print(json_lines.verdict_json(tape.verdict, is_live=tape.is_live))
             return _report(tape)
         if tape.header is not None:
-            _write(sys.stdout, render.header_lines(tape.header))
-            renderer = render.Renderer(tape.header, max_rows=options.rows, detailed=True)
+            _write(sys.stdout, header_lines(tape.header))
+            renderer = Renderer(tape.header, max_rows=options.rows, detailed=True)
             for entry in tape.entries():
                 _write(sys.stdout, renderer.lines(entry))
             _write(sys.stdout, renderer.finish())
@@ -178,7 +180,7 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _play(options: argparse.Namespace) -> int:
-    from proxyd.tape.render import header_lines  # noqa: PLC0415
+    from proxyd.tape.wording import header_lines  # noqa: PLC0415
 
     speed = options.speed
     if speed is None:
@@ -194,7 +196,7 @@ def _play(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from proxyd.tape.format import Tampered, Whole  # noqa: PLC0415
-    from proxyd.tape.render import verdict_line  # noqa: PLC0415
+    from proxyd.tape.wording import verdict_line  # noqa: PLC0415
 
     with _open(options) as tape:
         verdict = tape.verdict
@@ -210,7 +212,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _report(tape: Tape) -> int:
     """Say when what was shown is not a whole tape. Status 2 for a tape that was tampered with, else 0."""
     from proxyd.tape.format import Tampered, Whole  # noqa: PLC0415
-    from proxyd.tape.render import verdict_line  # noqa: PLC0415
+    from proxyd.tape.wording import verdict_line  # noqa: PLC0415
 
     verdict = tape.verdict
     if not isinstance(verdict, Whole):
@@ -235,8 +237,8 @@ _LIST_HEAD = "  ".join(title.ljust(width) for title, width in _COLUMNS).rstrip()
 
 def _list_line(summary: TapeSummary) -> str:
     from proxyd.tape.reader import session_of  # noqa: PLC0415
-    from proxyd.tape.render import stamp  # noqa: PLC0415
     from proxyd.tape.screen import plain  # noqa: PLC0415
+    from proxyd.tape.wording import stamp  # noqa: PLC0415
 
     header = summary.header
     values = (
@@ -257,7 +259,7 @@ def _list_line(summary: TapeSummary) -> str:
 def _list_json(summary: TapeSummary) -> str:
     import msgspec  # noqa: PLC0415
 
-    from proxyd.tape.render import to_json  # noqa: PLC0415
+    from proxyd.tape.json_lines import to_json  # noqa: PLC0415
 
     fields = {key: getattr(summary, key) for key in summary.__struct_fields__}
     header = summary.header

@@ -10,17 +10,10 @@ from policy.facts import ColumnName, SqlFacts, Subject
 from protocols.postgres.messages import Query, command_complete, ready_for_query
 from proxyd.tape.entries import Entry, Event, Request, Unknown
 from proxyd.tape.format import Tampered, Torn, Whole
+from proxyd.tape.json_lines import entry_json, header_json, verdict_json
 from proxyd.tape.reader import read_tape
-from proxyd.tape.render import (
-    Renderer,
-    decision_lines,
-    entry_json,
-    header_json,
-    header_lines,
-    stamp,
-    verdict_json,
-    verdict_line,
-)
+from proxyd.tape.render import Renderer
+from proxyd.tape.wording import decision_lines, header_lines, stamp, verdict_line
 from tests.proxyd.tape.tapes import ALLOWED, DENIED, FACTS, Clock, header, record, small_tape
 
 
