@@ -20,7 +20,7 @@ from proxyd.ssh_certificate import HOST, Certificate, read_certificate
 from proxyd.ssh_public_keys import SshSettingsError
 
 _PRIVATE: Final = "PRIVATE KEY-----"
-_NOT_GIVEN: Final = "Passphrase must be specified"  # asyncssh has no type of its own for this
+_SAMPLE: Final = b"proxyd"
 _NEW_KEY: Final = "ssh-keygen -t ed25519 -N '' -f FILE"
 _SIGN_AGAIN: Final = "sign the host key anew: ssh-keygen -s CA -h -I NAME -n HOSTNAMES FILE.pub"
 
@@ -33,24 +33,29 @@ def read_private_key(source: SecretSource | Path, passphrase: SecretSource | Non
     word = None if passphrase is None else _secret(passphrase)
     try:
         key = asyncssh.import_private_key(text, word)
-        if key_from_blob(key.public_data).is_security_key:
+        public = key_from_blob(key.public_data)
+        if public.is_security_key:
             raise BlobError("it is the handle of a hardware token, which cannot sign without a person")
-    except asyncssh.KeyEncryptionError:
-        raise SshSettingsError(path, "is not opened by its passphrase", "correct the passphrase") from None
-    except asyncssh.KeyImportError as error:
-        if str(error).startswith(_NOT_GIVEN):
-            raise SshSettingsError(
-                path,
-                "is encrypted with a passphrase",
-                f"store it decrypted, readable by the service only: ssh-keygen -p -N '' -f {path or 'FILE'}",
-            ) from None
-        remedy = "it is damaged: restore it" if _PRIVATE in text else "name the file without .pub"
-        raise SshSettingsError(
-            path, "holds no readable private key", f"{remedy}, or make another: {_NEW_KEY}"
-        ) from None
+        # Its two halves are read one by one, and nobody has looked whether they belong together.
+        if not public.key.verify(_SAMPLE, key.sign(_SAMPLE, public.signatures[0].encode())):
+            raise BlobError("what it signs does not verify, so it is damaged")
     except BlobError as error:
         raise SshSettingsError(path, f"cannot be used: {error}", f"make another: {_NEW_KEY}") from None
+    except ValueError as error:
+        raise SshSettingsError(path, *_unreadable(error, text, path)) from None
     return key
+
+
+def _unreadable(error: ValueError, text: str, path: Path | str) -> tuple[str, str]:
+    """What is wrong with a private key, and what to do. asyncssh has few types, and words that are its own."""
+    words = str(error)
+    if words.startswith("Passphrase must be specified"):
+        remedy = f"store it decrypted, readable by the service only: ssh-keygen -p -N '' -f {path or 'FILE'}"
+        return "is encrypted with a passphrase", remedy
+    if isinstance(error, asyncssh.KeyEncryptionError) or words.startswith("Unable to decrypt"):
+        return "is not opened by its passphrase", "correct the passphrase"
+    remedy = "it is damaged: restore it" if _PRIVATE in text else "name the file without .pub"
+    return "holds no readable private key", f"{remedy}, or make another: {_NEW_KEY}"
 
 
 def read_host_certificate(path: Path) -> tuple[asyncssh.SSHCertificate, Certificate]:
@@ -62,7 +67,7 @@ def read_host_certificate(path: Path) -> tuple[asyncssh.SSHCertificate, Certific
         text = read_file(path, SshSettingsError).decode("ascii")
         certificate = asyncssh.import_certificate(text.strip())
         parts = read_certificate(certificate.public_data)
-    except (UnicodeDecodeError, asyncssh.KeyImportError, BlobError):
+    except ValueError:  # of asyncssh, of ours and of other encodings
         raise SshSettingsError(
             path, "holds no readable certificate", "name the -cert.pub file that `ssh-keygen -s` made"
         ) from None

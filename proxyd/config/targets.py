@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from policy.located_yaml import Duration, Name, Section, closest, refusal
+from policy.located_yaml import Path as DocumentPath
 from proxyd.config.fields import FilePath, PublicKey, SecretSource, SocketAddress, Some, refuse_twice
 
 LoginT = TypeVar("LoginT", bound="Login")
@@ -176,8 +177,11 @@ class SshTarget(TargetBase):
     logins: Some[SshTargetLogin] = Field(examples=["[{name: deploy, certificate: true}]"])
 
     @model_validator(mode="after")
-    def _logins_differ(self) -> Self:
+    def _can_be_asked_for(self) -> Self:
         refuse_twice("login", ("logins",), [login.name for login in self.logins])
+        _refuse_dots(self.name, ("name",))
+        for index, login in enumerate(self.logins):
+            _refuse_dots(login.name, ("logins", index, "name"))
         return self
 
     def login(self, name: str) -> SshTargetLogin | None:
@@ -186,10 +190,11 @@ class SshTarget(TargetBase):
     def allows_variable(self, name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in self.environment)
 
-    @property
-    def host(self) -> str:
-        """The name by which the target's host key is looked up. Behind a Unix socket is this machine."""
-        return self.address.host or "localhost"
+
+def _refuse_dots(name: str, place: DocumentPath) -> None:
+    """`LOGIN+TARGET` comes from strangers, and two dots in it are refused wherever they stand."""
+    if ".." in name:
+        raise refusal("`..` in a name that clients give", "write one dot, or none", at=place)
 
 
 Target = PostgresTarget | SshTarget

@@ -9,12 +9,14 @@ from collections.abc import Iterable
 from functools import partial
 
 from policy.located_yaml import Path as DocumentPath
+from policy.located_yaml import render_path
 from proxyd.config import SshListener, SshTarget, SshTargetLogin
 from proxyd.identity.ssh_settings import Factor, SshLoginSettings
 from proxyd.identity.ssh_trust import Trust
 from proxyd.identity.totp import decode_secret
 from proxyd.references.findings import Findings
 from proxyd.ssh_blobs import BlobError
+from proxyd.ssh_host_keys import HostKeyPolicy
 from proxyd.ssh_keys import read_private_key
 from proxyd.ssh_public_keys import public_key, read_public_keys
 from proxyd.ssh_server_keys import ServerKeys
@@ -162,9 +164,18 @@ def _credential(found: Findings, path: DocumentPath, login: SshTargetLogin) -> N
 
 
 def _host_keys(found: Findings, path: DocumentPath, target: SshTarget) -> None:
-    ca = target.host_keys.ca
-    if ca is not None:
-        found.load((*path, "host_keys", "ca"), ca, lambda: read_public_keys(ca))
+    where = (*path, "host_keys")
+    if any(fault.path.startswith(f"{render_path(where)}.") for fault in found.faults):
+        return  # of `keys`, each at its place already
+    policy = found.load(where, target.host_keys, lambda: HostKeyPolicy.from_config(target))
+    if policy is None or policy.is_known:
+        return
+    host = target.name if target.address.is_unix else target.address
+    found.fault(
+        (*where, "known_hosts"),
+        f"{target.host_keys.known_hosts}: says nothing of {host}: every connection would be refused",
+        "get the key with ssh-keyscan, compare it on the host's console, and add its line",
+    )
 
 
 def _authority(found: Findings) -> None:

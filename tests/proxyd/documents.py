@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import asyncssh
+
 from tests.pki import CLIENT, SERVER, Authority
 
 CONFIG = """\
@@ -38,6 +40,45 @@ metrics: {address: 127.0.0.1:0}
 log: {level: info}
 drain_timeout: 5s
 """
+
+ALICE_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN+AG1QlUFDfChP0C05Aj44HYNxLwxqz0qGZWxpPOPFZ"
+
+# Beside CONFIG's, in the same file.
+SSH_LISTENER = """\
+  - name: ssh
+    protocol: ssh
+    address: 127.0.0.1:0
+    host_keys: [ssh/host]
+    host_certificates: [ssh/host-cert.pub]
+    client_ca: ssh/user_ca.pub
+    revoked_keys: ssh/revoked
+    factors: [[certificate], [public_key, totp]]
+"""
+PEOPLE = f"""\
+  people:
+    - name: alice@example.com
+      groups: [data]
+      claims: {{team: blue}}
+      keys: ["{ALICE_KEY} alice"]
+      totp: {{file: secrets/alice.totp}}
+ssh_authority: {{key: {{file: ssh/gateway_ca}}}}
+"""
+SSH_TARGET = """\
+  - name: web1
+    protocol: ssh
+    address: web1.example:22
+    labels: {env: prod}
+    host_keys: {known_hosts: ssh/known_hosts}
+    logins:
+      - {name: readonly, user: reader, certificate: true}
+      - {name: root, key: {file: ssh/root}, passphrase: {file: secrets/passphrase}}
+      - {name: console, password: {file: secrets/reader}}
+"""
+SSH_CONFIG = (
+    CONFIG.replace("identity:\n", f"{SSH_LISTENER}identity:\n")
+    .replace("targets:\n", f"{PEOPLE}targets:\n")
+    .replace("masking:\n", f"{SSH_TARGET}masking:\n")
+)
 
 POLICY = """\
 version: 1
@@ -83,3 +124,30 @@ def write_setup(directory: Path, *, config: str = CONFIG, policy: str = POLICY) 
 def write_secret(path: Path, value: str) -> None:
     path.write_text(value + "\n")
     path.chmod(0o600)
+
+
+def write_ssh_setup(directory: Path, *, config: str = SSH_CONFIG, policy: str = POLICY) -> Path:
+    """As `write_setup`, with all that SSH_CONFIG names below `directory`/ssh."""
+    path = write_setup(directory, config=config, policy=policy)
+    (directory / "ssh").mkdir(exist_ok=True)
+    host, user_ca, host_ca = (
+        write_ssh_key(directory / "ssh" / name) for name in ("host", "user_ca", "host_ca")
+    )
+    write_ssh_key(directory / "ssh/gateway_ca")
+    write_ssh_key(directory / "ssh/root", passphrase="open sesame")
+    user_ca.write_public_key(directory / "ssh/user_ca.pub")
+    certificate = host_ca.generate_host_certificate(host, "bastion", principals=["bastion.example"])
+    certificate.write_certificate(directory / "ssh/host-cert.pub")
+    (directory / "ssh/revoked").write_text("# nobody yet\n")
+    (directory / "ssh/known_hosts").write_text(f"web1.example {ALICE_KEY}\n")
+    write_secret(directory / "secrets/alice.totp", "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")
+    write_secret(directory / "secrets/passphrase", "open sesame")
+    return path
+
+
+def write_ssh_key(path: Path, kind: str = "ssh-ed25519", *, passphrase: str | None = None) -> asyncssh.SSHKey:
+    """A new private key, as ssh-keygen writes it."""
+    key = asyncssh.generate_private_key(kind)
+    path.write_bytes(key.export_private_key("openssh", passphrase=passphrase, rounds=50))
+    path.chmod(0o600)
+    return key
