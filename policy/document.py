@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from policy.commands import COMMANDS, MUST_BE_NAMED, commands_matching
 from policy.decision import Effect, SessionLimits
@@ -18,11 +19,18 @@ from policy.document_checks import check_document
 from policy.facts import Use
 from policy.located_yaml import DocumentError, Fault, parse, validate
 from policy.masking import Mask, MaskingKeyMissing
-from policy.patterns import Glob, NamePattern, column_pattern, function_pattern, relation_pattern
+from policy.patterns import Glob, column_pattern, function_pattern, relation_pattern
 from policy.rules import AccessEntry, GrantTerms, MaskEntry, Membership, Selector, SqlRule
 from policy.sections import Access, MaskSection, PolicySections, PostgresMatcher, Rule, Targets
+from policy.ssh_rules.addresses import AddressPattern
+from policy.ssh_rules.commands import CommandPattern
+from policy.ssh_rules.paths import FILE_VERBS, PathPattern
+from policy.ssh_rules.rule import SshRule
+from policy.ssh_rules.section import SshMatcher
 
 __all__ = ["DocumentError", "Fault", "PolicyDocument", "load_document"]
+
+PatternT = TypeVar("PatternT")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +47,7 @@ class PolicyDocument:
     access: tuple[AccessEntry, ...]
     rules: tuple[SqlRule, ...]
     masks: tuple[MaskEntry, ...]
+    ssh_rules: tuple[SshRule, ...] = ()
     warnings: tuple[Fault, ...] = ()
     views: dict[Hashable, object] = field(default_factory=dict, repr=False)
 
@@ -79,6 +88,11 @@ def load_document(text: str, source: str, keys: Mapping[str, bytes] | None = Non
             if rule.postgres is not None
         ),
         masks=tuple(entry for mask in sections.masks for entry in _mask(mask)),
+        ssh_rules=tuple(
+            _ssh_rule(order, rule, rule.ssh)
+            for order, rule in enumerate(sections.rules)
+            if rule.ssh is not None
+        ),
         warnings=tuple(sorted(warnings)),
     )
     return document if keys is None else document.with_keys(keys)
@@ -119,7 +133,6 @@ def _access(entry: Access) -> AccessEntry:
 
 def _rule(order: int, rule: Rule, matcher: PostgresMatcher) -> SqlRule:
     touched, covered = _commands(matcher.commands)
-    columns = matcher.columns
     return SqlRule(
         order=order,
         name=rule.name,
@@ -128,10 +141,10 @@ def _rule(order: int, rule: Rule, matcher: PostgresMatcher) -> SqlRule:
         targets=_optional_selector(rule.targets),
         touched=touched,
         covered=covered,
-        relations=_patterns(matcher.relations, relation_pattern),
-        columns=None if columns is None else tuple(column_pattern(text, one_part=True) for text in columns),
-        functions=_patterns(matcher.functions, function_pattern),
-        settings=None if matcher.settings is None else tuple(Glob(text) for text in matcher.settings),
+        relations=_each(matcher.relations, relation_pattern),
+        columns=_each(matcher.columns, lambda text: column_pattern(text, one_part=True)),
+        functions=_each(matcher.functions, function_pattern),
+        settings=_each(matcher.settings, Glob),
         where_absent=matcher.where is not None,
         names_commands=matcher.commands is not None,
         message=rule.message or "",
@@ -149,10 +162,38 @@ def _commands(texts: tuple[str, ...] | None) -> tuple[frozenset[str] | None, fro
     return (None if "*" in texts else meant), covered
 
 
-def _patterns(
-    texts: tuple[str, ...] | None, parse_one: Callable[[str], NamePattern]
-) -> tuple[NamePattern, ...] | None:
-    return None if texts is None else tuple(parse_one(text) for text in texts)
+def _ssh_rule(order: int, rule: Rule, matcher: SshMatcher) -> SshRule:
+    return SshRule(
+        order=order,
+        name=rule.name,
+        effect=Effect(rule.effect),
+        roles=None if rule.roles is None else frozenset(rule.roles),
+        targets=_optional_selector(rule.targets),
+        shell=matcher.shell is not None,
+        commands=_each(matcher.exec, CommandPattern),
+        redirects=_each(matcher.redirects, PathPattern),
+        subsystems=_each(matcher.subsystems, Glob),
+        verbs=_verbs(matcher),
+        paths=_each(matcher.paths, PathPattern),
+        forward=_each(matcher.forward, AddressPattern),
+        listen=_each(matcher.listen, lambda text: AddressPattern(text, to_listen=True)),
+        agent=matcher.agent is not None,
+        x11=matcher.x11 is not None,
+        message=rule.message or "",
+        approvers=rule.approval.approvers if rule.approval is not None else (),
+        approvals=rule.approval.approvals if rule.approval is not None else 0,
+    )
+
+
+def _verbs(matcher: SshMatcher) -> frozenset[str]:
+    """The file operations that the section is about; `paths` alone means every one."""
+    if matcher.files is None:
+        return FILE_VERBS if matcher.paths is not None else frozenset()
+    return FILE_VERBS if "*" in matcher.files else frozenset(matcher.files)
+
+
+def _each(texts: tuple[str, ...] | None, parse: Callable[[str], PatternT]) -> tuple[PatternT, ...] | None:
+    return None if texts is None else tuple(parse(text) for text in texts)
 
 
 def _mask(mask: MaskSection) -> Iterable[MaskEntry]:

@@ -1,25 +1,19 @@
 """What must hold across a policy document: names that exist and are one thing, rules that can match.
 
-Gives faults (the document is refused) and warnings (it says something that has no effect here). Called by
-`policy.document.load_document` after every section has been found sound by itself. Quick for 10,000 rules: a
-rule is compared only with the deny rules that an index finds for it.
+Gives faults (the document is refused) and warnings (it says something that has no effect here, or less than it
+seems to). Called by `policy.document.load_document` after every section has been found sound by itself. Rules that
+make each other void are found in `policy.shadowing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from policy.commands import COMMANDS, commands_matching
 from policy.located_yaml import Fault, Located, Path, closest
-from policy.patterns import (
-    Glob,
-    NamePattern,
-    PatternIndex,
-    column_pattern,
-    function_pattern,
-    relation_pattern,
-)
-from policy.sections import MaskSection, PolicySections, PostgresMatcher, Rule, Targets
+from policy.patterns import NamePattern, column_pattern
+from policy.sections import MaskSection, PolicySections, Targets
+from policy.shadowing import shadowed
+from policy.ssh_rules.commands import CommandPattern
 
 Faults = list[Fault]
 
@@ -36,8 +30,9 @@ def check_document(document: PolicySections, located: Located) -> tuple[Faults, 
         faults.extend(_repeated(section, names, located))
     faults.extend(_unknown_roles(document, located))
     faults.extend(_roles_without_access(document, located))
-    faults.extend(_shadowed(document.rules, located))
+    faults.extend(shadowed(document.rules, located))
     warnings.extend(_without_a_door(document, located))
+    warnings.extend(_commands_without_arguments(document, located))
     warnings.extend(_unless_without_access(document, located))
     warnings.extend(_overlapping_masks(document.masks, located))
     return faults, warnings
@@ -80,7 +75,7 @@ def _unknown_roles(document: PolicySections, located: Located) -> Iterable[Fault
 def _roles_without_access(document: PolicySections, located: Located) -> Iterable[Fault]:
     given = {role for entry in document.access for role in entry.roles}
     for index, rule in enumerate(document.rules):
-        if rule.postgres is None:
+        if rule.postgres is None and rule.ssh is None:
             continue
         for position, role in enumerate(rule.roles or ()):
             if role in document.roles and role not in given:
@@ -105,7 +100,7 @@ def _unless_without_access(document: PolicySections, located: Located) -> Iterab
 
 def _without_a_door(document: PolicySections, located: Located) -> Iterable[Fault]:
     for index, rule in enumerate(document.rules):
-        for protocol in ("ssh", "http", "mcp"):
+        for protocol in ("http", "mcp"):
             if getattr(rule, protocol) is not None:
                 yield located.fault(
                     ("rules", index, protocol),
@@ -121,90 +116,18 @@ def _without_a_door(document: PolicySections, located: Located) -> Iterable[Faul
             )
 
 
-# --- an allow rule that a deny rule makes void --------------------------------------------------------------
-
-
-def _shadowed(rules: Sequence[Rule], located: Located) -> Iterable[Fault]:
-    """Allow rules all of whose matches a single deny rule matches too."""
-    denies = [(rule, rule.postgres) for rule in rules if rule.effect == "deny" and rule.postgres is not None]
-    unbound = [(rule, matcher) for rule, matcher in denies if matcher.relations is None]
-    by_relation = PatternIndex(
-        (relation_pattern(text), (rule, matcher))
-        for rule, matcher in denies
-        for text in matcher.relations or ()
-    )
-    for index, rule in enumerate(rules):
-        matcher = rule.postgres
-        if rule.effect != "allow" or matcher is None:
+def _commands_without_arguments(document: PolicySections, located: Located) -> Iterable[Fault]:
+    """`deny exec: [reboot]` leaves `reboot -f` alone, which is seldom what somebody means."""
+    for index, rule in enumerate(document.rules):
+        if rule.effect == "allow" or rule.ssh is None:
             continue
-        bound: Sequence[tuple[Rule, PostgresMatcher]] = ()
-        if matcher.relations is not None:
-            # Whatever covers a pattern matches every name in it, so also its text with each `*` taken as a
-            # letter.
-            pattern = relation_pattern(matcher.relations[0])
-            bound = by_relation.find(*(_sample(part) for part in pattern.parts))
-        for deny, its in (*unbound, *bound):
-            if _is_within(rule, deny) and _is_wider(its, matcher):
+        for position, text in enumerate(rule.ssh.exec or ()):
+            if CommandPattern(text).has_one_word:
                 yield located.fault(
-                    ("rules", index),
-                    f"can never match: deny rule `{deny.name}` matches everything that it allows",
-                    "remove one of the two, or narrow the deny rule",
+                    ("rules", index, "ssh", "exec", position),
+                    f"means `{text}` without arguments only",
+                    f"write `{text} *` for the command with any arguments, also none",
                 )
-                break
-
-
-def _sample(part: Glob) -> str:
-    return part.literal if part.literal is not None else part.text.replace("*", "\0")
-
-
-def _is_within(rule: Rule, deny: Rule) -> bool:
-    """Does the deny rule speak about everybody and every target that the rule speaks about?"""
-    if deny.roles is not None and (rule.roles is None or not set(rule.roles) <= set(deny.roles)):
-        return False
-    return _selector_within(rule.targets, deny.targets)
-
-
-def _selector_within(inner: Targets | None, outer: Targets | None) -> bool:
-    return outer is None or inner == outer
-
-
-def _is_wider(deny: PostgresMatcher, allow: PostgresMatcher) -> bool:
-    """Does every operation that `allow` permits touch all of `deny`'s lists?"""
-    permits_relations = allow.relations is not None or allow.columns is not None
-    permits_relations = permits_relations or (allow.functions is None and allow.settings is None)
-    if deny.columns is not None or (deny.where is not None and allow.where is None):
-        return False  # there are operations on other columns, or with a WHERE
-    if deny.relations is not None and (allow.functions is not None or allow.settings is not None):
-        return False  # a function can be called, or a setting made, without a relation
-    if deny.relations is not None and not _all_covered(allow.relations, deny.relations, relation_pattern):
-        return False
-    if deny.commands is not None and "*" not in deny.commands:
-        meant = _expanded(deny.commands)
-        if allow.commands is None or not _expanded(allow.commands) <= meant:
-            return False
-    for mine, theirs in ((deny.functions, allow.functions), (deny.settings, allow.settings)):
-        if mine is None:
-            continue
-        if permits_relations or not _all_covered(theirs, mine, _function_or_setting):
-            return False
-    return not (deny.functions is not None and deny.settings is not None)
-
-
-def _function_or_setting(text: str) -> NamePattern:
-    return function_pattern(text) if text.count(".") == 1 else NamePattern(text, (Glob(text),))
-
-
-def _all_covered(
-    inner: Sequence[str] | None, outer: Sequence[str], parse: Callable[[str], NamePattern]
-) -> bool:
-    if inner is None:
-        return any(all(part.is_any for part in parse(text).parts) for text in outer)
-    wide = [parse(text) for text in outer]
-    return all(any(pattern.covers(parse(text)) for pattern in wide) for text in inner)
-
-
-def _expanded(texts: Sequence[str]) -> frozenset[str]:
-    return COMMANDS if "*" in texts else frozenset().union(*(commands_matching(text) for text in texts))
 
 
 # --- masks that name the same column ------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from policy.decision import Admission, Decision, Effect, Reason, SessionLimits
 from policy.document import PolicyDocument
 from policy.facts import HIDDEN, SqlFacts, Subject, Target
 from policy.rules import AccessEntry, SqlRule
+from policy.ssh_rules.rule import SshRule
 from policy.view import MaskSet, View, roles_of, view_of
 
 __all__ = ["MaskSet", "admit", "judge_sql", "masks_for", "refuse_admission", "roles_of"]
@@ -36,12 +37,10 @@ Number = TypeVar("Number", int, float)
 
 MAX_REASONS = 20
 
-_NO_ADMISSION = Reason(
-    "",
-    "no access entry lets you use this target with this login",
-    "Check the database name (TARGET or TARGET/DATABASE) and the user name (the login), or ask the owners of "
-    "the policy for access.",
-)
+_WHERE_THE_NAMES_STAND = {
+    "postgres": "the database name (TARGET or TARGET/DATABASE) and the user name (the login)",
+    "ssh": "the user name (LOGIN+TARGET)",
+}
 _EXPIRED = Reason("", "your credential has expired", "Sign in again, or renew the certificate.")
 
 
@@ -53,9 +52,19 @@ def masks_for(document: PolicyDocument, subject: Subject, target: Target) -> Mas
 # --- admission ----------------------------------------------------------------------------------------------
 
 
-def refuse_admission(document: PolicyDocument) -> Admission:
+def refuse_admission(document: PolicyDocument, protocol: str = "postgres") -> Admission:
     """The answer for a target or login that does not exist: the same as for one that is not the caller's."""
-    return Admission(Effect.DENY, (_NO_ADMISSION,), policy_version=document.version)
+    return Admission(Effect.DENY, (no_admission(protocol),), policy_version=document.version)
+
+
+def no_admission(protocol: str) -> Reason:
+    """Why somebody is not let in, in the words of the door that they stand at."""
+    names = _WHERE_THE_NAMES_STAND.get(protocol, "the names of target and login")
+    return Reason(
+        "",
+        "no access entry lets you use this target with this login",
+        f"Check {names}, or ask the owners of the policy for access.",
+    )
 
 
 def admit(document: PolicyDocument, subject: Subject, target: Target, login: str, now: float) -> Admission:
@@ -75,11 +84,16 @@ def admit(document: PolicyDocument, subject: Subject, target: Target, login: str
     if matching:
         reasons = tuple(_needs_grant(entry) for entry in matching)
         return Admission(Effect.DENY, reasons, policy_version=document.version)
-    return refuse_admission(document)
+    return refuse_admission(document, target.protocol)
 
 
 def _entries(view: View, login: str) -> list[AccessEntry]:
     return [entry for entry in view.access if entry.has_login(login)]
+
+
+def has_standing_access(view: View, login: str) -> bool:
+    """Is there an entry that admits the view's roles as `login`, without a grant?"""
+    return any(entry.grant is None for entry in _entries(view, login))
 
 
 def _needs_grant(entry: AccessEntry) -> Reason:
@@ -118,8 +132,8 @@ def judge_sql(
     """
     view = view_of(document, subject, target)
     version = document.version
-    if not any(entry.grant is None for entry in _entries(view, login)):
-        return Decision(Effect.DENY, (_NO_ADMISSION,), policy_version=version)
+    if not has_standing_access(view, login):
+        return Decision(Effect.DENY, (no_admission(target.protocol),), policy_version=version)
     commands = tuple(dict.fromkeys((facts.command, *facts.commands)))
     concealment = Concealment(view.masks, facts, commands)
     holds = _touching(view, Effect.HOLD, facts, commands)
@@ -131,15 +145,16 @@ def judge_sql(
         *coverage.gaps,
     ]
     if refusals:
-        return Decision(Effect.DENY, _bounded(refusals), policy_version=version)
+        return Decision(Effect.DENY, bounded(refusals), policy_version=version)
     masks = tuple(concealment.obligations)
     if holds:
-        return Decision(Effect.HOLD, _bounded([_held_by(rule) for rule in holds]), masks, version)
+        return Decision(Effect.HOLD, bounded([held_by(rule) for rule in holds]), masks, version)
     allowed = [Reason(name, "allowed") for name in coverage.used]
-    return Decision(Effect.ALLOW, _bounded(allowed), masks, version)
+    return Decision(Effect.ALLOW, bounded(allowed), masks, version)
 
 
-def _bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+def bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Each reason once, and at most MAX_REASONS of them."""
     distinct = tuple(dict.fromkeys(reasons))
     if len(distinct) <= MAX_REASONS:
         return distinct
@@ -200,7 +215,8 @@ def _what_touched(rule: SqlRule, facts: SqlFacts, commands: Sequence[str]) -> st
     return f"`{next((command for command in done if rule.touches_command(command)), facts.command)}`"
 
 
-def _held_by(rule: SqlRule) -> Reason:
+def held_by(rule: SqlRule | SshRule) -> Reason:
+    """What a hold rule says of what it holds."""
     people = ", ".join(rule.approvers)
     needed = "an approval" if rule.approvals == 1 else f"{rule.approvals} approvals"
     message = f"rule {rule.name} holds this until {needed} by {people}"

@@ -34,14 +34,18 @@ class PatternError(ValueError):
 
 
 class Glob:
-    """One part of a name: literal text, or pieces with `*` between them."""
+    """One part of a name: literal text, or pieces with `*` between them.
+
+    `pieces` are given by who has read the text already, because a `*` in it may be quoted.
+    """
 
     __slots__ = ("_middle", "_prefix", "_suffix", "is_any", "literal", "text")
 
-    def __init__(self, text: str, *, quoted: bool = False) -> None:
+    def __init__(self, text: str, *, quoted: bool = False, pieces: Sequence[str] | None = None) -> None:
         self.text = text
-        pieces = [text] if quoted else re.split(r"\*+", text)
-        self.literal: str | None = text if len(pieces) == 1 else None
+        if pieces is None:
+            pieces = [text] if quoted else re.split(r"\*+", text)
+        self.literal: str | None = pieces[0] if len(pieces) == 1 else None
         self.is_any = len(pieces) == 2 and not any(pieces)
         self._prefix, self._suffix = pieces[0], pieces[-1]
         self._middle = tuple(pieces[1:-1])

@@ -6,7 +6,6 @@ What needs the whole document (names that must exist, rules that shadow each oth
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -14,9 +13,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from policy.commands import COMMANDS, commands_matching
 from policy.located_yaml import Duration, Name, Section, closest, refusal
 from policy.masking import Fixed, Method, Null, Partial, Pseudonym, Redact
-from policy.patterns import PatternError, column_pattern, function_pattern, relation_pattern
+from policy.patterns import column_pattern, function_pattern, relation_pattern
+from policy.section_types import Text, patterned
+from policy.ssh_rules.section import SshMatcher
 
-Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 _SHOWN_COMMANDS = (
     "select, insert, update, delete, merge, truncate, copy_from, copy_to, copy_program, copy_file, call, do, "
@@ -24,17 +24,6 @@ _SHOWN_COMMANDS = (
     "create_view, create_function, create_extension, alter_table, alter_system, drop_table, ..., "
     "or globs of them"
 )
-
-
-def _patterned(parse: Callable[[str], object]) -> AfterValidator:
-    def check(text: str) -> str:
-        try:
-            parse(text)
-        except PatternError as error:
-            raise refusal(error.message, error.remedy) from None
-        return text
-
-    return AfterValidator(check)
 
 
 def _command(text: str) -> str:
@@ -51,10 +40,10 @@ def _setting(text: str) -> str:
     return text.lower()
 
 
-Relation = Annotated[str, _patterned(relation_pattern)]
-Column = Annotated[str, _patterned(column_pattern)]
-RuleColumn = Annotated[str, _patterned(lambda text: column_pattern(text, one_part=True))]
-Function = Annotated[str, _patterned(function_pattern)]
+Relation = Annotated[str, patterned(relation_pattern)]
+Column = Annotated[str, patterned(column_pattern)]
+RuleColumn = Annotated[str, patterned(lambda text: column_pattern(text, one_part=True))]
+Function = Annotated[str, patterned(function_pattern)]
 Command = Annotated[str, AfterValidator(_command)]
 Setting = Annotated[str, AfterValidator(_setting)]
 
@@ -167,13 +156,6 @@ class PostgresMatcher(Section):
         return self
 
 
-class SshMatcher(Section):
-    exec: Texts | None = Field(default=None, examples=['["rm *"]'])
-    subsystems: Texts | None = None
-    paths: Texts | None = None
-    forward: Texts | None = None
-
-
 class HttpMatcher(Section):
     methods: Texts | None = Field(default=None, examples=["[POST]"])
     paths: Texts | None = Field(default=None, examples=['["/v1/*"]'])
@@ -201,7 +183,7 @@ class Rule(Section):
     postgres: PostgresMatcher | None = Field(
         default=None, examples=['{commands: [select], relations: ["shop.*"]}']
     )
-    ssh: SshMatcher | None = None
+    ssh: SshMatcher | None = Field(default=None, examples=['{exec: ["git-upload-pack *"]}'])
     http: HttpMatcher | None = None
     mcp: McpMatcher | None = None
     when: Text | None = None
@@ -211,7 +193,9 @@ class Rule(Section):
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if self.postgres is None and self.ssh is None and self.http is None and self.mcp is None:
-            raise refusal("matches no operation", "say what it is about, with `postgres: {...}`")
+            raise refusal(
+                "matches no operation", "say what it is about, with `postgres: {...}` or `ssh: {...}`"
+            )
         if self.effect == "hold" and self.approval is None:
             raise refusal(
                 "a hold that nobody can answer",
@@ -229,13 +213,20 @@ class Rule(Section):
                 "remove `when`, or name commands, relations and columns instead",
                 at=("when",),
             )
-        protocol = self.targets.protocol if self.targets is not None else None
-        if self.postgres is not None and protocol not in (None, "postgres"):
+        if self.ssh is not None and self.when is not None:
             raise refusal(
-                f"can never match: `postgres` on targets that speak {protocol}",
-                "remove `protocol`, or make it postgres",
-                at=("targets", "protocol"),
+                "this version cannot judge conditions on SSH",
+                "remove `when`, or name commands, paths and addresses instead",
+                at=("when",),
             )
+        protocol = self.targets.protocol if self.targets is not None else None
+        for section, matcher in (("postgres", self.postgres), ("ssh", self.ssh)):
+            if matcher is not None and protocol not in (None, section):
+                raise refusal(
+                    f"can never match: `{section}` on targets that speak {protocol}",
+                    f"remove `protocol`, or make it {section}",
+                    at=("targets", "protocol"),
+                )
         return self
 
 

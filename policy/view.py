@@ -1,13 +1,14 @@
 """The part of a document that speaks about one set of roles at one target, indexed for judging.
 
-Built once for each combination and kept with the document, so that a statement is judged against the rules
-that can concern it and not against all of them. Called by `policy.evaluate`. Pure but for what it remembers,
-which follows from the document alone.
+Built once for each combination and kept with the document, so that an operation is judged against the rules
+that can concern it and not against all of them. Called by `policy.evaluate` and `policy.ssh.evaluate`. Pure but
+for what it remembers, which follows from the document alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from policy.decision import Effect
 from policy.document import PolicyDocument
@@ -15,6 +16,7 @@ from policy.facts import ColumnName, RelationAccess, SqlFacts, Subject, Target
 from policy.masking import Mask
 from policy.patterns import NamePattern, PatternIndex
 from policy.rules import UNKNOWN_SCHEMA, AccessEntry, MaskEntry, SqlRule
+from policy.ssh_rules.index import SshRuleIndex
 from policy.system_relations import is_harmless
 
 MAX_VIEWS = 1024
@@ -183,7 +185,7 @@ class RuleIndex:
 
 
 class View:
-    """What a document says to these roles about this target."""
+    """What a document says to these roles about this target. What is about one protocol is made when asked for."""
 
     def __init__(self, document: PolicyDocument, roles: frozenset[str], target: Target) -> None:
         self.roles = roles
@@ -192,16 +194,40 @@ class View:
             for entry in document.access
             if not entry.roles.isdisjoint(roles) and entry.targets.matches(target)
         )
-        rules = [rule for rule in document.rules if rule.applies(roles, target)]
-        self.rules: Mapping[Effect, RuleIndex] = {
-            effect: RuleIndex(rule for rule in rules if rule.effect is effect) for effect in Effect
-        }
-        self.masks = MaskSet(entry for entry in document.masks if entry.applies(roles, target))
-        refusing = (*self.rules[Effect.DENY].rules, *self.rules[Effect.HOLD].rules)
-        self.refuses_columns = any(rule.columns is not None for rule in refusing)
-        self.refuses_beyond_commands = any(
-            rule.is_about_relations or rule.functions is not None for rule in refusing
+        self._target = target
+        self._all_rules, self._all_masks, self._all_ssh_rules = (
+            document.rules,
+            document.masks,
+            document.ssh_rules,
         )
+
+    @cached_property
+    def rules(self) -> Mapping[Effect, RuleIndex]:
+        """The rules about SQL."""
+        rules = [rule for rule in self._all_rules if rule.applies(self.roles, self._target)]
+        return {effect: RuleIndex(rule for rule in rules if rule.effect is effect) for effect in Effect}
+
+    @cached_property
+    def masks(self) -> MaskSet:
+        return MaskSet(entry for entry in self._all_masks if entry.applies(self.roles, self._target))
+
+    @cached_property
+    def refuses_columns(self) -> bool:
+        return any(rule.columns is not None for rule in self._refusing)
+
+    @cached_property
+    def refuses_beyond_commands(self) -> bool:
+        return any(rule.is_about_relations or rule.functions is not None for rule in self._refusing)
+
+    @property
+    def _refusing(self) -> Iterable[SqlRule]:
+        return (*self.rules[Effect.DENY].rules, *self.rules[Effect.HOLD].rules)
+
+    @cached_property
+    def ssh_rules(self) -> Mapping[Effect, SshRuleIndex]:
+        """The rules about SSH."""
+        rules = [rule for rule in self._all_ssh_rules if rule.applies(self.roles, self._target)]
+        return {effect: SshRuleIndex(rule for rule in rules if rule.effect is effect) for effect in Effect}
 
 
 def view_of(document: PolicyDocument, subject: Subject, target: Target) -> View:

@@ -219,6 +219,7 @@ def _rule_names(policy: PolicyDocument) -> set[str]:
     """Whatever may stand as the rule of a reason: rules, access entries and masks."""
     return {
         *(rule.name for rule in policy.rules),
+        *(rule.name for rule in policy.ssh_rules),
         *(entry.name for entry in policy.access),
         *(entry.mask.name for entry in policy.masks),
     }

@@ -126,7 +126,7 @@ def test_a_stranger_learns_nothing(
     document: PolicyDocument, subject: Subject, target: Target, login: str
 ) -> None:
     admission = admit(document, subject, target, login, NOW)
-    assert admission == refuse_admission(document)
+    assert admission == refuse_admission(document, target.protocol)
     assert admission.effect is Effect.DENY
     assert admission.reasons[0].hint
 

@@ -50,7 +50,7 @@ def test_the_smallest_document() -> None:
     assert document.warnings == ()
     assert document.version == load_document(ROLES, "other name").version
     assert document.version != load_document(ROLES + "\n", "p.yaml").version
-    assert (document.rules, document.masks) == ((), ())
+    assert (document.rules, document.ssh_rules, document.masks) == ((), (), ())
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_warnings() -> None:
         ROLES
         + """\
 rules:
-  - {name: s, effect: deny, ssh: {exec: ["rm *"]}}
+  - {name: s, effect: deny, ssh: {exec: [reboot, "rm *"]}}
   - {name: h, effect: deny, http: {paths: [/x]}, when: "a > b"}
   - {name: t, effect: deny, mcp: {tools: [x]}, postgres: {commands: [insert]}}
 masks:
@@ -369,7 +369,7 @@ masks:
     )
     document = load_document(text, "p.yaml")
     assert [str(warning).partition(";")[0] for warning in document.warnings] == [
-        "p.yaml:11:29: rules[0].ssh: has no effect: this version has no door for ssh",
+        "p.yaml:11:42: rules[0].ssh.exec[0]: means `reboot` without arguments only",
         "p.yaml:12:29: rules[1].http: has no effect: this version has no door for http",
         "p.yaml:13:29: rules[2].mcp: has no effect: this version has no door for mcp",
         "p.yaml:15:15: masks[0].json: has no effect: this version has no door for HTTP",
@@ -379,10 +379,11 @@ masks:
         "p.yaml:18:25: masks[3].columns[0]: `*.*.phone` and `*.customers.*` of mask `n` can name the same column",
     ]
     assert [rule.name for rule in document.rules] == ["t"]
+    assert [rule.name for rule in document.ssh_rules] == ["s"]
     assert [entry.mask.name for entry in document.masks] == ["m", "n", "o"]
 
 
-@pytest.mark.parametrize("key", ["ssh: {exce: [x]}", "http: {method: [x]}", "mcp: {tool: [x]}"])
+@pytest.mark.parametrize("key", ["http: {method: [x]}", "mcp: {tool: [x]}"])
 def test_the_shape_of_what_has_no_door_is_checked(key: str) -> None:
     assert "unknown key; did you mean" in one_fault(f"rules:\n  - {{name: s, effect: deny, {key}}}\n")
 

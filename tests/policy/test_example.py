@@ -86,7 +86,6 @@ SHOP = Target("shop", "postgres", {"env": "prod"})
 def test_it_loads_and_says_what_has_no_effect_yet() -> None:
     document = load_document(EXAMPLE, "policy.yaml", {"customers": b"0123456789abcdef"})
     assert [warning.path for warning in document.warnings] == [
-        "rules[4].ssh",
         "rules[5].http",
         "rules[6].mcp",
         "masks[3].json",
@@ -97,6 +96,7 @@ def test_it_loads_and_says_what_has_no_effect_yet() -> None:
         "writes-wait-for-a-human",
         "no-unbounded-change",
     ]
+    assert [rule.name for rule in document.ssh_rules] == ["careful-shell"]
 
 
 def test_a_detector_is_refused_with_its_line() -> None:

@@ -1,0 +1,1 @@
+"""SSH operations judged by the policy document: `policy.ssh.evaluate`."""

@@ -1,0 +1,213 @@
+"""Document and facts of an SSH operation to a decision. Pure: the same facts and document give the same answer.
+
+Deny beats hold beats allow; silence is deny. Called by the SSH gates (each operation), by `proxyd explain` and by
+whoever judges a tape again.
+
+How an operation is judged:
+
+1. Deny rules and hold rules that touch it are found. What is not known (a word, a path, an address in an odd form)
+   counts as meant. A rule on `shell` touches also an exec that starts a shell.
+2. An exec whose commands cannot all be seen is refused where one of these rules depends on commands.
+3. What is left must be covered by allow rules (or by hold rules that hold the operation anyway), for certain. An exec
+   is covered command by command, see `policy.ssh.coverage`.
+
+The session's access entry is looked at again with every operation, so that a reload that takes it away takes effect
+in open sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+
+from policy.decision import Decision, Effect, Reason
+from policy.document import PolicyDocument
+from policy.evaluate import bounded, has_standing_access, held_by, no_admission, roles_of
+from policy.facts import SshFacts, SshOperation, Subject, Target
+from policy.ssh.coverage import CommandCoverage
+from policy.ssh.sight import Sight, sight_of
+from policy.ssh.wording import ASK, command_text, described
+from policy.ssh_rules.addresses import endpoint
+from policy.ssh_rules.index import SshRuleIndex
+from policy.ssh_rules.rule import SshRule
+from policy.view import view_of
+
+Indices = Mapping[Effect, SshRuleIndex]
+Touched = Sequence[tuple[SshRule, str]]
+
+SFTP = "sftp"
+
+
+def judge_ssh(
+    document: PolicyDocument, subject: Subject, target: Target, login: str, facts: SshFacts
+) -> Decision:
+    """May this operation happen?
+
+    ALLOW carries the rules that cover it; HOLD the rules that hold it; DENY every reason there is (bounded).
+    """
+    view = view_of(document, subject, target)
+    version = document.version
+    if not has_standing_access(view, login):
+        return Decision(Effect.DENY, (no_admission(target.protocol),), policy_version=version)
+    indices = view.ssh_rules
+    found = _judged_exec(indices, facts) if facts.operation is SshOperation.EXEC else _judged(indices, facts)
+    if found.refusals:
+        return Decision(Effect.DENY, bounded(found.refusals), policy_version=version)
+    if found.holds:
+        return Decision(Effect.HOLD, bounded([held_by(rule) for rule in found.holds]), policy_version=version)
+    allowed = [Reason(name, "allowed") for name in found.used]
+    return Decision(Effect.ALLOW, bounded(allowed), policy_version=version)
+
+
+def depends_on_paths(document: PolicyDocument, subject: Subject, target: Target) -> bool:
+    """Does any rule for this subject and target tell paths apart?
+
+    Then a path must be resolved at the target before it is judged; else it may be judged as the client wrote it.
+    """
+    return any(index.depends_on_paths for index in view_of(document, subject, target).ssh_rules.values())
+
+
+def may_reach(
+    document: PolicyDocument, subject: Subject, targets: Iterable[tuple[Target, Sequence[str]]]
+) -> list[tuple[Target, tuple[str, ...]]]:
+    """The targets that the subject has standing access to, each with the logins that it may use there.
+
+    `targets`: each with its configured logins. Both keep their order; an entry that gives any login gives all of
+    these. What expires or needs a grant is not looked at.
+    """
+    roles = roles_of(document, subject)
+    entries = [
+        entry for entry in document.access if entry.grant is None and not entry.roles.isdisjoint(roles)
+    ]
+    reachable = []
+    for target, logins in targets:
+        here = [entry for entry in entries if entry.targets.matches(target)]
+        usable = tuple(login for login in logins if any(entry.has_login(login) for entry in here))
+        if usable:
+            reachable.append((target, usable))
+    return reachable
+
+
+@dataclass(slots=True)
+class _Findings:
+    """refusals: why it is denied. holds: the rules that hold it. used: names of the rules that cover it."""
+
+    refusals: list[Reason]
+    holds: Sequence[SshRule]
+    used: dict[str, None] = field(default_factory=dict)
+
+
+# --- an exec ------------------------------------------------------------------------------------------------
+
+
+def _judged_exec(indices: Indices, facts: SshFacts) -> _Findings:
+    sight = sight_of(facts)
+    holds = [rule for rule, _ in _touching_exec(indices[Effect.HOLD], sight)]
+    coverage = CommandCoverage(indices[Effect.ALLOW], indices[Effect.HOLD], holds, facts.commands, sight)
+    denied = _touching_exec(indices[Effect.DENY], sight)
+    refusals = [
+        *(_denied_by(rule, what, "Leave it out of the command") for rule, what in denied),
+        *_unseen(indices, sight),
+        *coverage.gaps,
+    ]
+    return _Findings(refusals, holds, coverage.used)
+
+
+def _touching_exec(index: SshRuleIndex, sight: Sight) -> Touched:
+    found = {
+        rule.order: (rule, f"exec of `{command_text(command)}`")
+        for rule, command in index.touching_commands(sight.commands, sight.redirects)
+    }
+    if sight.shells:
+        what = f"an interactive shell (exec of `{command_text(sight.shells[0])}`)"
+        for rule in index.shell:
+            found.setdefault(rule.order, (rule, what))
+    return [found[order] for order in sorted(found)]
+
+
+def _unseen(indices: Indices, sight: Sight) -> Iterator[Reason]:
+    """Where deny or hold rules depend on commands, all commands must be seen."""
+    refusing = (indices[Effect.DENY], indices[Effect.HOLD])
+    texts: list[str] = []
+    if any(index.depends_on_words or index.shell for index in refusing):
+        texts.extend(sight.unseen)
+    if any(index.depends_on_words for index in refusing):
+        texts.extend(sight.code)
+    for text in texts:
+        yield Reason(
+            "",
+            f"it cannot be seen what the command does: {text}",
+            "Write the command in a simpler form, with each command and its words as they are.",
+        )
+
+
+# --- everything else ----------------------------------------------------------------------------------------
+
+
+def _judged(indices: Indices, facts: SshFacts) -> _Findings:
+    what = described(facts)
+    holds = _touching(indices[Effect.HOLD], facts)
+    refusals = [_denied_by(rule, what, "") for rule in _touching(indices[Effect.DENY], facts)]
+    holding = frozenset(holds)
+    held = (rule for rule in _covering(indices[Effect.HOLD], facts) if rule in holding or _opens_sftp(facts))
+    rule = next(chain(_covering(indices[Effect.ALLOW], facts), held), None)
+    if rule is None:
+        refusals.append(Reason("", f"no rule allows {what}", _hint(facts)))
+        return _Findings(refusals, holds)
+    return _Findings(refusals, holds, {rule.name: None})
+
+
+def _opens_sftp(facts: SshFacts) -> bool:
+    return facts.operation is SshOperation.SUBSYSTEM and facts.command == SFTP
+
+
+def _touching(index: SshRuleIndex, facts: SshFacts) -> Sequence[SshRule]:
+    match facts.operation:
+        case SshOperation.SHELL:
+            return index.shell
+        case SshOperation.SUBSYSTEM:
+            return index.by_subsystem(facts.command)
+        case SshOperation.FILE:
+            return index.touching_file(facts)
+        case SshOperation.FORWARD | SshOperation.LISTEN:
+            return index.touching_address(facts.operation, endpoint(facts))
+        case SshOperation.AGENT:
+            return index.agent
+        case SshOperation.X11:
+            return index.x11
+        case SshOperation.EXEC:
+            return [rule for rule, _ in _touching_exec(index, sight_of(facts))]
+
+
+def _covering(index: SshRuleIndex, facts: SshFacts) -> Iterator[SshRule]:
+    match facts.operation:
+        case SshOperation.SHELL:
+            yield from index.shell
+        case SshOperation.SUBSYSTEM:
+            yield from index.by_subsystem(facts.command)
+            if _opens_sftp(facts):  # each operation inside it is judged by itself
+                yield from index.about_files
+        case SshOperation.FILE:
+            yield from index.covering_file(facts)
+        case SshOperation.FORWARD | SshOperation.LISTEN:
+            yield from index.covering_address(facts.operation, endpoint(facts))
+        case SshOperation.AGENT:
+            yield from index.agent
+        case SshOperation.X11:
+            yield from index.x11
+        case SshOperation.EXEC:
+            return  # command by command, see `_judged_exec`
+
+
+def _denied_by(rule: SshRule, what: str, advice: str) -> Reason:
+    ask = f"ask the owners of the policy about rule {rule.name}."
+    hint = f"{advice}, or {ask}" if advice else f"{ask[:1].upper()}{ask[1:]}"
+    return Reason(rule.name, rule.message or f"{what} is denied", hint)
+
+
+def _hint(facts: SshFacts) -> str:
+    ask = f"{ASK[:1].upper()}{ASK[1:]}."
+    if facts.operation is SshOperation.SHELL:
+        return f"Give a command instead, as in `ssh HOST COMMAND`, or {ASK}."
+    return ask
