@@ -65,7 +65,8 @@ def _targets(found: Findings, document: PolicyDocument, located: Located) -> Non
     nowhere = "none of the configured targets is meant"
     remedy = "correct it here, or add it to the targets of the configuration"
     places = {mask["name"]: index for index, mask in enumerate(located.data.get("masks") or ())}
-    rules = {rule.order: rule.targets for rule in (*document.rules, *document.ssh_rules)}
+    rules = {rule.order: rule.targets for rule in document.rules}
+    rules.update((rule.order, rule.targets) for rule in document.ssh_rules)
     selectors: list[tuple[DocumentPath, Selector | None]] = [
         *((("access", index), entry.targets) for index, entry in enumerate(document.access)),
         *((("rules", order), selector) for order, selector in rules.items()),
