@@ -1,91 +1,71 @@
-"""Keys, authorities and certificates that no longer count: reading the list of them, and asking it.
+"""The file `revoked_keys`: keys, authorities and certificates that no longer count.
 
-Owns the format of `revoked_keys`: one entry a line, as in the files that `ssh-keygen -k` takes.
+Owns its text form, one entry a line, in the words of the files that `ssh-keygen -k` takes:
 
     ssh-ed25519 AAAA... comment     the key, also under a certificate and as an authority; of a certificate its key
     SHA256:JGcz...                  the same, by its fingerprint
     serial: 17   serial: 20-29      certificates with these serial numbers, of any authority
     id: NAME                        certificates with this key id, of any authority
 
-Fails closed: a line that cannot be read is a fault of the file, never skipped. Pure. Called by `proxyd.identity.ssh`.
+A binary list (KRL) may stand there as well. Fails closed: a line that cannot be read is a fault of the file, never
+skipped. An empty file revokes nothing. Pure. Called by `proxyd.identity.ssh_trust`.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import bisect
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Final
 
+from proxyd.identity.ssh_krl import MAGIC, read_krl
+from proxyd.identity.ssh_revoked import (
+    MAX_SERIAL,
+    Revocations,
+    RevokedCertificates,
+    SerialRange,
+    merge_ranges,
+    sha256_of,
+)
 from proxyd.ssh_blobs import (
     BlobError,
     algorithm_of,
     blob_in_line,
-    fingerprint,
     is_accepted_kind,
     is_certificate,
     key_from_blob,
 )
-from proxyd.ssh_certificate import Certificate, read_certificate
-
-KRL_MAGIC: Final = b"SSHKRL\n\0"
-MAX_SERIAL: Final = 2**64 - 1
-
-Range = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Revocations:
-    """`fingerprints` of keys (SHA256:...), `serials` as sorted ranges (first, last), `key_ids` of certificates."""
-
-    fingerprints: frozenset[str] = frozenset()
-    serials: tuple[Range, ...] = ()
-    key_ids: frozenset[str] = field(default=frozenset())
-
-    def covers_key(self, blob: bytes) -> bool:
-        """Whether this plain key, of a user or an authority, is revoked."""
-        return bool(self.fingerprints) and fingerprint(blob) in self.fingerprints
-
-    def covers(self, certificate: Certificate) -> bool:
-        return (
-            self.covers_key(certificate.key.blob)
-            or self.covers_key(certificate.authority_blob)
-            or certificate.key_id in self.key_ids
-            or _contains(self.serials, certificate.serial)
-        )
+from proxyd.ssh_certificate import read_certificate
 
 
 def read_revocations(content: bytes) -> Revocations:
     """Raises BlobError, naming the line."""
-    if content.startswith(KRL_MAGIC):
-        raise BlobError("it is a binary KRL; list keys, fingerprints, `serial:` and `id:` lines instead")
+    if content.startswith(MAGIC):
+        return read_krl(content)
     try:
         lines = content.decode("utf-8").splitlines()
     except UnicodeDecodeError:
-        raise BlobError("it is not UTF-8 text") from None
-    fingerprints: set[str] = set()
-    serials: list[Range] = []
+        raise BlobError("it is neither text nor a KRL") from None
+    digests: set[bytes] = set()
+    serials: list[SerialRange] = []
     key_ids: set[str] = set()
     for number, line in enumerate(lines, 1):
         entry = line.strip()
         if not entry or entry.startswith("#"):
             continue
         try:
-            match _kind(entry):
+            match _word_before_colon(entry):
                 case "serial":
                     serials.append(_serials(_after_colon(entry)))
                 case "id":
                     key_ids.add(_after_colon(entry))
                 case _:
-                    fingerprints.add(_fingerprint(entry))
+                    digests.add(_digest(entry))
         except BlobError as error:
             raise BlobError(f"line {number} cannot be used: {error}") from None
-    return Revocations(frozenset(fingerprints), _merged(serials), frozenset(key_ids))
+    certificates = RevokedCertificates(None, merge_ranges(serials), frozenset(key_ids))
+    return Revocations(frozenset(digests), certificates=(certificates,))
 
 
-def _kind(entry: str) -> str:
+def _word_before_colon(entry: str) -> str:
     word, colon, _ = entry.partition(":")
     return word.strip().lower() if colon else ""
 
@@ -97,7 +77,7 @@ def _after_colon(entry: str) -> str:
     return value
 
 
-def _serials(text: str) -> Range:
+def _serials(text: str) -> SerialRange:
     first, dash, last = (part.strip() for part in text.partition("-"))
     try:
         begin = int(first, 0)
@@ -109,17 +89,19 @@ def _serials(text: str) -> Range:
     return begin, end
 
 
-def _fingerprint(entry: str) -> str:
+def _digest(entry: str) -> bytes:
+    """The SHA-256 of the key that `entry` names."""
     if entry.startswith("SHA256:"):
-        return _checked_fingerprint(entry.split(maxsplit=1)[0])
+        return _from_fingerprint(entry.split(maxsplit=1)[0])
     blob = blob_in_line(entry)
-    if is_certificate(algorithm_of(blob)):
-        return read_certificate(blob).key.fingerprint
+    kind = algorithm_of(blob)
+    if is_certificate(kind):
+        return sha256_of(read_certificate(blob).key.blob)
     # Keys that nobody can use here any more (DSA) are still in people's lists.
-    return key_from_blob(blob).fingerprint if is_accepted_kind(algorithm_of(blob)) else fingerprint(blob)
+    return sha256_of(key_from_blob(blob).blob if is_accepted_kind(kind) else blob)
 
 
-def _checked_fingerprint(text: str) -> str:
+def _from_fingerprint(text: str) -> bytes:
     encoded = text.removeprefix("SHA256:").rstrip("=")
     try:
         digest = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
@@ -127,20 +109,4 @@ def _checked_fingerprint(text: str) -> str:
         digest = b""
     if len(digest) != 32:
         raise BlobError("it is not a fingerprint as `ssh-keygen -l` writes it")
-    return "SHA256:" + base64.b64encode(digest).decode("ascii").rstrip("=")
-
-
-def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
-    """Sorted, without overlaps."""
-    merged: list[Range] = []
-    for begin, end in sorted(ranges):
-        if merged and begin <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((begin, end))
-    return tuple(merged)
-
-
-def _contains(ranges: tuple[Range, ...], number: int) -> bool:
-    index = bisect.bisect_right(ranges, (number, MAX_SERIAL)) - 1
-    return index >= 0 and ranges[index][0] <= number <= ranges[index][1]
+    return digest

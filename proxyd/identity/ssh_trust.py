@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from proxyd.credentials import CredentialError, read_secret
-from proxyd.identity.ssh_revocation import Revocations, read_revocations
+from proxyd.identity.ssh_revocation import read_revocations
+from proxyd.identity.ssh_revoked import Revocations
 from proxyd.identity.ssh_settings import Person, SshLoginSettings
 from proxyd.identity.totp import decode_secret
 from proxyd.settings_files import read_file
