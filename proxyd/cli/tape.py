@@ -1,4 +1,5 @@
-"""`proxyd tape`: list, show, replay and verify the tapes of sessions.
+"""`proxyd tape`: list, show and verify the tapes of sessions. Replaying and exporting are in `tape_play` and
+`tape_export`.
 
 Reads only. Exit status of `verify`: 0 whole, 1 torn, 2 tampered with, 3 it could not be read. `show` and
 `play` show what is good and say on stderr when that is not the whole tape.
@@ -8,19 +9,27 @@ from __future__ import annotations
 
 import argparse
 import io
-import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
-from proxyd.cli.options import DEFAULT_CONFIG
+from proxyd.cli import tape_export, tape_play
+from proxyd.cli.tape_options import (
+    CANNOT_READ,
+    add_place,
+    add_rows,
+    add_tape,
+    directory,
+    duration,
+    open_tape,
+    report,
+    write_lines,
+)
 
 if TYPE_CHECKING:
-    from proxyd.tape.reader import Tape, TapeSummary
+    from proxyd.tape.reader import TapeSummary
 
 _DESCRIPTION = """\
 Every session is recorded on a tape: who and what, each statement, the decision and its reasons, and the
@@ -30,10 +39,6 @@ _VERIFY = """\
 Read a whole tape and check every frame. The hash printed last proves the whole tape: compared with the one
 that the daemon logged when the session ended (--chain), it also finds a tape that was written anew."""
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-CANNOT_READ = 3
-
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
@@ -42,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     listed = actions.add_parser("ls", help="list tapes", description="List tapes, oldest first.")
-    _add_place(listed)
+    add_place(listed)
     listed.add_argument("--subject", metavar="NAME", help="only sessions of this subject")
     listed.add_argument("--target", metavar="NAME", help="only sessions to this target")
     listed.add_argument(
@@ -57,24 +62,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     shown = actions.add_parser(
         "show", help="print a tape", description="Print a whole tape with its details."
     )
-    _add_tape(shown)
-    _add_rows(shown)
+    add_tape(shown)
+    add_rows(shown)
     shown.add_argument("--json", action="store_true", help="one JSON object for each frame")
     shown.set_defaults(action=_show)
 
-    played = actions.add_parser("play", help="replay a tape", description="Replay a session as it was seen.")
-    _add_tape(played)
-    _add_rows(played)
-    played.add_argument(
-        "--speed",
-        type=_speed,
-        metavar="N",
-        help="N times as fast, 0 without waiting (default: 1 on a terminal, otherwise 0)",
-    )
-    played.add_argument(
-        "--idle-limit", type=_duration, metavar="TIME", help="wait at most so long at once, such as 1s"
-    )
-    played.set_defaults(action=_play)
+    tape_play.add_parser(actions)
+    tape_export.add_parser(actions)
 
     verified = actions.add_parser(
         "verify",
@@ -82,7 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=_VERIFY,
         epilog="exit status: 0 whole, 1 torn at its end (or still being written), 2 tampered with, 3 unreadable",
     )
-    _add_tape(verified)
+    add_tape(verified)
     verified.add_argument("--chain", metavar="HASH", help="the final hash that the tape must have")
     verified.set_defaults(action=_verify)
 
@@ -107,37 +101,6 @@ def run(options: argparse.Namespace) -> int:
     return CANNOT_READ
 
 
-def play(
-    tape: Tape,
-    out: TextIO,
-    *,
-    max_rows: int,
-    speed: float,
-    idle_limit_s: float = math.inf,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
-    """Write the tape's entries at the pace at which they were recorded, `speed` times as fast; 0 does not
-    wait.
-    """
-    from proxyd.tape.render import Renderer  # noqa: PLC0415
-
-    if tape.header is None:
-        return
-    renderer = Renderer(tape.header, max_rows=max_rows)
-    last_us = 0
-    for entry in tape.entries():
-        lines = list(renderer.lines(entry))
-        if not lines:
-            continue
-        wait_s = min(max(0, entry.at_us - last_us) / 1_000_000, idle_limit_s)
-        last_us = entry.at_us
-        if speed and wait_s:
-            out.flush()
-            sleep(wait_s / speed)
-        _write(out, lines)
-    _write(out, renderer.finish())
-
-
 def _list(options: argparse.Namespace) -> int:
     from proxyd.tape.errors import TapeError  # noqa: PLC0415
     from proxyd.tape.reader import summarise, tape_paths  # noqa: PLC0415
@@ -145,7 +108,7 @@ def _list(options: argparse.Namespace) -> int:
     if not options.json:
         print(_LIST_HEAD)
     status = 0
-    for path in tape_paths(_directory(options)):
+    for path in tape_paths(directory(options)):
         try:
             summary = summarise(path)
         except TapeError as error:
@@ -162,43 +125,28 @@ def _show(options: argparse.Namespace) -> int:
     from proxyd.tape.render import Renderer  # noqa: PLC0415
     from proxyd.tape.wording import header_lines  # noqa: PLC0415
 
-    with _open(options) as tape:
+    with open_tape(options) as tape:
         if options.json:
             if tape.header is not None:
                 print(json_lines.header_json(tape.header))
             for entry in tape.entries():
                 print(json_lines.entry_json(entry))
             print(json_lines.verdict_json(tape.verdict, is_live=tape.is_live))
-            return _report(tape)
+            return report(tape)
         if tape.header is not None:
-            _write(sys.stdout, header_lines(tape.header))
+            write_lines(sys.stdout, header_lines(tape.header))
             renderer = Renderer(tape.header, max_rows=options.rows, detailed=True)
             for entry in tape.entries():
-                _write(sys.stdout, renderer.lines(entry))
-            _write(sys.stdout, renderer.finish())
-        return _report(tape)
-
-
-def _play(options: argparse.Namespace) -> int:
-    from proxyd.tape.wording import header_lines  # noqa: PLC0415
-
-    speed = options.speed
-    if speed is None:
-        speed = 1.0 if sys.stdout.isatty() else 0.0
-    limit = options.idle_limit if options.idle_limit is not None else math.inf
-    with _open(options) as tape:
-        if tape.header is not None:
-            _write(sys.stdout, header_lines(tape.header))
-            print()
-        play(tape, sys.stdout, max_rows=options.rows, speed=speed, idle_limit_s=limit)
-        return _report(tape)
+                write_lines(sys.stdout, renderer.lines(entry))
+            write_lines(sys.stdout, renderer.finish())
+        return report(tape)
 
 
 def _verify(options: argparse.Namespace) -> int:
     from proxyd.tape.format import Tampered, Whole  # noqa: PLC0415
     from proxyd.tape.wording import verdict_line  # noqa: PLC0415
 
-    with _open(options) as tape:
+    with open_tape(options) as tape:
         verdict = tape.verdict
         print(f"{tape.path}: {verdict_line(verdict, is_live=tape.is_live)}")
         if isinstance(verdict, Tampered):
@@ -207,18 +155,6 @@ def _verify(options: argparse.Namespace) -> int:
             print(f"{tape.path}: TAMPERED WITH: the final hash is not {options.chain}")
             return 2
         return 0 if isinstance(verdict, Whole) else 1
-
-
-def _report(tape: Tape) -> int:
-    """Say when what was shown is not a whole tape. Status 2 for a tape that was tampered with, else 0."""
-    from proxyd.tape.format import Tampered, Whole  # noqa: PLC0415
-    from proxyd.tape.wording import verdict_line  # noqa: PLC0415
-
-    verdict = tape.verdict
-    if not isinstance(verdict, Whole):
-        sys.stdout.flush()
-        print(f"proxyd: {tape.path}: {verdict_line(verdict, is_live=tape.is_live)}", file=sys.stderr)
-    return 2 if isinstance(verdict, Tampered) else 0
 
 
 _COLUMNS = (
@@ -286,78 +222,10 @@ def _is_wanted(summary: TapeSummary, options: argparse.Namespace) -> bool:
     )
 
 
-def _open(options: argparse.Namespace) -> Tape:
-    from proxyd.tape.reader import find_tape, read_tape  # noqa: PLC0415
-
-    is_path = "/" in options.tape or options.tape.endswith(".tape")
-    directory = None if is_path else _directory(options)
-    return read_tape(find_tape(directory, options.tape))
-
-
-def _directory(options: argparse.Namespace) -> Path:
-    if options.directory is not None:
-        return Path(options.directory)
-    from proxyd.config import LoadedConfig  # noqa: PLC0415
-
-    return LoadedConfig.read(options.config).config.tapes.directory
-
-
-def _write(out: TextIO, lines: Iterator[str] | list[str]) -> None:
-    for line in lines:
-        print(line, file=out)
-
-
-def _add_place(parser: argparse.ArgumentParser) -> None:
-    place = parser.add_mutually_exclusive_group()
-    place.add_argument(
-        "--config",
-        "-c",
-        type=Path,
-        default=DEFAULT_CONFIG,
-        metavar="FILE",
-        help=f"the configuration, which names the directory of the tapes (default: {DEFAULT_CONFIG})",
-    )
-    place.add_argument("--directory", "-d", type=Path, metavar="DIRECTORY", help="the directory of the tapes")
-
-
-def _add_tape(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tape", metavar="TAPE", help="a session id, the beginning of one, or a path")
-    _add_place(parser)
-
-
-def _add_rows(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--rows", type=_count, default=100, metavar="N", help="rows shown of each result (default: 100)"
-    )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of rows")
-    return int(text)
-
-
-def _speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = -1.0
-    if not 0 <= speed < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a speed such as 2, 0.5 or 0")
-    return speed
-
-
-def _duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 500ms, 1s or 2m")
-    return float(match[1]) * _UNITS[match[2]]
-
-
 def _since(text: str) -> float:
     """Unix seconds."""
     if re.fullmatch(r"\d+(\.\d+)?(ms|s|m|h|d)", text):
-        return time.time() - _duration(text)
+        return time.time() - duration(text)
     try:
         when = datetime.fromisoformat(text)
     except ValueError:

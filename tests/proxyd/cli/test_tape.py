@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
-import math
 import os
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import pytest
 
 from proxyd.cli import tape as cli
 from proxyd.tape.reader import read_tape
-from tests.proxyd.tape.tapes import STARTED_AT, Clock, record, small_tape
+from tests.proxyd.tape.tapes import STARTED_AT, record, small_tape
 
 
 def proxyd(*arguments: str) -> int:
@@ -193,6 +191,10 @@ def test_a_tape_that_cannot_be_read_hides_no_other(
         ("play", "x", "--speed", "nan"),
         ("play", "x", "--speed", "fast"),
         ("play", "x", "--idle-limit", "1"),
+        ("play", "x", "--seek", "-1s"),
+        ("play", "x", "--channel", "one"),
+        ("export", "x", "--format", "gif"),
+        ("export", "x", "--asciicast-version", "1"),
         ("show", "x", "--rows", "-3"),
         ("show",),
         (),
@@ -246,44 +248,3 @@ def test_a_forged_tape_is_said_to_be_forged(
     path.write_bytes(b"not a tape")
     assert proxyd(action, str(path)) == 2
     assert "this is not a tape" in capsys.readouterr().err
-
-
-def test_play_without_a_terminal_does_not_wait(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cli.time, "sleep", lambda _: pytest.fail("waited"))
-    assert proxyd("play", str(small_tape(tmp_path))) == 0
-    assert "-- session ended: client left" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("speed", "limit_s", "waits"),
-    [
-        (1.0, math.inf, [0.5, 4.0, 0.25]),
-        (2.0, math.inf, [0.25, 2.0, 0.125]),
-        (1.0, 1.0, [0.5, 1.0, 0.25]),
-        (2.0, 1.0, [0.25, 0.5, 0.125]),
-        (0.0, math.inf, []),
-    ],
-)
-def test_play_keeps_time(tmp_path: Path, speed: float, limit_s: float, waits: list[float]) -> None:
-    clock = Clock()
-    recorder = record(tmp_path, clock)
-    for name, wait_s in (("a", 0.5), ("b", 4.0), ("c", 0.25)):
-        clock.now_s += wait_s
-        recorder.event(name, {})
-    recorder.end("done")
-    out = io.StringIO()
-    seen: list[tuple[float, int]] = []
-    with read_tape(recorder.path) as tape:
-        cli.play(
-            tape,
-            out,
-            max_rows=10,
-            speed=speed,
-            idle_limit_s=limit_s,
-            sleep=lambda wait_s: seen.append((wait_s, out.getvalue().count("\n"))),
-        )
-    assert [wait_s for wait_s, _ in seen] == waits
-    assert [lines for _, lines in seen] == list(range(len(waits)))
-    assert out.getvalue() == "-- event a\n-- event b\n-- event c\n-- session ended: done\n"
