@@ -83,13 +83,17 @@ def _public_key(line: str) -> str:
 
 
 def _type_inside(text: str) -> str:
-    """RFC 4253 section 6.6: a key's bytes begin with its type."""
+    """The first field of a key's bytes, which is its type (RFC 4253 section 6.6); "" when they are cut off."""
     try:
         blob = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
         return ""
-    length = int.from_bytes(blob[:4], "big")
-    return blob[4 : 4 + length].decode("ascii", "replace")
+    fields, at = [], 0
+    while at < len(blob):
+        end = at + 4 + int.from_bytes(blob[at : at + 4], "big")
+        fields.append(blob[at + 4 : end])
+        at = end
+    return fields[0].decode("ascii", "replace") if fields and at == len(blob) else ""
 
 
 Some = Annotated[tuple[ItemT, ...], AfterValidator(_not_empty)]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from policy.located_yaml import DocumentError
 from proxyd.addresses import Address, parse_address
 from proxyd.cli import options
-from proxyd.config import DEFAULT_PATH, Config, LoadedConfig
+from proxyd.config import DEFAULT_PATH, Config, LoadedConfig, PostgresListener, PostgresTarget
 from tests.proxyd.documents import CONFIG
 
 
@@ -32,12 +32,20 @@ def only_fault(directory: Path, text: str) -> str:
     return faults[0].removeprefix(f"{directory}/")
 
 
+def target_of(directory: Path, text: str) -> PostgresTarget:
+    target = load(directory, text).targets[0]
+    assert isinstance(target, PostgresTarget)
+    return target
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     config = load(tmp_path, CONFIG)
     assert config.policy == tmp_path / "policy.yaml"
-    assert config.listeners[0].tls.key == tmp_path / "pki/server.key"
+    listener = config.listeners[0]
+    assert isinstance(listener, PostgresListener)
+    assert listener.tls.key == tmp_path / "pki/server.key"
     assert config.masking.keys["customers"].file == tmp_path / "secrets/pseudonym"
 
 
@@ -57,6 +65,7 @@ def test_defaults_and_units(tmp_path: Path) -> None:
     assert config.tapes.reply_limit == 16 * 1024 * 1024
     assert config.listeners[0].limits.handshake_timeout == 3.0
     target = config.targets[0]
+    assert isinstance(target, PostgresTarget)
     assert (target.catalog.poll, target.connect_timeout) == (1.0, 5.0)
     readonly, catalog = target.logins
     assert (readonly.account, catalog.account) == ("shop_reader", "catalog")
@@ -65,21 +74,23 @@ def test_defaults_and_units(tmp_path: Path) -> None:
 def test_a_config_does_not_change(tmp_path: Path) -> None:
     config = load(tmp_path, CONFIG)
     with pytest.raises(ValidationError):
-        config.version = 2  # type: ignore[assignment,misc]
+        config.version = 2  # type: ignore[assignment]
 
 
 def test_without_an_allow_list_only_the_default_database_is_open(tmp_path: Path) -> None:
-    target = load(tmp_path, CONFIG).targets[0]
+    target = target_of(tmp_path, CONFIG)
     assert target.allows_database("shop")
     assert not target.allows_database("postgres")
 
 
 def test_database_allow_list(tmp_path: Path) -> None:
-    listed = load(tmp_path, CONFIG.replace("database: shop", "database: shop\n    databases: [shop, other]"))
-    assert listed.targets[0].allows_database("other")
-    assert not listed.targets[0].allows_database("third")
-    anything = load(tmp_path, CONFIG.replace("database: shop", 'database: shop\n    databases: ["*"]'))
-    assert anything.targets[0].allows_database("third")
+    listed = target_of(
+        tmp_path, CONFIG.replace("database: shop", "database: shop\n    databases: [shop, other]")
+    )
+    assert listed.allows_database("other")
+    assert not listed.allows_database("third")
+    anything = target_of(tmp_path, CONFIG.replace("database: shop", 'database: shop\n    databases: ["*"]'))
+    assert anything.allows_database("third")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from proxyd.gateway import Gateway
 from proxyd.references import Material
 from proxyd.telemetry import Telemetry
 from tests.end_to_end.servers import PASSWORD, PostgresServer
-from tests.proxyd.documents import CONFIG, POLICY, write_secret, write_setup
+from tests.proxyd.documents import CONFIG, POLICY, write_secret, write_setup, write_ssh_setup
 
 
 def build(directory: Path, config: str = CONFIG) -> Gateway:
@@ -34,6 +34,18 @@ def test_targets_as_the_policy_sees_them(tmp_path: Path) -> None:
         {"env": "prod"},
     )
     assert gateway.target("stop") is None
+
+
+def test_a_target_of_the_other_protocol_is_none(tmp_path: Path) -> None:
+    material = Material.read(write_ssh_setup(tmp_path), 0.0)
+    gateway = Gateway.from_config(material.config, material.policy, telemetry=Telemetry(stream=io.StringIO()))
+    assert gateway.ssh_target("shop") is None
+    assert gateway.postgres_target("web1") is None
+    web1, shop = gateway.ssh_target("web1"), gateway.postgres_target("shop")
+    assert web1 is not None
+    assert (web1.facts.protocol, web1.config.address.port) == ("ssh", 22)
+    assert shop is not None
+    assert shop is gateway.target("shop")
 
 
 def test_a_swap_is_another_policy_in_force(tmp_path: Path) -> None:
@@ -71,7 +83,7 @@ async def test_one_catalog_source_a_database(tmp_path: Path, pg18: PostgresServe
     config = config.replace("database: shop", 'database: postgres\n    databases: ["*"]')
     gateway = build(tmp_path, config)
     write_secret(tmp_path / "secrets/reader", PASSWORD)
-    target = gateway.target("shop")
+    target = gateway.postgres_target("shop")
     assert target is not None
     async with trio.open_nursery() as nursery:
         gateway.nursery = nursery
@@ -97,7 +109,7 @@ async def test_one_catalog_source_a_database(tmp_path: Path, pg18: PostgresServe
 def test_catalogs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_CATALOGS", 2)
     gateway = build(tmp_path)
-    target = gateway.target("shop")
+    target = gateway.postgres_target("shop")
     assert target is not None
     first = gateway.catalog(target, "a")
     gateway.catalog(target, "b")

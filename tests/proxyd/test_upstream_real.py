@@ -9,8 +9,7 @@ import pytest
 import trio
 
 from proxyd.addresses import Address
-from proxyd.config import Login, SecretSource, TargetCatalog, TargetTls
-from proxyd.config import Target as TargetConfig
+from proxyd.config import Login, PostgresLogin, PostgresTarget, SecretSource, TargetCatalog, TargetTls
 from proxyd.upstream import (
     UpstreamConnection,
     UpstreamError,
@@ -40,13 +39,13 @@ def ca_file(tmp_path: Path, target_ca: Authority) -> Path:
 
 def target_of(server: PostgresServer, host: str = "127.0.0.1", **tls: Any) -> UpstreamTarget:
     """The target as the configuration would give it."""
-    config = TargetConfig(
+    config = PostgresTarget(
         name="shop",
         protocol="postgres",
         address=Address(host, server.port),
         database="postgres",
         tls=TargetTls(**({"mode": "disable"} | tls)),
-        logins=(Login(name="reader"),),
+        logins=(PostgresLogin(name="reader"),),
         catalog=TargetCatalog(login="reader"),
     )
     return UpstreamTarget.from_config(config)
