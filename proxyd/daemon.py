@@ -3,7 +3,7 @@
 Owns the nurseries, the signals and the order of things. Doors, relay and gates do the work; nothing here knows
 a protocol. Called by `proxyd run`.
 
-Theory of operation. Three nurseries, one inside the other: background (catalogs, metrics, watchdog) outlives
+Theory of operation. Three nurseries, one inside the other: background (catalogs, metrics, admin, watchdog) outlives
 sessions, which outlive the doors that accept. SIGHUP reads everything anew and, only if all of it is sound,
 swaps what can be swapped. SIGTERM closes the doors first, then ends idle sessions at once and busy ones when
 they fall idle or the deadline passes; a second one does not wait. The watchdog is fed from the event loop
@@ -26,6 +26,7 @@ from pathlib import Path
 import trio
 
 from policy.located_yaml import DocumentError
+from proxyd.admin import AdminServer
 from proxyd.config import Config, Identity
 from proxyd.doors import AnyDoor, Background
 from proxyd.gateway import Gateway, PostgresTargetRuntime
@@ -36,9 +37,10 @@ from proxyd.notify import Notifier, activated_sockets
 from proxyd.postgres_door import POSTGRES_DOOR
 from proxyd.references import Material
 from proxyd.settings_files import SettingsError
+from proxyd.ssh_door import SSH_DOOR
 from proxyd.telemetry import Telemetry
 
-DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR}
+DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR, "ssh": SSH_DOOR}
 
 # What a reload can change. Anything else that differs is named in the log and waits for a restart.
 RELOADABLE = frozenset({"policy", "masking", "identity", "log", "drain_timeout"})
@@ -97,6 +99,7 @@ class Daemon:
         self.gateway = gateway
         self.listeners: list[tuple[ListenerRuntime, list[trio.SocketListener]]] = []
         self.metrics_listeners: list[trio.SocketListener] = []
+        self.admin: AdminServer | None = None
         self._config_path = config_path
         self._notifier = notifier
         self._doors = doors
@@ -111,8 +114,12 @@ class Daemon:
             self.listeners.append((runtime, await open_sockets(listener, activated)))
         if config.metrics is not None:
             self.metrics_listeners = await open_address("metrics", config.metrics.address)
+        if config.admin is not None:
+            self.admin = AdminServer.open(config.admin, self.gateway)
 
     def close(self) -> None:
+        if self.admin is not None:
+            self.admin.close()
         for listener in (*(one for _, many in self.listeners for one in many), *self.metrics_listeners):
             listener.socket.close()
 
@@ -143,6 +150,8 @@ class Daemon:
             server = MetricsEndpoint(self.gateway.metrics, lambda: self._is_ready)
             serve = partial(self._guarded, server.serve)
             background.start_soon(trio.serve_listeners, serve, self.metrics_listeners)
+        if self.admin is not None:
+            background.start_soon(self.admin.serve, name="admin socket")
 
     async def _open_services(self, background: trio.Nursery) -> None:
         """What the doors in use need behind them. One that cannot start keeps the daemon from starting."""

@@ -15,7 +15,6 @@ several.
 from __future__ import annotations
 
 import contextlib
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -36,6 +35,7 @@ from protocols.postgres.startup import build_cancel_request, build_ssl_request, 
 from proxyd.addresses import Address
 from proxyd.config import Login, PostgresTarget
 from proxyd.credentials import CredentialError, Secret, read_secret
+from proxyd.dialling import dial, dial_again, os_reason
 from proxyd.tls import TlsStream
 from proxyd.tls_contexts import ClientTls, ClientTlsSettings
 from proxyd.tls_engine import TlsError
@@ -78,7 +78,6 @@ MAX_STARTUP_MESSAGES = 1000
 CLOSE_TIMEOUT_S = 2.0
 CANCEL_TIMEOUT_S = 5.0
 # A dead target is noticed within about a minute and a half of silence (tcp(7)).
-KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,7 @@ class UpstreamConnection:
         except LocalProtocolError as error:
             raise broken_off(target.name, "the target gave no key to cancel with") from error
         with _faults(target), _deadline(deadline_s):
-            transport = await _dial_again(self.transport)
+            transport = await dial_again(self.transport)
             async with transport:
                 tls = await _secure(transport, target, deadline_s)
                 stream = transport if tls is None else tls
@@ -187,7 +186,7 @@ async def connect(
     UTF8. Raises UpstreamError.
     """
     with _faults(target), _deadline(deadline_s):
-        transport = await _dial(target.address)
+        transport = await dial(target.address)
         try:
             return await open_session(transport, target, login, database, parameters, deadline_s=deadline_s)
         except BaseException:
@@ -323,37 +322,6 @@ async def _secure(transport: trio.abc.Stream, target: UpstreamTarget, timeout_s:
     return tls
 
 
-async def _dial(address: Address) -> trio.SocketStream:
-    if address.is_unix:
-        return await trio.open_unix_socket(address.path)
-    stream = await trio.open_tcp_stream(address.host, address.port)
-    _tune(stream.socket)
-    return stream
-
-
-async def _dial_again(transport: trio.abc.Stream) -> trio.SocketStream:
-    """A new connection to the very address that `transport` has reached."""
-    if not isinstance(transport, trio.SocketStream):
-        raise OSError("not a socket")
-    peer = transport.socket.getpeername()
-    new = trio.socket.socket(transport.socket.family, socket.SOCK_STREAM)
-    try:
-        await new.connect(peer)
-        if transport.socket.family != socket.AF_UNIX:
-            _tune(new)
-        return trio.SocketStream(new)
-    except BaseException:
-        new.close()
-        raise
-
-
-def _tune(sock: trio.socket.SocketType) -> None:
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in KEEPALIVE.items():
-        sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
 @contextlib.contextmanager
 def _deadline(deadline_s: float) -> Iterator[None]:
     try:
@@ -377,17 +345,9 @@ def _faults(target: UpstreamTarget) -> Iterator[None]:
     except ProtocolError as error:
         raise out_of_protocol(target.name, error.message) from error
     except OSError as error:
-        raise unreachable(target.name, _os_reason(error)) from error
+        raise unreachable(target.name, os_reason(error)) from error
 
 
 def _tls_reason(error: TlsError | TlsSettingsError) -> str:
     certificate = getattr(error, "certificate", "")
     return f"{error}: {certificate}" if certificate else str(error)
-
-
-def _os_reason(error: OSError) -> str:
-    """trio puts the attempts on each address of a name under the error's cause."""
-    attempts = error.__cause__
-    if isinstance(attempts, BaseExceptionGroup):
-        return "; ".join([str(error), *(str(attempt) for attempt in attempts.exceptions)])
-    return f"{error}; {attempts}" if attempts is not None else str(error)

@@ -1,0 +1,132 @@
+"""Operations of one SSH session, judged: by the client's certificate, by the session's limit, by the policy.
+
+Turns the client's bytes into facts, asks `policy`, counts, and words the answer. Pure but for its counts. Called by
+the channel gate for each operation, and by the sftp gate for each of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from policy.shell.analyze import analyze_command
+
+from policy.decision import Decision, Effect, Reason, SessionLimits
+from policy.document import PolicyDocument
+from policy.facts import SshFacts, SshOperation, Subject, Target
+from policy.ssh.evaluate import depends_on_paths, judge_ssh
+
+MAX_SHOWN_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Permits:
+    """What the client's credential lets it ask for at all (extensions and options of an OpenSSH certificate)."""
+
+    pty: bool = True
+    forwarding: bool = True
+    agent: bool = True
+    x11: bool = True
+    forced_command: str | None = None
+
+
+@dataclass(slots=True)
+class Counts:
+    allowed: int = 0
+    denied: int = 0
+    held: int = 0
+
+
+class SshJudge:
+    """Judges for one subject, target and login. `policy` is asked anew each time: a reload is felt at once."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        target: Target,
+        login: str,
+        policy: Callable[[], PolicyDocument],
+        permits: Permits = Permits(),
+        limits: SessionLimits = SessionLimits(),  # noqa: B008 (frozen)
+        denied_by: Callable[[str], None] = lambda rule: None,
+    ) -> None:
+        self.target = target
+        self.permits = permits
+        self.counts = Counts()
+        self._subject = subject
+        self._login = login
+        self._policy = policy
+        self._limit = limits.statements
+        self._denied_by = denied_by
+        self._operations = 0
+
+    @property
+    def depends_on_paths(self) -> bool:
+        return depends_on_paths(self._policy(), self._subject, self.target)
+
+    def judge(self, facts: SshFacts) -> Decision:
+        """The decision about one operation. File operations inside an sftp subsystem do not count as operations."""
+        document = self._policy()
+        refused = self._not_permitted(facts) or self._used_up(facts)
+        if refused is not None:
+            decision = Decision(Effect.DENY, (refused,), policy_version=document.version)
+        else:
+            decision = judge_ssh(document, self._subject, self.target, self._login, facts)
+        match decision.effect:
+            case Effect.ALLOW:
+                self.counts.allowed += 1
+            case Effect.HOLD:
+                self.counts.held += 1
+            case Effect.DENY:
+                self.counts.denied += 1
+                self._denied_by(decision.reasons[0].rule if decision.reasons else "")
+        return decision
+
+    def _not_permitted(self, facts: SshFacts) -> Reason | None:
+        permits = self.permits
+        match facts.operation:
+            case SshOperation.FORWARD | SshOperation.LISTEN if not permits.forwarding:
+                what = "port forwarding"
+            case SshOperation.AGENT if not permits.agent:
+                what = "agent forwarding"
+            case SshOperation.X11 if not permits.x11:
+                what = "X11 forwarding"
+            case _:
+                return None
+        return Reason("", f"your certificate does not permit {what}", "Ask for one that does.")
+
+    def _used_up(self, facts: SshFacts) -> Reason | None:
+        if facts.operation is SshOperation.FILE or self._limit is None:
+            return None
+        if self._operations >= self._limit:
+            return Reason("", f"this session has used its {self._limit} operations", "Connect again.")
+        self._operations += 1
+        return None
+
+
+def exec_facts(command: bytes, *, has_pty: bool) -> SshFacts:
+    analysis = analyze_command(command)
+    return SshFacts(
+        SshOperation.EXEC,
+        command.decode(errors="surrogateescape"),
+        analysis.commands,
+        analysis.unresolved,
+        has_pty=has_pty,
+    )
+
+
+def refusal_text(decision: Decision) -> str:
+    """One line for the person who asked: what was refused, by which rule, and what to do next."""
+    reasons = decision.reasons or (Reason("", "denied", ""),)
+    first = reasons[0]
+    rule = f" (rule {first.rule})" if first.rule else ""
+    more = f" And {len(reasons) - 1} more reasons." if len(reasons) > 1 else ""
+    hint = f" {first.hint}" if first.hint else ""
+    if decision.effect is Effect.HOLD:
+        hint += " This version cannot ask for an approval yet."
+    return printable(f"proxyd: {first.message}{rule}.{hint}{more}".replace("..", "."))
+
+
+def printable(text: str) -> str:
+    """The text without anything a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,0 +1,185 @@
+"""What the parts of the SSH gate share: the channels, the actions under way, and the replies owed to global requests.
+
+Owned by the gate; knows no policy. Must never do I/O.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from policy.patterns import Glob
+from protocols.errors import RemoteProtocolError
+from protocols.ssh import messages as wire
+from protocols.ssh.requests import ExitStatus
+from proxyd.gates.files import FileRecord
+from proxyd.gates.ssh.actions import Actions
+from proxyd.gates.ssh.channel import Channel, Stage
+from proxyd.gates.ssh.judge import SshJudge
+from proxyd.gates.ssh.windows import (
+    LARGE_WINDOWS,
+    MAX_PACKET_BYTES,
+    SMALL_WINDOW_BYTES,
+    STDERR,
+    WINDOW_BYTES,
+    End,
+)
+
+EXIT_REFUSED = 126
+"""What shells give for a command that was found and not run."""
+EXIT_UNREACHABLE = 255
+"""What ssh gives when it cannot connect."""
+MAX_ANSWERS_OWED = 256
+
+KEEPALIVE = "keepalive@openssh.com"
+
+OUTPUT = 1  # the tape's numbers of streams
+ERRORS = 2
+
+GlobalReply = Callable[[bytes | None], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What does not change in a session. `file_content_bytes`: of each transferred file, for the tape."""
+
+    environment: tuple[Glob, ...] = ()
+    max_channels: int = 100
+    file_content_bytes: int = 0
+
+
+class SshState:
+    """One session. `judge` is None until a target is known. `is_connected`: there is a leg to the target."""
+
+    def __init__(self, settings: GateSettings, judge: SshJudge | None) -> None:
+        self.settings = settings
+        self.judge = judge
+        self.actions = Actions()
+        self.channels: dict[int, Channel] = {}
+        self.takes_sessions = True
+        # Replies to the client's global requests in order: a payload, or what makes one of the target's answer.
+        self._global_owed: deque[bytes | GlobalReply] = deque()
+        # What the target has been asked, in order: True for the client, False for a keepalive of our own.
+        self._expected: deque[bool] = deque()
+        self._next_number = 0
+
+    # Channels
+
+    def new_channel(self, kind: str, *, by_client: bool) -> Channel:
+        number = self._next_number
+        self._next_number += 1
+        window = WINDOW_BYTES if len(self.channels) < LARGE_WINDOWS else SMALL_WINDOW_BYTES
+        client, target = End(self.actions.to_client, window), End(self.actions.to_target, window)
+        channel = self.channels[number] = Channel(number, kind, client, target, by_client=by_client)
+        return channel
+
+    def open_at_target(self, channel: Channel, body: bytes = b"") -> None:
+        window = channel.target.window
+        self.actions.to_target.append(
+            wire.channel_open(channel.kind, channel.number, window, MAX_PACKET_BYTES, body)
+        )
+
+    def open_at_client(self, channel: Channel, body: bytes) -> None:
+        window = channel.client.window
+        self.actions.to_client.append(
+            wire.channel_open(channel.kind, channel.number, window, MAX_PACKET_BYTES, body)
+        )
+
+    def confirm_to_client(self, channel: Channel, body: bytes = b"") -> None:
+        end = channel.client
+        self.actions.to_client.append(
+            wire.open_confirmation(end.number, channel.number, end.window, MAX_PACKET_BYTES, body)
+        )
+
+    def confirm_to_target(self, channel: Channel, body: bytes = b"") -> None:
+        end = channel.target
+        self.actions.to_target.append(
+            wire.open_confirmation(end.number, channel.number, end.window, MAX_PACKET_BYTES, body)
+        )
+
+    def refuse(self, channel: Channel, text: str, status: int = EXIT_REFUSED) -> None:
+        """Say why on the channel's stderr and end it with a status. The connection stays as it is."""
+        channel.stage = Stage.REFUSED
+        channel.early.clear()
+        self.say(channel, text)
+        self.finish_for_client(channel, status)
+        if channel.target.peer is not None:
+            channel.target.close_now()
+
+    def say(self, channel: Channel, text: str) -> None:
+        """A line of the gateway's own on the channel's stderr."""
+        data = text.encode(errors="replace") + b"\r\n"
+        number = channel.number
+        self.actions.records.append(lambda tape: tape.output(number, ERRORS, data))
+        channel.client.send(data, STDERR)
+
+    def finish_for_client(self, channel: Channel, status: int) -> None:
+        client = channel.client
+        channel.result["exit_status"] = status
+        body = ExitStatus(status).encode()
+        client.send_message(wire.channel_request(client.number, "exit-status", False, body))
+        client.send_eof()
+        client.send_close()
+
+    def forget_if_finished(self, channel: Channel) -> None:
+        if not channel.is_finished or self.channels.pop(channel.number, None) is None:
+            return
+        self.record_end(channel)
+
+    def record_end(self, channel: Channel) -> None:
+        """What is left to say of a channel: transfers that were under way, and how it ended."""
+        if channel.sftp is not None:
+            self.record_files(channel, channel.sftp.finish())
+        if channel.scp is not None:
+            self.record_files(channel, channel.scp.finish())
+        number, result = channel.number, channel.result
+        self.actions.records.append(lambda tape: tape.closed(number, result))
+
+    def record_files(self, channel: Channel, files: list[FileRecord]) -> None:
+        number = channel.number
+        for file in files:
+            self.actions.records.append(lambda tape, file=file: tape.file(number, file))  # type: ignore[misc]
+
+    # Global requests
+
+    def answer_global(self, reply: bytes) -> None:
+        """Answer the client's global request, in its turn (RFC 4254, 4: answers keep the order of the requests)."""
+        self._owe(reply)
+        self._settle_global()
+
+    def pass_on_global(self, name: str, body: bytes, reply: GlobalReply) -> None:
+        """Ask the target; `reply` makes the client's answer of the target's (None: a no), b"" for none."""
+        self._owe(reply)
+        self._expected.append(True)
+        self.actions.to_target.append(wire.global_request(name, True, body))
+
+    def ask_target(self) -> int:
+        """A keepalive of our own; how many of them are unanswered."""
+        self._expected.append(False)
+        self.actions.to_target.append(wire.global_request(KEEPALIVE, True))
+        return self._expected.count(False)
+
+    def target_answered(self, body: bytes | None) -> None:
+        """The target has answered the oldest global request it was sent."""
+        if not self._expected:
+            raise RemoteProtocolError("an answer to a request that was not made")
+        if not self._expected.popleft():
+            return
+        reply = self._global_owed.popleft()
+        if not isinstance(reply, bytes) and (payload := reply(body)):
+            self.actions.to_client.append(payload)
+        self._settle_global()
+
+    def _owe(self, reply: bytes | GlobalReply) -> None:
+        if len(self._global_owed) >= MAX_ANSWERS_OWED:
+            raise RemoteProtocolError("too many requests without waiting for an answer")
+        self._global_owed.append(reply)
+
+    def _settle_global(self) -> None:
+        while self._global_owed:
+            reply = self._global_owed[0]
+            if not isinstance(reply, bytes):
+                return
+            self._global_owed.popleft()
+            self.actions.to_client.append(reply)

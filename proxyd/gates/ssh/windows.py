@@ -1,0 +1,200 @@
+"""One end of a channel: the windows both ways, what waits for the peer's window, and how the end comes.
+
+The gateway ends the windows of both legs: it grants its own to each peer, keeps what the other peer has no room for
+yet, and grants more only once that has gone. So a slow reader slows its writer, what a peer makes the gateway keep is
+bounded by what the gateway granted, and the gateway's own words fit in without upsetting anybody's count (RFC 4254,
+5.2).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from protocols.errors import RemoteProtocolError
+from protocols.ssh.messages import (
+    EXTENDED_DATA_STDERR,
+    channel_close,
+    channel_data,
+    channel_eof,
+    extended_data,
+    window_adjust,
+)
+
+WINDOW_BYTES = 2 * 1024 * 1024
+"""What OpenSSH grants for a session."""
+SMALL_WINDOW_BYTES = 128 * 1024
+LARGE_WINDOWS = 8
+"""So many channels of a connection get the large window, the others the small one, which bounds what is kept."""
+MAX_PACKET_BYTES = 64 * 1024
+MIN_PACKET_BYTES = 1
+MAX_WINDOW_BYTES = 0xFFFFFFFF
+
+STDOUT = 0
+STDERR = EXTENDED_DATA_STDERR
+
+
+class End:
+    """The end of a channel at one leg. `out` collects payloads for that leg's peer.
+
+    peer: the peer's number for the channel, None until it has confirmed. is_open: both sides may send.
+    """
+
+    __slots__ = (
+        "close_received",
+        "close_sent",
+        "close_wanted",
+        "consumed",
+        "eof_received",
+        "eof_sent",
+        "eof_wanted",
+        "granted",
+        "max_packet",
+        "out",
+        "peer",
+        "queue",
+        "queued_bytes",
+        "send_window",
+        "unreleased",
+        "window",
+    )
+
+    def __init__(self, out: list[bytes], window: int) -> None:
+        self.out = out
+        self.peer: int | None = None
+        self.window = window
+        self.granted = window
+        self.consumed = 0
+        self.unreleased = 0
+        self.send_window = 0
+        self.max_packet = 0
+        self.queue: deque[tuple[int, bytes] | bytes] = deque()
+        self.queued_bytes = 0
+        self.eof_wanted = self.eof_sent = self.eof_received = False
+        self.close_wanted = self.close_sent = self.close_received = False
+
+    def confirm(self, peer: int, window: int, max_packet: int) -> None:
+        """The peer's half of an open or its confirmation. Raises RemoteProtocolError."""
+        if max_packet < MIN_PACKET_BYTES:
+            raise RemoteProtocolError("a channel whose largest packet is empty")
+        self.peer = peer
+        self.send_window = window
+        self.max_packet = min(max_packet, MAX_PACKET_BYTES)
+        self.flush()
+
+    @property
+    def number(self) -> int:
+        if self.peer is None:
+            raise RemoteProtocolError("a message for a channel that is not open yet")
+        return self.peer
+
+    # What the peer sends
+
+    def take(self, length: int) -> None:
+        """Count data that has come. Raises RemoteProtocolError when it goes beyond what was granted."""
+        if self.eof_received or self.close_received:
+            raise RemoteProtocolError("data on a channel after its end")
+        if length > MAX_PACKET_BYTES:
+            raise RemoteProtocolError(
+                f"a packet of {length} bytes where at most {MAX_PACKET_BYTES} were allowed"
+            )
+        self.granted -= length
+        if self.granted < 0:
+            raise RemoteProtocolError("more data than the window allowed")
+        self.unreleased += length
+
+    def release(self) -> None:
+        """What has come so far has found its place: grant as much again, in large steps."""
+        self.consumed += self.unreleased
+        self.unreleased = 0
+        if self.consumed * 2 >= self.window and self.peer is not None and not self.close_sent:
+            self.out.append(window_adjust(self.peer, self.consumed))
+            self.granted += self.consumed
+            self.consumed = 0
+
+    # What the peer is sent
+
+    def adjust(self, added: int) -> None:
+        if added == 0 or self.send_window + added > MAX_WINDOW_BYTES:
+            raise RemoteProtocolError("a window adjustment beyond what a window can be")
+        self.send_window += added
+        if self.queue:
+            self.flush()
+
+    def send(self, data: bytes, stream: int = STDOUT) -> None:
+        """Send data as far as the window goes, keep the rest. Nothing goes out after an end that was asked for."""
+        if self.eof_wanted or self.close_wanted or not data:
+            return
+        if (
+            not self.queue
+            and len(data) <= self.send_window
+            and len(data) <= self.max_packet
+            and self.peer is not None
+        ):
+            self.send_window -= len(data)
+            self.out.append(_message(self.peer, stream, data))
+            return
+        self.queue.append((stream, data))
+        self.queued_bytes += len(data)
+        self.flush()
+
+    def send_message(self, payload: bytes) -> None:
+        """Send a request or reply of this channel in its place behind the data that waits."""
+        if self.close_wanted:
+            return
+        if self.queue:
+            self.queue.append(payload)
+        else:
+            self.out.append(payload)
+
+    def send_eof(self) -> None:
+        self.eof_wanted = True
+        self.flush()
+
+    def send_close(self) -> None:
+        self.close_wanted = True
+        self.flush()
+
+    def close_now(self) -> None:
+        """Close without what still waits."""
+        self.queue.clear()
+        self.queued_bytes = 0
+        self.send_close()
+
+    def flush(self) -> None:
+        if self.peer is None or self.close_sent:
+            return
+        queue = self.queue
+        while queue:
+            head = queue[0]
+            if isinstance(head, bytes):
+                self.out.append(head)
+                queue.popleft()
+                continue
+            stream, data = head
+            room = min(self.send_window, self.max_packet)
+            if room == 0:
+                return
+            piece = data[:room]
+            self.send_window -= len(piece)
+            self.queued_bytes -= len(piece)
+            self.out.append(_message(self.peer, stream, piece))
+            if len(piece) == len(data):
+                queue.popleft()
+            else:
+                queue[0] = (stream, data[room:])
+        if self.eof_wanted and not self.eof_sent:
+            self.eof_sent = True
+            if not self.close_sent:
+                self.out.append(channel_eof(self.peer))
+        if self.close_wanted:
+            self.close_sent = True
+            self.out.append(channel_close(self.peer))
+
+    @property
+    def is_finished(self) -> bool:
+        """Both sides have said that the channel is closed (RFC 4254, 5.3): its number is free again."""
+        return self.close_sent and self.close_received
+
+
+def _message(peer: int, stream: int, data: bytes) -> bytes:
+    return channel_data(peer, data) if stream == STDOUT else extended_data(peer, stream, data)

@@ -1,0 +1,146 @@
+"""Whether an SSH client that has said who it is may go where it wants, and where else it may go.
+
+Decides only, from identity, configuration and the policy in force: nothing here waits or sends. Called by
+`ssh_session`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policy.decision import Effect, SessionLimits
+from policy.evaluate import admit
+from policy.facts import Target
+from policy.patterns import Glob
+from policy.ssh.evaluate import may_reach
+from proxyd.config import SshTargetLogin
+from proxyd.gates.ssh.actions import Choice
+from proxyd.gates.ssh.judge import Permits, SshJudge
+from proxyd.gateway import Gateway, SshTargetRuntime
+from proxyd.identity.ssh_identity import SshIdentity
+
+SSH_PORT = 22
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who goes where, as what."""
+
+    identity: SshIdentity
+    target: SshTargetRuntime
+    login: SshTargetLogin
+    limits: SessionLimits
+
+    @property
+    def environment(self) -> tuple[Glob, ...]:
+        return tuple(Glob(name) for name in self.target.config.environment)
+
+
+class NotAdmitted(Exception):
+    """`text` is for the client: the same whatever was wrong. `reason` is for the log."""
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(reason)
+        self.text = text
+        self.reason = reason
+
+
+def admit_client(gateway: Gateway, identity: SshIdentity, target_name: str, login_name: str) -> Admitted:
+    """Raises NotAdmitted."""
+    if gateway.drain.is_set():
+        raise NotAdmitted("proxyd: the gateway is shutting down. Try again in a moment.", "draining")
+    subject = identity.subject
+    target = gateway.ssh_target(target_name)
+    login = target.config.login(login_name) if target is not None else None
+    if target is None or login is None:
+        raise _refused(identity, target_name, login_name, "no such target or login")
+    if identity.logins is not None and login_name not in identity.logins:
+        raise _refused(identity, target_name, login_name, "the certificate does not name the login")
+    admission = admit(gateway.policy, subject, target.facts, login_name, gateway.clock())
+    if admission.effect is not Effect.ALLOW:
+        reasons = "; ".join(reason.message for reason in admission.reasons)
+        raise _refused(identity, target_name, login_name, reasons)
+    return Admitted(identity, target, login, _until_expiry(gateway, identity, admission.limits))
+
+
+def is_still_admitted(gateway: Gateway, admitted: Admitted) -> bool:
+    """Would the session begin now? Asked when the policy has changed."""
+    admission = admit(
+        gateway.policy,
+        admitted.identity.subject,
+        admitted.target.facts,
+        admitted.login.name,
+        gateway.clock(),
+    )
+    return admission.effect is Effect.ALLOW
+
+
+def _refused(identity: SshIdentity, target: str, login: str, why: str) -> NotAdmitted:
+    """One text for every reason, so that strangers cannot learn which targets and logins there are."""
+    return NotAdmitted(
+        f'proxyd: "{identity.subject.name}" has no access to "{target}" as "{login}". '
+        "The user name is LOGIN+TARGET. Ask the owners of the gateway's policy for access.",
+        f"not admitted to {target!r} as {login!r}: {why}",
+    )
+
+
+def _until_expiry(gateway: Gateway, identity: SshIdentity, limits: SessionLimits) -> SessionLimits:
+    """The limits of the admission, cut to the life of the certificate."""
+    expires_at = identity.subject.expires_at
+    if expires_at is None:
+        return limits
+    left_s = max(0.0, expires_at - gateway.clock())
+    max_age_s = left_s if limits.max_age_s is None else min(limits.max_age_s, left_s)
+    return SessionLimits(max_age_s, limits.idle_s, limits.statements, limits.rows)
+
+
+def new_judge(
+    gateway: Gateway, identity: SshIdentity, target: Target, login: str, limits: SessionLimits
+) -> SshJudge:
+    permits = Permits(
+        identity.may_use_pty,
+        identity.may_forward,
+        identity.may_use_agent,
+        identity.may_use_x11,
+        identity.forced_command,
+    )
+    return SshJudge(
+        identity.subject, target, login, lambda: gateway.policy, permits, limits, gateway.metrics.denied_by
+    )
+
+
+def places(gateway: Gateway, identity: SshIdentity) -> list[Choice]:
+    """What the subject may choose from the menu."""
+    known = [
+        (target.facts, tuple(login.name for login in target.config.logins))
+        for target in gateway.targets.values()
+        if isinstance(target, SshTargetRuntime)
+    ]
+    return [
+        Choice(target.name, login)
+        for target, logins in may_reach(gateway.policy, identity.subject, known)
+        for login in logins
+        if identity.logins is None or login in identity.logins
+    ]
+
+
+def jump_judge(gateway: Gateway, identity: SshIdentity, login: str, host: str, port: int) -> SshJudge | None:
+    """The judge of the target whose name or address is the destination of a jump; None: there is no such target.
+
+    Only targets can be reached so: the gateway is no way into its network.
+    """
+    for target in gateway.targets.values():
+        if not isinstance(target, SshTargetRuntime):
+            continue
+        address = target.config.address
+        if address.is_unix:
+            continue
+        if (host, port) in {
+            (target.facts.name, SSH_PORT),
+            (target.facts.name, address.port),
+            (address.host, address.port),
+        }:
+            admission = admit(gateway.policy, identity.subject, target.facts, login, gateway.clock())
+            if admission.effect is Effect.ALLOW:
+                return new_judge(gateway, identity, target.facts, login, admission.limits)
+    return None

@@ -1,0 +1,654 @@
+"""SSH's transport and authentication layers, by asyncssh, over trio streams: payloads in, payloads out.
+
+The only module that knows that asyncssh is an asyncio library, and the only one that touches what lies below its public
+names (the version is pinned in pyproject.toml; `tests/proxyd/test_ssh_transport.py` fails when those names move). Used
+by `proxyd.ssh_door` for both legs of a session.
+
+Theory of operation. asyncssh's connection is an asyncio protocol: it is given bytes, and writes bytes to a transport.
+`Leg` is that transport, over a trio stream: one trio task reads the socket and feeds the connection, so that reading
+stops when that task does and a cancelled session stops at once; what the kernel does not take is kept and sent by a
+second task. asyncssh does version exchange, key exchange, ciphers, rekeying and user authentication. Each message of
+the connection protocol (80 and above) is handed to `on_message` as it comes and never reaches asyncssh's own channels.
+asyncssh's timers and small tasks run on one asyncio loop for the whole daemon, made by trio-asyncio (`asyncio_loop`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import asyncssh
+import trio
+import trio_asyncio
+from asyncssh.connection import SSHClientConnection, SSHConnection, SSHServerConnection
+from asyncssh.constants import (
+    MSG_CHANNEL_OPEN,
+    MSG_CHANNEL_OPEN_CONFIRMATION,
+    MSG_CHANNEL_OPEN_FAILURE,
+    MSG_GLOBAL_REQUEST,
+    MSG_IGNORE,
+    MSG_REQUEST_FAILURE,
+    MSG_REQUEST_SUCCESS,
+)
+from asyncssh.misc import DisconnectError
+from asyncssh.packet import SSHPacket, String
+
+from proxyd.identity.ssh import Step
+from proxyd.ssh_host_keys import HostKeyCheck, HostKeyRefused
+from proxyd.telemetry import Log
+
+READ_BYTES = 64 * 1024
+MAX_DISCONNECT_CHARACTERS = 500
+
+# AES-GCM only costs the processor a few instructions a block; clients take the first of *their* list that is here, and
+# OpenSSH's begins with chacha20, which has no such instructions. Whoever cannot do AES-GCM gets counter mode.
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
+MACS = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+)
+SIGNATURES = (
+    "ssh-ed25519",
+    "sk-ssh-ed25519@openssh.com",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+)
+
+Loop = asyncio.AbstractEventLoop
+
+
+class TransportLost(Exception):
+    """The connection has ended. `reason` is for the log; `is_refusal`: the peer, or we, said so in a message."""
+
+    def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_refusal = is_refusal
+
+
+class Authenticator(Protocol):
+    """What decides about a client's attempts (`proxyd.identity.ssh.SshLogin`)."""
+
+    def methods(self, user: str) -> tuple[str, ...]: ...
+
+    def offer(self, user: str, algorithm: bytes, key_blob: bytes) -> bool: ...
+
+    def verify_key(self, user: str, key_blob: bytes, signed: bytes, signature: bytes) -> Step: ...
+
+    def prompts(self, user: str) -> tuple[tuple[str, bool], ...] | None: ...
+
+    def answer(self, user: str, responses: Sequence[str]) -> Step: ...
+
+
+@contextlib.asynccontextmanager
+async def asyncio_loop(log: Log) -> AsyncIterator[Loop]:
+    """The loop on which asyncssh's timers run, for the length of the block. A fault in one is a line in the log."""
+    logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
+    async with trio_asyncio.open_loop() as loop:
+
+        def tell(_: Loop, context: dict[str, Any]) -> None:
+            # The default would raise in the loop's own nursery, and so end every session.
+            log.error(
+                "fault in the SSH loop",
+                what=str(context.get("message")),
+                reason=repr(context.get("exception")),
+            )
+
+        loop.set_exception_handler(tell)
+        yield loop
+
+
+class Leg(asyncio.Transport):
+    """One side of an SSH session. `run` moves its bytes; `send` sends a payload of the connection protocol.
+
+    `ready` is set when authentication is complete or the connection lost; `lost` says which. `received_bytes` and
+    `sent_bytes` count the wire. Nothing here is called from another thread.
+    """
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        super().__init__()
+        self._stream = stream
+        sock = stream.socket
+        self._socket = socket.fromfd(sock.fileno(), sock.family, sock.type)
+        self._socket.setblocking(False)
+        self._backlog: collections.deque[bytes | memoryview] = collections.deque()
+        self._backlog_bytes = 0
+        self._corked: list[bytes] | None = None
+        self._has_backlog = trio.Event()
+        self._may_read = trio.Event()
+        self._may_read.set()
+        self._is_closing = False
+        self._scope = trio.CancelScope()
+        self.connection: _Relayed
+        self.ready = trio.Event()
+        self.gone = trio.Event()
+        self.lost: TransportLost | None = None
+        self.received_bytes = 0
+        self.sent_bytes = 0
+        self.is_feeding = False
+        self.on_batch: Callable[[], None] = lambda: None
+
+    # What asyncssh calls
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        try:
+            if name == "peername":
+                return self._socket.getpeername()
+            if name == "sockname":
+                return self._socket.getsockname()
+        except OSError:
+            return default
+        return default
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._is_closing:
+            return
+        self.sent_bytes += len(data)
+        if self._corked is not None:
+            self._corked.append(bytes(data))
+        elif self._backlog:
+            self._keep(bytes(data))
+        else:
+            self._send_now([bytes(data)])
+
+    def is_closing(self) -> bool:
+        return self._is_closing
+
+    def get_write_buffer_size(self) -> int:
+        return self._backlog_bytes
+
+    def abort(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End reading; what has been written already still goes out, within the deadline of `linger`."""
+        if not self._is_closing:
+            self._is_closing = True
+            self._scope.cancel()
+            if self.lost is None:
+                self.lost = TransportLost("closed")
+            self.ready.set()
+
+    # What the door calls
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that the peer has not taken yet, or that wait for the end of a key exchange."""
+        return self._backlog_bytes + self.connection.deferred_bytes()
+
+    @property
+    def user_name(self) -> str:
+        """As the client gave it in the attempt that succeeded."""
+        return self.connection.user_name()
+
+    @property
+    def is_exchanging_keys(self) -> bool:
+        return self.connection.is_exchanging_keys()
+
+    def disconnect(self, text: str) -> None:
+        """Say why, in a message that clients show, and end the connection."""
+        if not self._is_closing:
+            if self.lost is None:
+                self.lost = TransportLost(text)
+            self.connection.disconnect(asyncssh.DISC_BY_APPLICATION, text[:MAX_DISCONNECT_CHARACTERS])
+            # What is written from now on would come after the last word.
+            self._is_closing = True
+            self._scope.cancel()
+
+    def pause_reading(self) -> None:
+        """Take no more from the peer until `resume_reading`."""
+        self._may_read = trio.Event()
+
+    def resume_reading(self) -> None:
+        self._may_read.set()
+
+    def send(self, payload: bytes) -> None:
+        """Send one message of the connection protocol: number and fields."""
+        if not self._is_closing:
+            self.connection.relay(payload)
+
+    @contextlib.contextmanager
+    def corked(self) -> Any:
+        """Gather what is written in the block, and send it with one call at its end."""
+        if self._corked is not None:
+            yield
+            return
+        self._corked = []
+        try:
+            yield
+        finally:
+            pieces, self._corked = self._corked, None
+            if pieces:
+                if self._backlog:
+                    for piece in pieces:
+                        self._keep(piece)
+                else:
+                    self._send_now(pieces)
+
+    async def run(self) -> None:
+        """Feed the connection until either side ends it. Call in a task of the session; cancel to stop."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write_backlog)
+                    await self._read()
+        finally:
+            if self.lost is None:
+                self.lost = TransportLost("cancelled")
+            self._is_closing = True
+            self.ready.set()
+            self.connection.connection_lost(None)
+            self.gone.set()
+
+    async def linger(self, timeout_s: float) -> None:
+        """After `run`: send what is left, as far as the peer takes it in time, and close the socket."""
+        with (
+            trio.move_on_after(timeout_s, shield=True),
+            contextlib.suppress(OSError, trio.ClosedResourceError),
+        ):
+            while self._backlog:
+                await trio.lowlevel.wait_writable(self._socket)
+                self._send_backlog()
+            self._socket.shutdown(socket.SHUT_WR)
+            left = READ_BYTES * 16
+            while left > 0:
+                await trio.lowlevel.wait_readable(self._socket)
+                data = self._socket.recv(READ_BYTES)
+                if not data:
+                    break
+                left -= len(data)
+        self.close_socket()
+
+    def close_socket(self) -> None:
+        if self._socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+        self._stream.socket.close()
+
+    # Reading and writing
+
+    async def _read(self) -> None:
+        sock = self._socket
+        while True:
+            # Always one trip through the scheduler, so that a fast sender cannot keep other sessions waiting.
+            await trio.lowlevel.wait_readable(sock)
+            if not self._may_read.is_set():
+                await self._may_read.wait()
+            try:
+                data = sock.recv(READ_BYTES)
+            except (BlockingIOError, InterruptedError):
+                continue
+            except OSError as fault:
+                self._lose(TransportLost(fault.strerror or str(fault)))
+                return
+            if not data:
+                self._lose(TransportLost("closed by the peer"))
+                return
+            self.received_bytes += len(data)
+            self.is_feeding = True
+            try:
+                self.connection.data_received(data)
+            finally:
+                self.is_feeding = False
+            self.on_batch()
+
+    def _lose(self, why: TransportLost) -> None:
+        if self.lost is None:
+            self.lost = why
+        self._is_closing = True
+        self.ready.set()
+        self._scope.cancel()
+
+    def _keep(self, piece: bytes | memoryview) -> None:
+        self._backlog.append(piece)
+        self._backlog_bytes += len(piece)
+        self._has_backlog.set()
+
+    def _send_now(self, pieces: list[bytes]) -> None:
+        try:
+            sent = self._socket.send(pieces[0]) if len(pieces) == 1 else self._socket.sendmsg(pieces)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as fault:
+            self._lose(TransportLost(fault.strerror or str(fault)))
+            return
+        for piece in pieces:
+            if sent >= len(piece):
+                sent -= len(piece)
+            else:
+                self._keep(memoryview(piece)[sent:] if sent else piece)
+                sent = 0
+
+    def _send_backlog(self) -> None:
+        while self._backlog:
+            piece = self._backlog[0]
+            try:
+                sent = self._socket.send(piece)
+            except (BlockingIOError, InterruptedError):
+                return
+            self._backlog_bytes -= sent
+            if sent < len(piece):
+                self._backlog[0] = memoryview(piece)[sent:]
+                return
+            self._backlog.popleft()
+
+    async def _write_backlog(self) -> None:
+        while True:
+            await self._has_backlog.wait()
+            while self._backlog:
+                await trio.lowlevel.wait_writable(self._socket)
+                try:
+                    self._send_backlog()
+                except OSError as fault:
+                    self._lose(TransportLost(fault.strerror or str(fault)))
+                    return
+                self.on_batch()
+            self._has_backlog = trio.Event()
+
+
+class _AnyChannel(dict[int, Any]):
+    """asyncssh asks its table of channels who takes a message; the answer is always the relay."""
+
+    def __init__(self, taker: _ChannelMessages) -> None:
+        super().__init__()
+        self._taker = taker
+
+    def __missing__(self, number: int) -> _ChannelMessages:
+        return self._taker
+
+
+class _ChannelMessages:
+    """Stands where asyncssh expects a channel."""
+
+    def __init__(self, take: Callable[[SSHPacket], None]) -> None:
+        self._take = take
+
+    def log_received_packet(self, *_: object) -> None:
+        return
+
+    def process_packet(self, _kind: int, _number: int, packet: SSHPacket) -> bool:
+        self._take(packet)
+        return True
+
+
+class _Relayed:
+    """What both kinds of asyncssh's connections get from us, by inheritance before theirs."""
+
+    leg: Leg
+    on_message: Callable[[bytes], None]
+    if TYPE_CHECKING:  # of asyncssh's connections
+        _deferred_packets: list[tuple[int, Sequence[bytes]]]
+        _kexinit_sent: bool
+        _kex: object | None
+        _username: str
+
+        def disconnect(self, code: int, reason: str) -> None: ...
+        def connection_lost(self, exc: Exception | None) -> None: ...
+        def data_received(self, data: bytes) -> None: ...
+
+    def _adopt(self, leg: Leg, on_message: Callable[[bytes], None]) -> None:
+        self.leg = leg
+        self.on_message = on_message
+        self._channels = _AnyChannel(_ChannelMessages(self._take))
+        self._protocol_factory = self._owner_of_nothing
+        leg.connection = self
+
+    def _owner_of_nothing(self) -> object:
+        raise NotImplementedError
+
+    def _take(self, packet: SSHPacket) -> None:
+        self.on_message(packet.get_full_payload())
+
+    def _take_message(self, _kind: int, _number: int, packet: SSHPacket) -> None:
+        self.on_message(packet.get_full_payload())
+
+    def relay(self, payload: bytes) -> None:
+        self.send_packet(payload[0], payload[1:])
+
+    def deferred_bytes(self) -> int:
+        if not self._deferred_packets:
+            return 0
+        return sum(len(piece) for _, pieces in self._deferred_packets for piece in pieces)
+
+    def is_exchanging_keys(self) -> bool:
+        return bool(self._kexinit_sent or self._kex)
+
+    def user_name(self) -> str:
+        return str(self._username)
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
+        # asyncssh puts a message to be ignored before each one, against an attack on CBC, which is not offered here.
+        if pkttype != MSG_IGNORE:
+            super().send_packet(pkttype, *args, handler=handler)  # type: ignore[misc]
+
+    def _log_packet(self, *_: object) -> None:
+        """asyncssh formats a line for every packet before it asks whether anybody wants it."""
+
+    def _force_close(self, exc: Exception | None) -> None:
+        if exc is not None and self.leg.lost is None:
+            self.leg.lost = _reason(exc)
+        super()._force_close(exc)  # type: ignore[misc]
+
+
+_RELAYED = {
+    number: _Relayed._take_message
+    for number in (
+        MSG_GLOBAL_REQUEST,
+        MSG_REQUEST_SUCCESS,
+        MSG_REQUEST_FAILURE,
+        MSG_CHANNEL_OPEN,
+        MSG_CHANNEL_OPEN_CONFIRMATION,
+        MSG_CHANNEL_OPEN_FAILURE,
+    )
+}
+
+
+class _ServerConnection(_Relayed, SSHServerConnection):  # type: ignore[misc]
+    """The leg of a client. Who it is, is decided by `authenticator` alone."""
+
+    _packet_handlers = {**SSHConnection._packet_handlers, **_RELAYED}  # noqa: RUF012
+
+    def __init__(
+        self,
+        loop: Loop,
+        options: Any,
+        leg: Leg,
+        on_message: Callable[[bytes], None],
+        authenticator: Authenticator,
+    ) -> None:
+        super().__init__(loop, options)
+        self._adopt(leg, on_message)
+        self._authenticator = authenticator
+        self._step = Step.FAILED
+
+    def _owner_of_nothing(self) -> object:
+        return _Nobody()
+
+    async def reload_config(self) -> None:
+        """There is no configuration of asyncssh's own."""
+
+    def send_server_host_keys(self) -> None:
+        """Host keys are not rolled over through this."""
+
+    def public_key_auth_supported(self) -> bool:
+        return "publickey" in self._authenticator.methods(self._username)
+
+    def kbdint_auth_supported(self) -> bool:
+        return "keyboard-interactive" in self._authenticator.methods(self._username)
+
+    def password_auth_supported(self) -> bool:
+        return False
+
+    def host_based_auth_supported(self) -> bool:
+        return False
+
+    async def validate_public_key(self, username: str, key_data: bytes, msg: bytes, signature: bytes) -> bool:
+        self._step = Step.FAILED
+        if not msg:
+            return self._authenticator.offer(username, b"", key_data)
+        signed = String(self._session_id) + msg
+        self._step = self._authenticator.verify_key(username, key_data, signed, signature)
+        return self._step is not Step.FAILED
+
+    async def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
+        self._step = Step.FAILED
+        return self._challenge(username)
+
+    def _challenge(self, username: str) -> Any:
+        prompts = self._authenticator.prompts(username)
+        return False if prompts is None else ("", "", "", prompts)
+
+    async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> bool:
+        self._step = self._authenticator.answer(username, responses)
+        return self._step is not Step.FAILED
+
+    async def send_userauth_success(self) -> None:
+        """Only what the attempt under way has proved counts, and only once."""
+        step, self._step = self._step, Step.FAILED
+        if step is Step.DONE:
+            await super().send_userauth_success()
+            self.leg.ready.set()
+        else:
+            self.send_userauth_failure(step is Step.PARTIAL)
+
+    def send_userauth_failure(self, partial_success: bool) -> None:
+        if not self._authenticator.methods(self._username):
+            raise asyncssh.DisconnectError(
+                asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "Too many authentication failures"
+            )
+        super().send_userauth_failure(partial_success)
+
+
+class _ClientConnection(_Relayed, SSHClientConnection):  # type: ignore[misc]
+    """The leg of a target."""
+
+    _packet_handlers = {**SSHConnection._packet_handlers, **_RELAYED}  # noqa: RUF012
+
+    def __init__(
+        self,
+        loop: Loop,
+        options: Any,
+        leg: Leg,
+        on_message: Callable[[bytes], None],
+        host_key: HostKeyCheck,
+    ) -> None:
+        super().__init__(loop, options)
+        self._adopt(leg, on_message)
+        self._host_key = host_key
+
+    def validate_server_host_key(self, key_data: bytes) -> asyncssh.SSHKey:
+        """Ours decides (see `proxyd.ssh_host_keys` on what asyncssh's would let pass)."""
+        try:
+            key = self._host_key.check(key_data)
+        except HostKeyRefused as refused:
+            raise asyncssh.HostKeyNotVerifiable(refused.what) from refused
+        self._server_host_key = key
+        return key
+
+    def _owner_of_nothing(self) -> object:
+        return _Somebody(self.leg)
+
+
+class _Nobody(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+
+class _Somebody(asyncssh.SSHClient):
+    def __init__(self, leg: Leg) -> None:
+        self._leg = leg
+
+    def auth_completed(self) -> None:
+        self._leg.ready.set()
+
+
+def _reason(error: Exception) -> TransportLost:
+    if isinstance(error, DisconnectError):
+        return TransportLost(error.reason, is_refusal=True)
+    return TransportLost(str(error) or type(error).__name__)
+
+
+async def server_options(host_keys: Sequence[object], version: str) -> Any:
+    """asyncssh's settings for the leg of clients; the same for all connections of a listener.
+
+    `host_keys`: asyncssh key pairs, or (key, certificate) pairs.
+    """
+    return await trio_asyncio.aio_as_trio(asyncssh.SSHServerConnectionOptions.construct)(
+        server_factory=_Nobody,
+        server_host_keys=list(host_keys),
+        server_version=version,
+        encryption_algs=CIPHERS,
+        mac_algs=MACS,
+        signature_algs=SIGNATURES,
+        compression_algs=("none",),
+        login_timeout=0,
+        keepalive_interval=0,
+        gss_host=None,
+        config=None,
+    )
+
+
+def serve_client(
+    loop: Loop,
+    options: Any,
+    stream: trio.SocketStream,
+    authenticator: Authenticator,
+    on_message: Callable[[bytes], None],
+) -> Leg:
+    """The leg of a client that has just connected; it speaks once `run` is running."""
+    trio_asyncio.current_loop.set(loop)
+    leg = Leg(stream)
+    connection = _ServerConnection(loop, options, leg, on_message, authenticator)
+    connection.connection_made(leg)
+    return leg
+
+
+async def connect_target(
+    stream: trio.SocketStream,
+    on_message: Callable[[bytes], None],
+    *,
+    host: str,
+    port: int,
+    username: str,
+    client_keys: Sequence[object],
+    password: str | None,
+    host_key: HostKeyCheck,
+    version: str,
+) -> Leg:
+    """The leg of a target; `ready` is set once it has let us in or `lost` says why not. For a task of a session."""
+    loop = trio_asyncio.current_loop.get()
+    options = await trio_asyncio.aio_as_trio(asyncssh.SSHClientConnectionOptions.construct)(
+        client_factory=asyncssh.SSHClient,
+        host=host,
+        port=port,
+        username=username,
+        client_keys=list(client_keys) or None,
+        password=password,
+        known_hosts=host_key.known_hosts,
+        server_host_key_algs=host_key.algorithms,
+        client_version=version,
+        preferred_auth=("publickey",) if password is None else ("password", "keyboard-interactive"),
+        agent_path=None,
+        encryption_algs=CIPHERS,
+        mac_algs=MACS,
+        compression_algs=("none",),
+        login_timeout=0,
+        keepalive_interval=0,
+        gss_host=None,
+        config=None,
+    )
+    leg = Leg(stream)
+    connection = _ClientConnection(loop, options, leg, on_message, host_key)
+    connection.connection_made(leg)
+    return leg
