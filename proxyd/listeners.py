@@ -93,7 +93,7 @@ async def open_address(name: str, address: Address) -> list[trio.SocketListener]
     """Listening sockets at `address`; `name` says what for in ListenError."""
     try:
         if address.is_unix:
-            return [_open_unix(Path(address.path))]
+            return [open_unix(Path(address.path))]
         return await trio.open_tcp_listeners(address.port, host=address.host, backlog=BACKLOG)
     except OSError as error:
         why = f"{address} cannot be opened ({error.strerror or error})"
@@ -114,12 +114,21 @@ def _take_activated(
     return [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
 
 
-def _open_unix(path: Path) -> trio.SocketListener:
+def open_unix(
+    path: Path, *, mode: int = _UNIX_SOCKET_MODE, group_id: int | None = None
+) -> trio.SocketListener:
+    """A listening socket at `path`, at no moment open to more than `mode` says. Raises OSError."""
     _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.bind(str(path))
-        path.chmod(_UNIX_SOCKET_MODE)
+        before = os.umask(0o177)
+        try:
+            sock.bind(str(path))
+        finally:
+            os.umask(before)
+        if group_id is not None and path.stat().st_gid != group_id:
+            os.chown(path, -1, group_id)
+        path.chmod(mode)
         sock.listen(BACKLOG)
         return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     except BaseException:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from proxyd.cli import check, explain, run, tape
+from proxyd.cli import check, explain, run, sessions, tape
 
 _DESCRIPTION = """\
 proxyd is the door between people (or agents) and the systems they may touch. Clients keep their own tools and
@@ -25,12 +25,13 @@ _EPILOG = """\
 files:
   /etc/proxyd/proxyd.yaml   listeners, identity, targets, credentials, tapes (--config names another)
   policy.yaml               who may do what; named by `policy:` in the configuration
+  /run/proxyd/admin.sock    where `proxyd sessions` asks the daemon; named by `admin:` in the configuration
 
 signals to `proxyd run`:
   SIGHUP    read configuration, policy and certificates anew; a faulty file changes nothing
   SIGTERM   stop accepting, let running statements end (drain_timeout), then exit; again: exit now
 
-exit status: 0 done, 1 faults or failure, 2 wrong command line"""
+exit status: 0 done, 1 faults or failure, 2 wrong command line; some commands have more, see their --help"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_parser(subparsers)
     check.add_parser(subparsers)
     explain.add_parser(subparsers)
+    sessions.add_parser(subparsers)
     tape.add_parser(subparsers)
     shown = subparsers.add_parser("version", help="print the version", description="Print the version.")
     shown.set_defaults(run=_print_version)
