@@ -32,11 +32,11 @@ def test_help_names_every_command(capsys: Output) -> None:
         run("--help")
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for word in ("run", "check", "explain", "tape", "version", "SIGHUP", "/etc/proxyd/proxyd.yaml"):
+    for word in ("run", "check", "explain", "sessions", "tape", "version", "SIGHUP", "/etc/proxyd/proxyd.yaml"):
         assert word in shown
 
 
-@pytest.mark.parametrize("command", ["run", "check", "explain", "tape", "version"])
+@pytest.mark.parametrize("command", ["run", "check", "explain", "sessions", "tape", "version"])
 def test_every_command_has_help(command: str, capsys: Output) -> None:
     with pytest.raises(SystemExit) as ended:
         run(command, "--help")
