@@ -54,5 +54,5 @@ class SshListenerRuntime(ListenerRuntime):
         """asyncssh's settings for the host keys in use now; made anew only when those have changed."""
         keys = self.keys.current
         if self._options is None or self._options[0] is not keys:
-            self._options = (keys, await server_options(keys.pairs, f"proxyd_{version('proxyd')}"))
+            self._options = (keys, await server_options(keys.pairs, version("proxyd")))
         return self._options[1]

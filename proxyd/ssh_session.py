@@ -164,7 +164,7 @@ class SshSession:
             subject=self._identity.subject.name,
             session=session.id,
             clock=gateway.clock,
-            version=f"proxyd_{gateway.version}",
+            version=gateway.version,
             on_message=self._relay.target_message,
             run=self._run_target,
         )

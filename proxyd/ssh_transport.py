@@ -65,6 +65,10 @@ SIGNATURES = (
     "rsa-sha2-256",
 )
 
+# OpenSSH's client and server only use their own extensions (eow@openssh.com, which ends `ssh host yes | head`) with a peer
+# whose version begins so.
+VERSION_PREFIX = "OpenSSH_compatible_proxyd_"
+
 Loop = asyncio.AbstractEventLoop
 
 
@@ -208,7 +212,8 @@ class Leg(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """Take no more from the peer until `resume_reading`."""
-        self._may_read = trio.Event()
+        if self._may_read.is_set():
+            self._may_read = trio.Event()
 
     def resume_reading(self) -> None:
         self._may_read.set()
@@ -587,7 +592,7 @@ async def server_options(host_keys: Sequence[object], version: str) -> Any:
     return await trio_asyncio.aio_as_trio(asyncssh.SSHServerConnectionOptions.construct)(
         server_factory=_Nobody,
         server_host_keys=list(host_keys),
-        server_version=version,
+        server_version=VERSION_PREFIX + version,
         encryption_algs=CIPHERS,
         mac_algs=MACS,
         signature_algs=SIGNATURES,
@@ -637,7 +642,7 @@ async def connect_target(
         password=password,
         known_hosts=host_key.known_hosts,
         server_host_key_algs=host_key.algorithms,
-        client_version=version,
+        client_version=VERSION_PREFIX + version,
         preferred_auth=("publickey",) if password is None else ("password", "keyboard-interactive"),
         agent_path=None,
         encryption_algs=CIPHERS,
