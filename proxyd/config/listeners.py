@@ -91,7 +91,7 @@ def _sensible(combination: Factors) -> Factors:
 class SshListener(ListenerBase):
     """`factors`: combinations, of which a client has to show one, in its order.
 
-    `keepalive`: after so many seconds of silence the client is asked whether it is there.
+    `keepalive`: after so many seconds of silence client and target are asked whether they are there.
     """
 
     protocol: Literal["ssh"] = Field(examples=["ssh"])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -186,9 +185,6 @@ class SshTarget(TargetBase):
 
     def login(self, name: str) -> SshTargetLogin | None:
         return _named(self.logins, name)
-
-    def allows_variable(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self.environment)
 
 
 def _refuse_dots(name: str, place: DocumentPath) -> None:

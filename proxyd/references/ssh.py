@@ -10,6 +10,7 @@ from functools import partial
 
 from policy.located_yaml import Path as DocumentPath
 from policy.located_yaml import render_path
+from policy.patterns import Glob
 from proxyd.config import SshListener, SshTarget, SshTargetLogin
 from proxyd.identity.ssh_settings import Factor, SshLoginSettings
 from proxyd.identity.ssh_trust import Trust
@@ -142,8 +143,7 @@ def _logins(found: Findings) -> Iterable[tuple[DocumentPath, SshTargetLogin]]:
 
 def _environment(found: Findings, path: DocumentPath, target: SshTarget) -> None:
     for number, pattern in enumerate(target.environment):
-        alone = target.model_copy(update={"environment": (pattern,)})
-        powerful = [name for name in POWERFUL_VARIABLES if alone.allows_variable(name)]
+        powerful = [name for name in POWERFUL_VARIABLES if Glob(pattern).matches(name)]
         if powerful:
             found.warn(
                 (*path, number),
