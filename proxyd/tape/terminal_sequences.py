@@ -51,7 +51,9 @@ class Escape(msgspec.Struct, frozen=True):
 
 
 class ControlString(msgspec.Struct, frozen=True):
-    """The beginning of an OSC ("]"), DCS ("P"), APC ("_"), PM ("^") or SOS ("X"). What is in it is dropped."""
+    """The beginning of an OSC ("]"), DCS ("P"), APC ("_"), PM ("^"), SOS ("X") or of screen's title ("k"). What is
+    in it is dropped.
+    """
 
     kind: str
 
@@ -129,7 +131,7 @@ class TerminalParser:
         return None, end + (end < len(text) and "@" <= text[end] <= "~")
 
     def _escape(self, intermediates: str, final: str) -> Token:
-        if not intermediates and final in "]P_^X":
+        if not intermediates and final in "]P_^Xk":
             return self._begin_string(final)
         return Escape(intermediates, final)
 
@@ -144,7 +146,7 @@ class TerminalParser:
         ESC ends it, whatever follows: "ESC \\" (ST) is then an escape of its own, which nobody minds.
         """
         limit = at + self._string_room
-        found = (_OSC_END if self._string == "]" else _STRING_END).search(text, at, limit)
+        found = (_OSC_END if self._string in "]k" else _STRING_END).search(text, at, limit)
         if found is None:
             end = min(len(text), limit)
             self._string_room -= end - at
