@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxyd.cli.main import main
-from tests.proxyd.documents import CONFIG, POLICY, write_setup
+from tests.proxyd.documents import CONFIG, POLICY, write_setup, write_ssh_setup
 
 Output = pytest.CaptureFixture[str]
 
@@ -32,7 +32,16 @@ def test_help_names_every_command(capsys: Output) -> None:
         run("--help")
     assert ended.value.code == 0
     shown = capsys.readouterr().out
-    for word in ("run", "check", "explain", "sessions", "tape", "version", "SIGHUP", "/etc/proxyd/proxyd.yaml"):
+    for word in (
+        "run",
+        "check",
+        "explain",
+        "sessions",
+        "tape",
+        "version",
+        "SIGHUP",
+        "/etc/proxyd/proxyd.yaml",
+    ):
         assert word in shown
 
 
@@ -238,6 +247,21 @@ def test_explain_of_what_is_not_there(
 ) -> None:
     assert explain(config, "--subject", "ann", *arguments, "select 1") == 1
     assert words in capsys.readouterr().err
+
+
+def test_explain_of_a_target_without_sql(tmp_path: Path, capsys: Output) -> None:
+    path = write_ssh_setup(tmp_path)
+    assert run("explain", "--config", path, "--target", "web1", "--subject", "ann", "select 1") == 1
+    assert "the target 'web1' speaks ssh, and no SQL" in capsys.readouterr().err
+
+
+def test_check_of_ssh_settings(tmp_path: Path, capsys: Output) -> None:
+    path = write_ssh_setup(tmp_path)
+    assert run("check", "--config", path, "--strict") == 0
+    (tmp_path / "ssh/host").chmod(0o644)
+    assert run("check", "--config", path) == 1
+    assert f"{path}:11:17: listeners[1].host_keys[0]: " in capsys.readouterr().err
+    assert run("check", "--config", path, "--documents-only") == 0
 
 
 def test_explain_refuses_a_claim_without_value(config: Path, capsys: Output) -> None:
