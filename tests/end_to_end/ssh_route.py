@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-import paramiko
+import paramiko  # type: ignore[import-untyped]
 
 from demo.ssh_config import SshHost, write_ssh_config
 from demo.ssh_keys import SshKeys
@@ -175,9 +175,12 @@ class SshRoute:
 
 
 def direct_route(server: SshServer, keys: SshKeys, directory: Path, key: str = "person") -> SshRoute:
-    """Straight to an sshd, by a key that it knows or by a certificate if the key has one."""
+    """Straight to an sshd, by a key that it knows. `jump` and `inside` are the same host, to be joined by ssh -J."""
     directory.mkdir(parents=True, exist_ok=True)
-    return SshRoute("direct", direct_host(TARGET, server, keys, directory, key), server, directory)
+    host = direct_host(TARGET, server, keys, directory, key)
+    return SshRoute(
+        "direct", host, server, directory, (replace(host, name="jump"), replace(host, name="inside"))
+    )
 
 
 def direct_host(name: str, server: SshServer, keys: SshKeys, directory: Path, key: str = "person") -> SshHost:
