@@ -122,7 +122,7 @@ class PathRequests:
         if request.name == STATVFS:
             verbs, how, reply = _STAT, sftp_paths.followed, Kind.EXTENDED_REPLY
         else:
-            verbs, how, reply = sftp_verbs.of_change(request.attributes), sftp_paths.entry, Kind.STATUS
+            verbs, how, reply = sftp_verbs.of_change(request.attributes), sftp_paths.looked_at, Kind.STATUS
         found = yield from self._locate(request.path, how)
         path = self._judged(request.id, verbs, found, request.path)
         if path is not None:
@@ -263,7 +263,7 @@ _PASSED_ON = frozenset({STATVFS, LSETSTAT})
 def _on_path_needs(request: OnPath) -> tuple[tuple[str, ...], How]:
     """The verbs, and how the path is located."""
     if (verb := sftp_verbs.VERB_OF_ENTRY.get(request.kind)) is not None:
-        return (verb,), sftp_paths.entry
+        return (verb,), sftp_paths.looked_at if request.kind == Kind.LSTAT else sftp_paths.entry
     if request.kind == Kind.SETSTAT:
         return sftp_verbs.of_change(request.attributes), sftp_paths.followed
     return (sftp_verbs.VERB_OF_FOLLOWED[request.kind],), sftp_paths.followed

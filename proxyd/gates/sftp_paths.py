@@ -97,6 +97,11 @@ def entry(path: str) -> Resolution:
     return (yield from _in_real_directory(directory, name))
 
 
+def looked_at(path: str) -> Resolution:
+    """Like `entry`, but with a slash at the end what a link leads to is meant, as everywhere in POSIX."""
+    return followed(path) if path.endswith("/") else entry(path)
+
+
 def new_entry(path: str) -> Resolution:
     """Like `entry`, for what must not exist yet; a link in its place is refused, whatever the target makes of it."""
     found = yield from entry(path)
