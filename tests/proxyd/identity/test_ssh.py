@@ -131,7 +131,7 @@ def test_keys_that_are_none(blob: bytes, door: Door) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_bytes_are_refused_in_order(data: bytes) -> None:
     login = _LOGIN_DOOR.begin()
     assert not login.offer(USER, data, data)

@@ -451,7 +451,10 @@ def test_a_bad_reload_changes_nothing(name: str, content: str, door: Door) -> No
 @pytest.mark.parametrize("ca_kind", ["ed25519", "ecdsa", "rsa"])
 def test_certificates_of_ssh_keygen(kind: str, ca_kind: str, tmp_path: Path) -> None:
     keygen = Keygen(tmp_path)
-    ca, key = keygen.key("ca", ca_kind), keygen.key("id", kind)
+    ca, key = (
+        keygen.key(name, each, 2048 if each == "rsa" else None)
+        for name, each in (("ca", ca_kind), ("id", kind))
+    )
     made = keygen.sign(
         ca, key.with_suffix(".pub"), NAME, "-n", "deploy,root", "-V", "-5m:+1h", "-z", "99",
         "-O", "source-address=192.0.2.0/24", "-O", "force-command=id", "-O", "no-x11-forwarding",
@@ -485,7 +488,11 @@ def test_certificates_of_ssh_keygen_that_are_refused(
     arguments: list[str], reason: str, tmp_path: Path
 ) -> None:
     keygen = Keygen(tmp_path)
-    ca, key = keygen.key("ca", "rsa"), keygen.key("id")
+    with_sha1 = "ssh-rsa" in arguments
+    ca, key = (
+        keygen.key("ca", "rsa" if with_sha1 else "ed25519", 2048 if with_sha1 else None),
+        keygen.key("id"),
+    )
     made = keygen.sign(ca, key.with_suffix(".pub"), NAME, *arguments)
     login = Door(tmp_path, Authority(keygen.load(ca))).begin()
     assert prove(login, keygen.load(key), keygen.blob(made)) is Step.FAILED
