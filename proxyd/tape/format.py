@@ -93,16 +93,21 @@ Verdict = Whole | Torn | Tampered
 
 
 class FrameEncoder:
-    """Frames payloads and keeps the chain. The caller writes the magic first, then each frame, in order."""
+    """Frames payloads and keeps the chain. The caller writes the magic first, then each frame, in order.
 
-    __slots__ = ("chain",)
+    `before` is the chain without the last frame, for a caller that could not write it.
+    """
+
+    __slots__ = ("before", "chain")
 
     def __init__(self) -> None:
         self.chain: bytes = _SEED
+        self.before: bytes = _SEED
 
     def frame(self, payload: bytes) -> bytes:
         """The whole frame around a payload of at most MAX_FRAME_BYTES (the caller has checked)."""
-        self.chain = chain = _sha256(self.chain + payload).digest()
+        self.before = before = self.chain
+        self.chain = chain = _sha256(before + payload).digest()
         body = chain + payload
         return _pack_prefix(len(payload), _crc32(body)) + body
 
@@ -110,7 +115,8 @@ class FrameEncoder:
         """The head of a frame whose payload is `prefix` and `raw`, to write the three without joining
         them.
         """
-        digest = _sha256(self.chain)
+        self.before = self.chain
+        digest = _sha256(self.before)
         digest.update(prefix)
         digest.update(raw)
         self.chain = chain = digest.digest()

@@ -52,6 +52,7 @@ WITHHELD_REASON: Final = "the command may read a password"
 _INPUT: Final = int(FrameKind.INPUT)
 _TYPED: Final = int(FrameKind.TYPED)
 _OUTPUT: Final = int(FrameKind.OUTPUT)
+_OUTPUTS: Final = (STDOUT, STDERR)
 _WHOLE: Final = 1 << 62
 _COMMANDS: Final = frozenset((SshOperation.SHELL, SshOperation.EXEC, SshOperation.SUBSYSTEM))
 
@@ -199,6 +200,8 @@ class SshTape(TapeWriter):
 
     def output(self, channel: int, stream: int, data: Buffer) -> None:
         """Bytes for the client (stream 1 stdout, 2 stderr), before they are forwarded."""
+        if stream not in _OUTPUTS:
+            raise ValueError(f"stream {stream} is no output")
         state = self._state(channel)
         if state.guard is not None:
             state.guard.shown(bytes(data))

@@ -75,7 +75,7 @@ class TapeWriter:
 
     @property
     def chain(self) -> str:
-        """Hash of the last frame, in hex. Kept elsewhere it proves the whole tape."""
+        """Hash of the last frame that was written whole, in hex. Kept elsewhere it proves the tape up to there."""
         return self._encoder.chain.hex()
 
     @property
@@ -128,9 +128,9 @@ class TapeWriter:
         try:
             written = _write(self._fd, frame)
         except OSError as error:
-            raise self._fail(str(error.strerror)) from error
+            raise self._unwritten(str(error.strerror)) from error
         if written != len(frame):
-            raise self._fail(f"{written} of {len(frame)} bytes were written")
+            raise self._unwritten(f"{written} of {len(frame)} bytes were written")
         self.bytes_written += written
 
     def _write_raw(self, prefix: bytes, raw: Buffer) -> None:
@@ -147,9 +147,9 @@ class TapeWriter:
         try:
             written = os.writev(self._fd, (head, raw))
         except OSError as error:
-            raise self._fail(str(error.strerror)) from error
+            raise self._unwritten(str(error.strerror)) from error
         if written != len(head) + len(raw):
-            raise self._fail(f"{written} of {len(head) + len(raw)} bytes were written")
+            raise self._unwritten(f"{written} of {len(head) + len(raw)} bytes were written")
         self.bytes_written += written
 
     def _sync(self) -> None:
@@ -157,6 +157,11 @@ class TapeWriter:
             os.fsync(self._fd)
         except OSError as error:
             raise self._fail(str(error.strerror)) from error
+
+    def _unwritten(self, reason: str) -> TapeError:
+        """The last frame is not on the tape, or not whole: `chain` is the one before it."""
+        self._encoder.chain = self._encoder.before
+        return self._fail(reason)
 
     def _fail(self, reason: str) -> TapeError:
         self._fault = f"cannot write the tape {self.path}: {reason}"
