@@ -24,10 +24,11 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 def units(tmp_path: Path) -> list[str]:
     """Copies whose program exists here: the real place is tested where proxyd is installed."""
     program = shutil.which("true")
-    for name in ("proxyd.service", "proxyd.socket"):
+    names = ("proxyd.service", "proxyd.socket", "proxyd-ssh.socket")
+    for name in names:
         text = (UNITS / name).read_text().replace(PROGRAM, str(program))
         (tmp_path / name).write_text(text)
-    return [str(tmp_path / "proxyd.service"), str(tmp_path / "proxyd.socket")]
+    return [str(tmp_path / name) for name in names]
 
 
 def test_verify_is_clean(units: list[str]) -> None:
@@ -53,6 +54,22 @@ def test_the_account_of_the_service_is_the_one_that_is_made() -> None:
     account = re.search(r"^u (\S+) ", (UNITS / "proxyd.sysusers").read_text(), re.MULTILINE)
     assert account
     assert f"\nUser={account[1]}\n" in service
+
+
+def test_what_another_group_needs_for_the_admin_socket_is_sound(units: list[str]) -> None:
+    path = Path(units[0])
+    text = path.read_text()
+    for line in ("SupplementaryGroups=operators", "SystemCallFilter=@chown", "RuntimeDirectoryMode=0751"):
+        assert f"\n#{line}\n" in text
+        text = text.replace(f"\n#{line}\n", f"\n{line}\n")
+    path.write_text(text)
+    assert analyze("verify", *units).stderr == ""
+
+
+def test_the_socket_for_ssh_is_the_services_too() -> None:
+    text = (UNITS / "proxyd-ssh.socket").read_text()
+    assert "\nService=proxyd.service\n" in text
+    assert "\nFileDescriptorName=ssh\n" in text
 
 
 def test_the_service_takes_its_own_socket() -> None:
