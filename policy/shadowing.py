@@ -237,9 +237,7 @@ def _files_wider(deny: SshMatcher, allow: SshMatcher) -> bool:
         return False
     if deny.paths is None:
         return True
-    return allow.paths is not None and _texts_wider(
-        deny.paths, allow.paths, PathPattern, PathPattern.is_wider
-    )
+    return _texts_wider(deny.paths, allow.paths or ("/**",), PathPattern, PathPattern.is_wider)
 
 
 def _texts_wider(

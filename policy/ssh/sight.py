@@ -12,7 +12,7 @@ from policy.facts import Redirect, SimpleCommand, SshFacts, Word
 from policy.ssh.wording import command_text, shown
 from policy.ssh_rules.commands import base_name
 
-MAX_COMMANDS = 10_000
+MAX_COMMANDS = 2_000
 
 _SHELLS = frozenset(
     {

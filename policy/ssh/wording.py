@@ -52,15 +52,14 @@ def described(facts: SshFacts) -> str:
 def _address(facts: SshFacts) -> str:
     if facts.path:
         return f"the socket {shown(facts.path)}"
-    port = str(facts.port) if facts.port else "a port of the target's choice"
     if facts.host in ("", "*"):
-        return (
-            f"every address, port {port}"
-            if facts.operation is SshOperation.LISTEN
-            else f"no host, port {port}"
-        )
-    host = shown(facts.host)
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        host = "every address" if facts.operation is SshOperation.LISTEN else "no host"
+        port = f", port {facts.port}"
+    else:
+        text = shown(facts.host)
+        host = f"[{text}]" if ":" in text else text
+        port = f":{facts.port}"
+    return f"{host}{port}" if facts.port else f"{host}, a port of the target's choice"
 
 
 def command_text(command: SimpleCommand) -> str:

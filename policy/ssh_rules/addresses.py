@@ -186,8 +186,9 @@ def _split(text: str) -> tuple[str, str]:
     if text.startswith("/"):
         raise PatternError(f"`{text}` names no host", f"write `unix:{text}` for a socket")
     host, colon, port = text.rpartition(":")
-    if not colon:
-        raise PatternError(f"`{text}` names no port", f"write `{text}:*` for every port, or one port")
+    if not colon or not port:
+        name = host if colon else text
+        raise PatternError(f"`{text}` names no port", f"write `{name}:*` for every port, or one port")
     if not host:
         raise PatternError(f"`{text}` names no host", f"write `*:{port}` for every host")
     if host.startswith("[") and host.endswith("]"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from policy.facts import Redirect, SimpleCommand, SshFacts, SshOperation
+from policy.facts import Redirect, SimpleCommand, SshFacts, SshOperation, Word
 from policy.patterns import NamePattern, PatternIndex
 from policy.ssh_rules.addresses import OWN, AddressPattern, Endpoint
 from policy.ssh_rules.commands import CommandPattern, base_name
@@ -20,6 +20,7 @@ from policy.ssh_rules.rule import SshRule, paths_of
 Rules = Iterable[SshRule]
 
 LONGEST_NAME = 255
+_ANY = (Word("", is_known=False),)
 
 
 class SshRuleIndex:
@@ -60,7 +61,13 @@ class SshRuleIndex:
     ) -> list[tuple[SshRule, SimpleCommand]]:
         """Each rule that touches one of the commands, with the first that it touches."""
         found: dict[int, tuple[SshRule, SimpleCommand]] = {}
+        seen: set[tuple[Word, ...]] = set()
         for command in commands:
+            # Words decide, and one command that may be any touches what all such commands touch.
+            words = command.words if not command.words or command.words[0].is_known else _ANY
+            if words in seen:
+                continue
+            seen.add(words)
             for pattern, rule in self._near(command):
                 if rule.order in found or not pattern.touches(command):
                     continue
