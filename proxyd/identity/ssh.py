@@ -149,7 +149,8 @@ class SshLogin:
         """What `user` may come with next; () when nothing is left to try, and the connection has to end."""
         if self.identity is not None or self._is_exhausted:
             return ()
-        factors = self._next_factors(self._proofs if user == self._user else ())
+        self._take_user(user)
+        factors = self._next_factors(self._proofs)
         found = []
         if Factor.CERTIFICATE in factors or Factor.PUBLIC_KEY in factors:
             found.append(PUBLIC_KEY)
@@ -222,6 +223,10 @@ class SshLogin:
         if self._is_exhausted:
             raise _Refused("too many attempts")
         self._looks += 1
+        self._take_user(user)
+
+    def _take_user(self, user: str) -> None:
+        """RFC 4252 section 5: what was proved under another name is flushed, also by a request that proves nothing."""
         if user != self._user:
             self._user, self._proofs = user, ()
 

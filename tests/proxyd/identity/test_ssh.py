@@ -410,6 +410,14 @@ def test_an_offer_under_another_user_name_forgets_too(strict: Door) -> None:
     assert login.prompts(USER) is None
 
 
+def test_a_mere_question_under_another_user_name_forgets_too(strict: Door) -> None:
+    login = strict.begin()
+    assert prove(login, ALICE) is Step.PARTIAL
+    assert login.methods(OTHER_USER) == ("publickey",)
+    assert login.methods(USER) == ("publickey",)
+    assert login.prompts(USER) is None
+
+
 def test_factors_of_two_people_under_two_user_names(strict: Door) -> None:
     login = strict.begin()
     assert prove(login, ALICE) is Step.PARTIAL
