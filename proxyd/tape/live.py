@@ -70,9 +70,9 @@ class LiveView:
 
     def text(self, entry: Entry) -> str:
         """As `feed`."""
+        lines = list(self._renderer.lines(entry))  # it follows the session even where it is not asked
         if isinstance(entry, Output) and entry.channel == self._shown:
             return self._filter.feed(entry.raw)
-        lines = list(self._renderer.lines(entry))  # it follows the session even where it is not asked
         if not self._follows:
             return self._laid_out(lines)
         was_shown = self._shown is not None
@@ -83,6 +83,7 @@ class LiveView:
 
     def end_text(self) -> str:
         """As `finish`."""
+        self._sizes.clear()
         return self._leave() + self._laid_out(list(self._renderer.finish()))
 
     def _follow(self, entry: Entry) -> str:
