@@ -126,9 +126,9 @@ class Asciicast:
     def _event(self, entry: Entry, code: str, data: str) -> Iterator[str]:
         if not data:
             return
-        since_us = self._last_us if self._version == 3 else self._began_us
-        time_us = max(0, entry.at_us - since_us)
-        self._last_us = max(self._last_us, entry.at_us)
+        now_us = max(self._last_us, entry.at_us)
+        time_us = now_us - (self._last_us if self._version == 3 else self._began_us)
+        self._last_us = now_us
         text = json.dumps([code, data], ensure_ascii=False)[1:]
         yield f"[{time_us // _MICROSECONDS}.{time_us % _MICROSECONDS:06d}, {text}"
 
