@@ -8,6 +8,7 @@ Called by `proxyd sessions watch`.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import termios
@@ -17,23 +18,11 @@ from typing import Final, Protocol, TextIO
 
 import msgspec
 
-from proxyd.tape.entries import (
-    CHANNEL_CLOSED,
-    SSH,
-    End,
-    Entry,
-    Event,
-    Output,
-    TapeHeader,
-    Terminal,
-    entry_of,
-    header_of,
-)
+from proxyd.tape.entries import SSH, End, Entry, TapeHeader, entry_of, header_of
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import FrameDecoder, Tampered
 from proxyd.tape.json_lines import entry_json, header_json
-from proxyd.tape.render import Renderer
-from proxyd.tape.terminal_filter import TerminalFilter
+from proxyd.tape.live import LiveView
 from proxyd.tape.wording import header_lines
 
 MAX_BACKLOG_CHARACTERS: Final = 64 * 1024
@@ -119,93 +108,60 @@ class JsonShow:
         print(line, file=self._out, flush=True)
 
 
-class LineShow:
-    """The lines of `tape show`."""
+class ViewShow:
+    """What the session's user sees: lines, or on a terminal (`is_terminal`) an SSH session's terminal.
+
+    `size`: columns and rows of the watcher's terminal.
+    """
 
     def __init__(
-        self, out: TextIO, *, max_rows: int, channel: int | None = None, shows_terminals: bool = True
+        self,
+        out: TextIO,
+        *,
+        max_rows: int,
+        channel: int | None = None,
+        is_terminal: bool = False,
+        size: tuple[int, int] | None = None,
     ) -> None:
         self._out = out
         self._max_rows = max_rows
         self._channel = channel
-        self._shows_terminals = shows_terminals
-        self._renderer: Renderer | None = None
-
-    def begin(self, header: TapeHeader) -> None:
-        self._print(header_lines(header))
-        self._renderer = Renderer(
-            header,
-            max_rows=self._max_rows,
-            detailed=True,
-            shows_terminals=self._shows_terminals,
-            channel=self._channel,
-        )
-
-    def entry(self, entry: Entry, *, is_new: bool) -> None:
-        if self._renderer is not None:
-            lines = list(self._renderer.lines(entry))
-            if is_new:
-                self._print(lines)
-
-    def finish(self) -> None:
-        if self._renderer is not None:
-            self._print(self._renderer.finish())
-
-    def _print(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            print(line, file=self._out)
-        self._out.flush()
-
-
-class TerminalShow:
-    """A terminal of an SSH session as its user sees it; lines while there is none.
-
-    `channel`: whose terminal; None for the first one that there is.
-    """
-
-    def __init__(self, out: TextIO, *, max_rows: int, channel: int | None = None) -> None:
-        self._out = out
-        self._lines = LineShow(out, max_rows=max_rows, shows_terminals=False)
-        self._wanted = channel
-        self._shown: int | None = None
-        self._filter = TerminalFilter(is_cooked=True)
+        self.is_terminal = is_terminal
+        self._size = size
+        self._view: LiveView | None = None
         self._backlog = _Backlog()
 
     def begin(self, header: TapeHeader) -> None:
-        self._lines.begin(header)
+        for line in header_lines(header):
+            print(line, file=self._out)
+        self._out.flush()
+        self._view = LiveView(
+            header, channel=self._channel, is_terminal=self.is_terminal, max_rows=self._max_rows
+        )
 
     def entry(self, entry: Entry, *, is_new: bool) -> None:
-        if is_new and self._backlog.has_text:
-            self._write(self._backlog.take())
-        if isinstance(entry, Terminal) and self._shown is None and self._wanted in (None, entry.channel):
-            self._lines.entry(entry, is_new=is_new)
-            self._shown = entry.channel
-            self._filter = TerminalFilter(is_cooked=True)
-        elif isinstance(entry, Output) and entry.channel == self._shown:
-            text = self._filter.feed(entry.raw)
-            if is_new:
-                self._write(text)
-            else:
-                self._backlog.add(text)
+        if self._view is None:
+            return
+        text = self._view.text(entry)
+        if is_new:
+            self._write(f"{self._backlog.take()}{text}")
+        elif self._view.size is not None:
+            self._backlog.add(text)
         else:
-            if isinstance(entry, End) or (
-                isinstance(entry, Event)
-                and entry.name == CHANNEL_CLOSED
-                and entry.data.get("channel") == self._shown
-            ):
-                self._leave_terminal()
-            # Lines would spoil the screen that is being shown.
-            self._lines.entry(entry, is_new=is_new and self._shown is None)
+            self._backlog = _Backlog()
+        if self._view.size is not None:
+            self._say_if_too_small(self._view.size)
 
     def finish(self) -> None:
-        self._leave_terminal()
-        self._lines.finish()
+        if self._view is not None:
+            self._write(self._view.end_text())
 
-    def _leave_terminal(self) -> None:
-        if self._shown is not None:
-            self._shown = None
-            self._backlog = _Backlog()
-            self._write(f"{self._filter.reset()}\n")
+    def _say_if_too_small(self, size: tuple[int, int]) -> None:
+        """Once: what follows will look broken."""
+        if self._size is not None and (self._size[0] < size[0] or self._size[1] < size[1]):
+            mine, theirs = (f"{columns}x{rows}" for columns, rows in (self._size, size))
+            self._write(f"-- the watched terminal is {theirs}, this one is {mine}: make it larger\r\n")
+            self._size = None
 
     def _write(self, text: str) -> None:
         self._out.write(text)
@@ -220,10 +176,6 @@ class _Backlog:
         self._characters = 0
         self._is_alternate = False
 
-    @property
-    def has_text(self) -> bool:
-        return bool(self._texts)
-
     def add(self, text: str) -> None:
         self._texts.append(text)
         self._characters += len(text)
@@ -234,9 +186,12 @@ class _Backlog:
                 self._is_alternate = switch[1] == "h"
 
     def take(self) -> str:
+        """All of it, once."""
+        switch = _TO_ALTERNATE_SCREEN if self._is_alternate else ""
         text = "".join(self._texts)
         self._texts.clear()
-        return f"{_TO_ALTERNATE_SCREEN}{text}" if self._is_alternate else text
+        self._characters, self._is_alternate = 0, False
+        return f"{switch}{text}"
 
 
 def chosen_show(
@@ -250,9 +205,10 @@ def chosen_show(
     """The way to show a session on standard output."""
     if is_json:
         return JsonShow(sys.stdout)
-    if protocol == SSH and sys.stdout.isatty() and not as_lines:
-        return TerminalShow(sys.stdout, max_rows=max_rows, channel=channel)
-    return LineShow(sys.stdout, max_rows=max_rows, channel=channel)
+    if protocol != SSH or as_lines or not sys.stdout.isatty():
+        return ViewShow(sys.stdout, max_rows=max_rows, channel=channel)
+    columns, rows = os.get_terminal_size(sys.stdout.fileno())
+    return ViewShow(sys.stdout, max_rows=max_rows, channel=channel, is_terminal=True, size=(columns, rows))
 
 
 @contextlib.contextmanager

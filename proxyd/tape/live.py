@@ -100,6 +100,7 @@ class LiveView:
                 if channel == self._shown:
                     return self._leave()
             case End():
+                self._sizes.clear()  # a session that is ended from outside leaves its channels open
                 return self._leave()
         return ""
 

@@ -16,7 +16,7 @@ import pytest
 
 from policy.decision import Decision, Effect, Reason
 from policy.facts import SshFacts, SshOperation
-from proxyd.cli.watching import JsonShow, LineShow, LiveTape, Show, TerminalShow, chosen_show, unechoed, watch
+from proxyd.cli.watching import JsonShow, LiveTape, Show, ViewShow, chosen_show, unechoed, watch
 from proxyd.tape.entries import End
 from proxyd.tape.errors import TapeError
 from proxyd.tape.ssh_taping import SshTape, SshTapeLimits
@@ -65,7 +65,7 @@ def shown(data: bytes, show: Show, new_from: int = 0, piece: int = 1 << 20) -> E
 def test_statements_are_shown_as_tape_show_has_them(tmp_path: Path, piece: int) -> None:
     data, _ = postgres_tape(tmp_path)
     out = io.StringIO()
-    end = shown(data, LineShow(out, max_rows=10), piece=piece)
+    end = shown(data, ViewShow(out, max_rows=10), piece=piece)
     assert end is not None
     assert end.reason == "client left"
     text = out.getvalue()
@@ -79,7 +79,7 @@ def test_statements_are_shown_as_tape_show_has_them(tmp_path: Path, piece: int) 
 def test_what_was_before_is_not_shown_but_known(tmp_path: Path) -> None:
     data, before = postgres_tape(tmp_path)
     out = io.StringIO()
-    shown(data, LineShow(out, max_rows=10), new_from=before)
+    shown(data, ViewShow(out, max_rows=10), new_from=before)
     text = out.getvalue()
     assert "-- alice" in text
     assert "select 1" not in text
@@ -98,13 +98,13 @@ def test_as_json(tmp_path: Path) -> None:
 def test_a_tape_that_breaks_off_has_no_end(tmp_path: Path) -> None:
     data = small_tape(tmp_path).read_bytes()
     out = io.StringIO()
-    assert shown(data[:-10], LineShow(out, max_rows=10)) is None
-    assert shown(b"", LineShow(io.StringIO(), max_rows=10)) is None
+    assert shown(data[:-10], ViewShow(out, max_rows=10)) is None
+    assert shown(b"", ViewShow(io.StringIO(), max_rows=10)) is None
 
 
 def test_what_is_no_tape_or_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(TapeError, match="this is not a tape"):
-        shown(b"HTTP/1.1 200 OK\r\n", LineShow(io.StringIO(), max_rows=10))
+        shown(b"HTTP/1.1 200 OK\r\n", ViewShow(io.StringIO(), max_rows=10))
     data = bytearray(small_tape(tmp_path).read_bytes())
     data[len(data) // 2] ^= 1
     live = LiveTape()
@@ -121,14 +121,15 @@ def test_a_terminal_is_shown_as_its_user_sees_it(tmp_path: Path) -> None:
     shell.show(0, "$ ls\r\n\x1b[1mfile\x1b[0m\r\n")
     shell.tape.end("client left")
     out = io.StringIO()
-    shown(shell.data, TerminalShow(out, max_rows=10))
+    shown(shell.data, ViewShow(out, is_terminal=True, max_rows=10))
     text = out.getvalue()
     assert "$ ls\r\n\x1b[1mfile\x1b[0m\r\n" in text
     assert "-- [0] terminal xterm, 80x24" in text.replace("-- 08:26:40.250", "--")
     screen, _, after = text.partition("file")
     assert "terminal xterm" in screen
     assert "\x1b[?25h" in after  # the watcher's terminal is brought back
-    assert text.endswith("-- session ended: client left\n")
+    assert "\x1b[2J" not in after  # the last picture stays
+    assert text.endswith("-- session ended: client left\r\n")
 
 
 def test_what_would_drive_the_watchers_terminal_is_left_out(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_what_would_drive_the_watchers_terminal_is_left_out(tmp_path: Path) -> N
     shell.open(0)
     shell.show(0, "a\x1b]52;c;ZXZpbA==\x07b\x1b[6nc\x1b]0;title\x07d\r\n")
     out = io.StringIO()
-    shown(shell.data, TerminalShow(out, max_rows=10))
+    shown(shell.data, ViewShow(out, is_terminal=True, max_rows=10))
     assert "abcd\r\n" in out.getvalue()
     assert "]52" not in out.getvalue()
 
@@ -150,7 +151,7 @@ def test_who_comes_later_sees_where_the_terminal_stands(tmp_path: Path) -> None:
     before = len(shell.data)
     shell.show(0, "new")
     out = io.StringIO()
-    shown(shell.data, TerminalShow(out, max_rows=10), new_from=before)
+    shown(shell.data, ViewShow(out, is_terminal=True, max_rows=10), new_from=before)
     text = out.getvalue()
     assert "$ vi" not in text
     assert text.count("\x1b[?1049h") == 1
@@ -162,36 +163,33 @@ def test_the_end_of_a_terminal_gives_way_to_lines(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     shell.open(0)
     shell.show(0, "first\r\n")
-    shell.open(1)
-    shell.show(1, "second\r\n")  # another terminal, in the background
     shell.tape.event("watched", {"uid": 0})
     shell.tape.closed(0, {})
     shell.tape.event("unwatched", {"uid": 0})
     out = io.StringIO()
-    shown(shell.data, TerminalShow(out, max_rows=10))
+    shown(shell.data, ViewShow(out, is_terminal=True, max_rows=10))
     text = out.getvalue()
     assert "first\r\n" in text
-    assert "second" not in text
     assert "event watched" not in text
     assert "event unwatched" in text
 
 
-def test_a_certain_terminal_and_the_next_one(tmp_path: Path) -> None:
+def test_a_certain_terminal_or_one_after_the_other(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     shell.open(0)
     shell.open(1)
     shell.show(0, "first\r\n")
     shell.show(1, "second\r\n")
     out = io.StringIO()
-    shown(shell.data, TerminalShow(out, max_rows=10, channel=1))
+    shown(shell.data, ViewShow(out, is_terminal=True, max_rows=10, channel=1))
     assert "second\r\n" in out.getvalue()
     assert "first" not in out.getvalue()
     shell.tape.closed(0, {})
-    shell.open(2)
-    shell.show(2, "third\r\n")
+    shell.show(1, "third\r\n")
     out = io.StringIO()
-    shown(shell.data, TerminalShow(out, max_rows=10))
+    shown(shell.data, ViewShow(out, is_terminal=True, max_rows=10))
     assert "first\r\n" in out.getvalue()
+    assert "second" not in out.getvalue()
     assert "third\r\n" in out.getvalue()
 
 
@@ -200,7 +198,7 @@ def test_terminals_as_lines(tmp_path: Path) -> None:
     shell.open(0)
     shell.show(0, "$ ls\r\n\x1b[1mfile\x1b[0m\r\n")
     out = io.StringIO()
-    shown(shell.data, LineShow(out, max_rows=10))
+    shown(shell.data, ViewShow(out, max_rows=10))
     assert "[0] file\n" in out.getvalue()
     assert "\x1b" not in out.getvalue()
 
@@ -218,15 +216,29 @@ def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def test_a_terminal_is_shown_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def chosen(protocol: str, *, is_json: bool = False, as_lines: bool = False) -> Show:
-        return chosen_show(protocol, is_json=is_json, as_lines=as_lines, max_rows=10, channel=None)
+    def is_terminal(protocol: str, *, as_lines: bool = False) -> bool:
+        show = chosen_show(protocol, is_json=False, as_lines=as_lines, max_rows=10, channel=None)
+        assert isinstance(show, ViewShow)
+        return show.is_terminal
 
     with on_a_terminal(monkeypatch):
-        assert isinstance(chosen("ssh"), TerminalShow)
-        assert isinstance(chosen("ssh", as_lines=True), LineShow)
-        assert isinstance(chosen("ssh", is_json=True), JsonShow)
-        assert isinstance(chosen("postgres"), LineShow)
-    assert isinstance(chosen("ssh"), LineShow)
+        assert is_terminal("ssh")
+        assert not is_terminal("ssh", as_lines=True)
+        assert not is_terminal("postgres")
+        show = chosen_show("ssh", is_json=True, as_lines=False, max_rows=10, channel=None)
+        assert isinstance(show, JsonShow)
+    assert not is_terminal("ssh")
+
+
+def test_a_watcher_with_a_smaller_terminal_is_told_once(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    shell.open(0, columns=120)
+    shell.show(0, "hello")
+    shell.tape.resized(0, 130, 40)
+    for size, count in (((80, 24), 1), ((130, 10), 1), ((130, 40), 0)):
+        out = io.StringIO()
+        shown(shell.data, ViewShow(out, is_terminal=True, max_rows=10, size=size))
+        assert out.getvalue().count(f"this one is {size[0]}x{size[1]}: make it larger") == count
 
 
 def test_what_the_watcher_types_is_not_echoed(monkeypatch: pytest.MonkeyPatch) -> None:
