@@ -458,7 +458,9 @@ def test_after_it_is_done_nothing_counts(door: Door) -> None:
     login = door.begin()
     assert prove(login, ALICE) is Step.DONE
     assert prove(login, BOB) is Step.FAILED
+    assert prove(login, BOB, user=OTHER_USER) is Step.FAILED
     assert not login.offer(USER, b"", BOB.blob)
+    assert not login.offer(OTHER_USER, b"", BOB.blob)
     assert login.prompts(USER) is None
     assert login.methods(USER) == ()
     assert login.methods(OTHER_USER) == ()
