@@ -61,6 +61,7 @@ class Channel:
         self.has_pty = False
         self.variables = 0
         self.early: list[bytes] = []
+        self.has_early_eof = False
         self.wants_eof = False
         self.is_chosen = False
         self.stored: list[ChannelRequest] = []

@@ -149,7 +149,7 @@ class SshGate:
             self._requests.decline(channel, request)
 
     def _pass_early(self, channel: Channel) -> None:
-        if channel.stage is Stage.WAITING or not channel.early:
+        if channel.stage is Stage.WAITING or not (channel.early or channel.has_early_eof):
             return
         early, channel.early = channel.early, []
         for data in early:
@@ -157,7 +157,8 @@ class SshGate:
                 self._sftp(channel, data, None)
             elif channel.stage is Stage.RAW:
                 self._pass_on(channel, data)
-        if channel.client.eof_received:
+        if channel.has_early_eof:
+            channel.has_early_eof = False
             self._forward_eof(channel)
         self._release(channel)
 
@@ -211,7 +212,9 @@ class SshGate:
         if end.eof_received or end.close_received:
             raise RemoteProtocolError("a second end of the data")
         end.eof_received = True
-        if channel.stage is not Stage.WAITING:
+        if channel.stage is Stage.WAITING or channel.is_chosen:
+            channel.has_early_eof = True
+        else:
             self._forward_eof(channel)
 
     def _forward_eof(self, channel: Channel) -> None:
@@ -460,7 +463,7 @@ class SshGate:
     def _replay(self, channel: Channel, judge: SshJudge) -> None:
         """Ask of the target what the client has asked of the menu, without answering a second time."""
         channel.stage = Stage.WAITING
-        channel.is_chosen = False
+        channel.is_chosen = channel.has_started = channel.has_pty = False
         stored, channel.stored = channel.stored, []
         for request in (*stored, wire.ChannelRequest(channel.number, "shell", False)):
             self._requests.handle(channel, request, judge)
