@@ -44,6 +44,7 @@ from proxyd.telemetry import Log
 
 READ_BYTES = 64 * 1024
 MAX_DISCONNECT_CHARACTERS = 500
+MAX_PIECES = 1024  # IOV_MAX: with more sendmsg(2) fails
 
 # AES-GCM only costs the processor a few instructions a block; clients take the first of *their* list that is here, and
 # OpenSSH's begins with chacha20, which has no such instructions. Whoever cannot do AES-GCM gets counter mode.
@@ -322,7 +323,10 @@ class Leg(asyncio.Transport):
 
     def _send_now(self, pieces: list[bytes]) -> None:
         try:
-            sent = self._socket.send(pieces[0]) if len(pieces) == 1 else self._socket.sendmsg(pieces)
+            if len(pieces) == 1:
+                sent = self._socket.send(pieces[0])
+            else:
+                sent = self._socket.sendmsg(pieces[:MAX_PIECES])
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError as fault:
