@@ -103,7 +103,8 @@ class Screen:
 
     def exit_status(self) -> int:
         """Wait for the program's end."""
-        wait_until(lambda: self._format("#{pane_dead}") == "1", "the end of the program on the screen")
+        # tmux knows that a program is dead a moment before it knows how it died.
+        wait_until(lambda: self._format("#{pane_dead_status}") != "", "the end of the program on the screen")
         return int(self._format("#{pane_dead_status}"))
 
     def close(self) -> None:
