@@ -46,9 +46,11 @@ READ_BYTES = 64 * 1024
 MAX_DISCONNECT_CHARACTERS = 500
 MAX_PIECES = 1024  # IOV_MAX: with more sendmsg(2) fails
 
-# AES-GCM only costs the processor a few instructions a block; clients take the first of *their* list that is here, and
-# OpenSSH's begins with chacha20, which has no such instructions. Whoever cannot do AES-GCM gets counter mode.
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes256-ctr", "aes192-ctr", "aes128-ctr")
+# AES-GCM is what processors have instructions for, and it needs no hash besides. Which cipher is used is the first of
+# the client's list that is in ours (RFC 4253, 7.1), and OpenSSH's list puts it last: so its clients, all of which have
+# it since 6.2, are offered nothing else.
+AES_GCM = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+CIPHERS = (*AES_GCM, "aes256-ctr", "aes192-ctr", "aes128-ctr")
 MACS = (
     "hmac-sha2-256-etm@openssh.com",
     "hmac-sha2-512-etm@openssh.com",
@@ -66,8 +68,8 @@ SIGNATURES = (
     "rsa-sha2-256",
 )
 
-# OpenSSH's client and server only use their own extensions (eow@openssh.com, which ends `ssh host yes | head`) with a peer
-# whose version begins so.
+# OpenSSH's client and server only use their own extensions (eow@openssh.com, which ends `ssh host yes | head`) with a
+# peer whose version begins so.
 VERSION_PREFIX = "OpenSSH_compatible_proxyd_"
 
 Loop = asyncio.AbstractEventLoop
@@ -483,6 +485,11 @@ class _ServerConnection(_Relayed, SSHServerConnection):  # type: ignore[misc]
 
     def _owner_of_nothing(self) -> object:
         return _Nobody()
+
+    def _send_kexinit(self) -> None:
+        if self._client_version.startswith(b"SSH-2.0-OpenSSH_"):
+            self._enc_algs = [name.encode() for name in AES_GCM]
+        super()._send_kexinit()
 
     async def reload_config(self) -> None:
         """There is no configuration of asyncssh's own."""
