@@ -32,6 +32,7 @@ could harm it; a session without one, and all output that goes to a pipe or a fi
 _KEYS = "keys while playing: space pauses, . shows the next, left and right go 10 s back and forward, q ends"
 _MAX_KEY_BYTES: Final = 16
 _LOOKED_THROUGH: Final = 10_000
+_SLICE_S: Final = 0.25
 INTERRUPTED: Final = 130
 
 
@@ -119,12 +120,13 @@ class Sleep:
 
 
 class Keyboard:
-    """Waits for a key on a terminal in cbreak mode."""
+    """Waits for a key on a terminal in cbreak mode. Keys that mean nothing are passed over."""
 
     def __init__(self, fd: int) -> None:
         from proxyd.tape.playing import Key  # noqa: PLC0415
 
         self._fd = fd
+        self._pressed = b""
         self._keys = {
             b" ": Key.PAUSE,
             b".": Key.NEXT,
@@ -142,15 +144,28 @@ class Keyboard:
         _flush()
         until = self.now() + seconds
         while True:
-            left = None if seconds == math.inf else max(0.0, until - self.now())
-            ready, _, _ = select.select([self._fd], [], [], left)
+            while self._pressed:
+                key = self._next_key()
+                if key is not None:
+                    return key
+            left = max(0.0, until - self.now())
+            # In slices: an interrupt that comes just before the call would else wait for its end.
+            ready, _, _ = select.select([self._fd], [], [], min(left, _SLICE_S))
             if not ready:
-                return None
-            pressed = os.read(self._fd, _MAX_KEY_BYTES)
-            if not pressed:
+                if left <= _SLICE_S:
+                    return None
+                continue
+            self._pressed = os.read(self._fd, _MAX_KEY_BYTES)
+            if not self._pressed:
                 raise KeyboardInterrupt  # the terminal has gone
-            if pressed in self._keys:
-                return self._keys[pressed]
+
+    def _next_key(self) -> Key | None:
+        for sequence, key in self._keys.items():
+            if self._pressed.startswith(sequence):
+                self._pressed = self._pressed[len(sequence) :]
+                return key
+        self._pressed = self._pressed[1:]
+        return None
 
 
 @contextlib.contextmanager
