@@ -2,7 +2,7 @@
 
 Owns the questions that `proxyd explain` answers: who the subject is to the policy, whether it is let in, what
 each statement does, which rules and masks follow. Judges by the same functions as a session. Pure: the caller
-brings the policy, the catalog and the clock.
+brings the policy, the catalog and the clock. `proxyd.ssh_explanation` does the same for SSH operations.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def explain(document: PolicyDocument, question: Question, sight: Sight) -> Expla
     if refusal is not None:
         effects.append(Effect.DENY)
     return Explanation(
-        effect=_strictest(effects),
+        effect=strictest(effects),
         subject=subject,
         roles=tuple(sorted(roles_of(document, subject))),
         target=target,
@@ -137,7 +137,7 @@ def _mask_names(document: PolicyDocument, subject: Subject, target: Target) -> t
     return tuple(dict.fromkeys(entry.mask.name for entry in document.masks if entry.applies(roles, target)))
 
 
-def _strictest(effects: list[Effect]) -> Effect:
+def strictest(effects: list[Effect]) -> Effect:
     for effect in (Effect.DENY, Effect.HOLD):
         if effect in effects:
             return effect
@@ -153,12 +153,11 @@ def render(explanation: Explanation) -> str:
 
 
 def _lines(e: Explanation) -> Iterator[str]:
-    groups = ", ".join(e.subject.groups) or "none"
-    yield f"subject    {e.subject.name}  (groups: {groups}; roles: {', '.join(e.roles) or 'none'})"
+    yield subject_line(e.subject, e.roles)
     yield f"target     {e.target.name}/{e.database} as {e.login}"
     yield f"policy     version {e.policy_version}"
-    yield f"admission  {e.admission.effect.value}{_limits(e.admission)}"
-    yield from _reasons(e.admission.reasons)
+    yield f"admission  {e.admission.effect.value}{limit_words(e.admission)}"
+    yield from reason_lines(e.admission.reasons)
     yield f"masks      {', '.join(e.masks) or 'none apply to this subject here'}"
     path = "unknown" if e.search_path is None else ", ".join(e.search_path) or "empty"
     yield f"names      by the search path {path}"
@@ -172,6 +171,11 @@ def _lines(e: Explanation) -> Iterator[str]:
     yield ""
     is_open = any(statement.by_rules is not None for statement in e.statements)
     yield "=> not known without the catalog" if is_open else f"=> {e.effect.value}"
+
+
+def subject_line(subject: Subject, roles: tuple[str, ...]) -> str:
+    groups = ", ".join(subject.groups) or "none"
+    return f"subject    {subject.name}  (groups: {groups}; roles: {', '.join(roles) or 'none'})"
 
 
 def _refusal(refusal: Refusal) -> Iterator[str]:
@@ -195,12 +199,12 @@ def _statement(number: int, statement: ExplainedStatement) -> Iterator[str]:
     if statement.by_rules is not None:
         yield "  decision not known without the catalog (a session would be refused)"
         yield f"  by rules {statement.by_rules.effect.value}, columns, views and masks aside"
-        yield from _reasons(statement.by_rules.reasons)
+        yield from reason_lines(statement.by_rules.reasons)
         return
     for reason in facts.unresolved:
         yield f"  unsure   {reason}"
     yield f"  decision {decision.effect.value}"
-    yield from _reasons(decision.reasons)
+    yield from reason_lines(decision.reasons)
     for mask in decision.masks:
         yield f"           column {mask.position + 1} ({mask.column}) is rewritten by the mask {mask.mask}"
 
@@ -216,7 +220,7 @@ def _access(access: RelationAccess) -> str:
     return text if access.bounded else f"{text}, without WHERE"
 
 
-def _reasons(reasons: tuple[Reason, ...]) -> Iterator[str]:
+def reason_lines(reasons: tuple[Reason, ...]) -> Iterator[str]:
     for reason in reasons:
         rule = f"{reason.rule}: " if reason.rule and reason.rule not in reason.message else ""
         yield f"           {rule}{reason.message}"
@@ -224,7 +228,7 @@ def _reasons(reasons: tuple[Reason, ...]) -> Iterator[str]:
             yield f"             {reason.hint}"
 
 
-def _limits(admission: Admission) -> str:
+def limit_words(admission: Admission) -> str:
     limits = admission.limits
     known = [
         (limits.max_age_s, "at most {:g} s"),

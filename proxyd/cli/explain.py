@@ -1,4 +1,4 @@
-"""`proxyd explain`: what would be decided about a statement, and why, without running it."""
+"""`proxyd explain`: what would be decided about a statement or an SSH operation, and why, without doing it."""
 
 # What is heavy is imported when the command runs, so that `proxyd --help` answers at once.
 # ruff: noqa: PLC0415
@@ -12,20 +12,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxyd.cli.options import add_config
+from proxyd.cli.ssh_operation import add_operations, operation_of
 
 if TYPE_CHECKING:
-    from proxyd.config import Login, PostgresTarget
+    from msgspec import Struct
+
+    from policy.document import PolicyDocument
+    from policy.facts import Subject
+    from proxyd.config import Login, PostgresTarget, SshTarget
     from proxyd.explanation import Sight
     from proxyd.upstream import UpstreamTarget
 
 CATALOG_TIMEOUT_S = 60.0
 
 _DESCRIPTION = """\
-Say what the gateway would decide if SUBJECT sent this SQL to TARGET, and why: roles, admission, what each
-statement does, the rules that match, the masks that apply. The statement is not run. The target's catalog is read
-over the gateway's own connection, so that names, views and columns are the real ones."""
+Say what the gateway would decide if SUBJECT asked this of TARGET, and why: roles, admission, what is done, the
+rules that match, the masks that apply. Nothing is run.
+
+SQL, for targets that speak postgres: the target's catalog is read over the gateway's own connection, so that names,
+views and columns are the real ones. One operation (--shell, --exec, ...), for targets that speak ssh: the target is
+not asked, and paths are taken as they stand."""
 
 _EPILOG = """\
+examples:
+  proxyd explain --subject ann --group data --target shop "select email from shop.customers"
+  proxyd explain --subject bob --group ops --target web1 --exec "systemctl restart nginx"
+  proxyd explain --subject bob --group ops --target web1 --file rename /srv/www/a /srv/www/b
+
 The gateway looks once more at what the target says about the result, and refuses what it cannot mask: an
 `allow` here is what policy and catalog say.
 
@@ -35,7 +48,7 @@ exit status: 0 explained, whatever the answer; 1 faults; 2 wrong command line"""
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "explain",
-        help="say what would be decided about a statement, and why",
+        help="say what would be decided about a statement or an SSH operation, and why",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -53,7 +66,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--login", metavar="L", help="the login (needed when the target has several)")
     parser.add_argument("--no-catalog", action="store_true", help="do not connect to the target")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("sql", metavar="SQL", help="the text, as the client would send it")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("sql", nargs="?", metavar="SQL", help="the text, as the client would send it")
+    add_operations(what)
     parser.set_defaults(run=run)
 
 
@@ -65,12 +80,8 @@ def _claim(text: str) -> tuple[str, str]:
 
 
 def run(options: argparse.Namespace) -> int:
-    import msgspec
-
-    from policy import facts
     from policy.located_yaml import DocumentError
     from proxyd.config import PostgresTarget
-    from proxyd.explanation import Question, explain, render
     from proxyd.references import Material
 
     try:
@@ -83,8 +94,21 @@ def run(options: argparse.Namespace) -> int:
     if target is None:
         known = ", ".join(target.name for target in material.config.targets)
         return _fault(f"there is no target {target_name!r}; configured: {known}")
-    if not isinstance(target, PostgresTarget):
-        return _fault(f"the target {target_name!r} speaks {target.protocol}, and no SQL")
+    if isinstance(target, PostgresTarget):
+        return _run_sql(options, material.policy, target, database)
+    if database:
+        return _fault(f"the target {target_name!r} speaks {target.protocol}, and has no databases")
+    return _run_ssh(options, material.policy, target)
+
+
+def _run_sql(
+    options: argparse.Namespace, policy: PolicyDocument, target: PostgresTarget, database: str
+) -> int:
+    from policy import facts
+    from proxyd.explanation import Question, explain, render
+
+    if options.sql is None:
+        return _fault(f"the target {target.name!r} speaks {target.protocol}; give the SQL")
     login = _choose_login(target, options.login)
     if login is None:
         return _fault(f"--login: name one of {', '.join(login.name for login in target.logins)}")
@@ -92,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     if not target.allows_database(database):
         return _fault(f"database {database!r} is not one of the target's databases")
     question = Question(
-        subject=facts.Subject(options.subject, tuple(options.group), _claims(options.claim)),
+        subject=_subject(options),
         target=facts.Target(target.name, target.protocol, dict(target.labels)),
         login=login.name,
         database=database,
@@ -100,11 +124,43 @@ def run(options: argparse.Namespace) -> int:
         now=time.time(),
     )
     sight = _look(target, login, database, is_offline=options.no_catalog)
-    explanation = explain(material.policy, question, sight)
-    if options.json:
-        print(msgspec.json.format(msgspec.json.encode(explanation), indent=2).decode())
-    else:
-        print(render(explanation))
+    explanation = explain(policy, question, sight)
+    return _print(explanation, render(explanation), as_json=options.json)
+
+
+def _run_ssh(options: argparse.Namespace, policy: PolicyDocument, target: SshTarget) -> int:
+    from policy import facts
+    from proxyd.ssh_explanation import SshQuestion, explain_ssh, render_ssh
+
+    if options.sql is not None:
+        return _fault(
+            f"the target {target.name!r} speaks {target.protocol}, and no SQL; give --exec, --shell, ..."
+        )
+    names = [login.name for login in target.logins]
+    name = options.login or (names[0] if len(names) == 1 else None)
+    if name not in names:
+        return _fault(f"--login: name one of {', '.join(names)}")
+    question = SshQuestion(
+        subject=_subject(options),
+        target=facts.Target(target.name, target.protocol, dict(target.labels)),
+        login=name,
+        facts=operation_of(options),
+        now=time.time(),
+    )
+    explanation = explain_ssh(policy, question)
+    return _print(explanation, render_ssh(explanation), as_json=options.json)
+
+
+def _subject(options: argparse.Namespace) -> Subject:
+    from policy import facts
+
+    return facts.Subject(options.subject, tuple(options.group), _claims(options.claim))
+
+
+def _print(explanation: Struct, text: str, *, as_json: bool) -> int:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(explanation), indent=2).decode() if as_json else text)
     return 0
 
 
