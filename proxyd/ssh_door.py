@@ -7,7 +7,6 @@ this connection.
 from __future__ import annotations
 
 import trio
-import trio_asyncio
 
 from proxyd.doors import Door
 from proxyd.gateway import Gateway
@@ -18,7 +17,7 @@ from proxyd.sessions import Session, SubjectLimitReached
 from proxyd.ssh_listener import SshListenerRuntime
 from proxyd.ssh_relay import SshRelay
 from proxyd.ssh_session import SshSession
-from proxyd.ssh_transport import Leg, asyncio_loop, serve_client
+from proxyd.ssh_transport import Leg, asyncio_loop, serve_client, use_loop
 from proxyd.telemetry import Log
 
 LAST_WORD_TIMEOUT_S = 2.0
@@ -98,7 +97,7 @@ class _Connection:
         loop = self._gateway.ssh_loop
         if loop is None:
             raise _Refused(HandshakeFailure.INTERNAL, "the SSH loop is not running")
-        trio_asyncio.current_loop.set(loop)
+        use_loop(loop)
         options = await self._listener.options()
         login = self._listener.authenticator.begin(_host(self._stream))
         relay = SshRelay(self._gateway.metrics, self._log)

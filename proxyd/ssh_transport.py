@@ -116,6 +116,11 @@ async def asyncio_loop(log: Log) -> AsyncIterator[Loop]:
         yield loop
 
 
+def use_loop(loop: Loop) -> None:
+    """Let this task, and those that it starts from now on, find the loop. First thing in a session."""
+    trio_asyncio.current_loop.set(loop)
+
+
 class Leg(asyncio.Transport):
     """One side of an SSH session. `run` moves its bytes; `send` sends a payload of the connection protocol.
 
@@ -623,7 +628,6 @@ def serve_client(
     on_message: Callable[[bytes], None],
 ) -> Leg:
     """The leg of a client that has just connected; it speaks once `run` is running."""
-    trio_asyncio.current_loop.set(loop)
     leg = Leg(stream)
     connection = _ServerConnection(loop, options, leg, on_message, authenticator)
     connection.connection_made(leg)
