@@ -10,11 +10,12 @@ def refusal_text(decision: Decision) -> str:
     reasons = decision.reasons or (Reason("", "denied", ""),)
     first = reasons[0]
     rule = f" (rule {first.rule})" if first.rule else ""
-    more = f" And {len(reasons) - 1} more reasons." if len(reasons) > 1 else ""
+    others = len(reasons) - 1
+    more = f" And {others} more reason{'s' * (others > 1)}." if others else ""
     hint = f" {first.hint}" if first.hint else ""
     if decision.effect is Effect.HOLD:
         hint += " This version cannot ask for an approval yet."
-    return printable(f"proxyd: {first.message.rstrip('.')}{rule}.{hint}{more}")
+    return printable(f"proxyd: {first.message.rstrip('. ')}{rule}.{hint}{more}")
 
 
 def printable(text: str) -> str:

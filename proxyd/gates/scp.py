@@ -35,6 +35,9 @@ class _Stage(Enum):
     OVER = "observation has ended"
 
 
+_READING = frozenset({_Stage.LINE, _Stage.DATA, _Stage.END})
+
+
 class ScpObserver:
     """direction: "-t", the client is the source and the target writes; "-f", the target is, and the client reads."""
 
@@ -44,8 +47,10 @@ class ScpObserver:
         self._keep_bytes = keep_content_bytes
         self._stage = _Stage.ANSWER  # the sink begins
         self._asked: bytes = b""  # the kind of line that is to be answered, b"" for the beginning
-        self._source: deque[bytes] = deque()
-        self._source_bytes = 0
+        self._chunks: deque[bytes] = deque()  # what the source sent and is not read yet
+        self._chunk = b""
+        self._position = 0
+        self._unread_bytes = 0
         self._source_line = bytearray()
         self._sink_line = bytearray()
         self._directories: list[str] = []
@@ -69,8 +74,8 @@ class ScpObserver:
     def _take(self, data: bytes, *, is_source: bool) -> list[FileRecord]:
         if self._stage is not _Stage.OVER and data:
             if is_source:
-                self._source.append(data)
-                self._source_bytes += len(data)
+                self._chunks.append(data)
+                self._unread_bytes += len(data)
             else:
                 self._read_sink(data)
             self._read_source()
@@ -80,40 +85,52 @@ class ScpObserver:
     # The source
 
     def _read_source(self) -> None:
-        while self._source and self._stage in {_Stage.LINE, _Stage.DATA, _Stage.END}:
-            data = self._source.popleft()
-            self._source_bytes -= len(data)
-            rest = self._read_data(data) if self._stage is _Stage.DATA else self._read_line(data)
-            if rest:
-                self._source.appendleft(rest)
-                self._source_bytes += len(rest)
-        if self._source_bytes > MAX_AHEAD_BYTES:
+        while self._stage in _READING and self._has_source():
+            if self._stage is _Stage.DATA:
+                self._read_data()
+            else:
+                self._read_line()
+        if self._unread_bytes > MAX_AHEAD_BYTES:
             self._end("the source does not wait for answers")
 
-    def _read_data(self, data: bytes) -> bytes:
+    def _has_source(self) -> bool:
+        if self._position < len(self._chunk):
+            return True
+        self._chunk = self._chunks.popleft() if self._chunks else b""
+        self._position = 0
+        return bool(self._chunk)
+
+    def _read_data(self) -> None:
         file = self._file
         if file is None:
-            return b""
-        rest = file.take(data)
+            self._end("bytes of no file")
+            return
+        self._advance(file.take(memoryview(self._chunk)[self._position :]))
         if not file.left_bytes:
             self._stage = _Stage.END
-        return rest
 
-    def _read_line(self, data: bytes) -> bytes:
+    def _read_line(self) -> None:
         """Takes one line, or the single byte 0 behind a file."""
         line = self._source_line
-        if self._stage is _Stage.END and not line and data[0] == 0:
+        if self._stage is _Stage.END and not line and self._chunk[self._position] == 0:
+            self._advance(1)
             self._ask(b"\0")
-            return data[1:]
-        head, newline, rest = data.partition(b"\n")
-        line += head
+            return
+        newline = self._chunk.find(b"\n", self._position, self._position + MAX_LINE_BYTES + 1)
+        stop = newline if newline >= 0 else min(len(self._chunk), self._position + MAX_LINE_BYTES + 1)
+        line += self._chunk[self._position : stop]
+        self._advance(stop - self._position)
         if len(line) > MAX_LINE_BYTES:
             self._end("a line is too long")
-        elif newline:
+        elif newline >= 0:
+            self._advance(1)
             whole = bytes(line)
             line.clear()
             self._line(whole)
-        return rest
+
+    def _advance(self, count: int) -> None:
+        self._position += count
+        self._unread_bytes -= count
 
     def _line(self, line: bytes) -> None:
         kind = line[:1]
@@ -145,17 +162,20 @@ class ScpObserver:
     # The sink
 
     def _read_sink(self, data: bytes) -> None:
-        while data and self._stage is not _Stage.OVER:
-            if not self._sink_line and data[0] == 0:
-                data = data[1:]
+        position = 0
+        while position < len(data) and self._stage is not _Stage.OVER:
+            if not self._sink_line and data[position] == 0:
+                position += 1
                 self._answered(is_yes=True)
                 continue
-            head, newline, data = data.partition(b"\n")
-            self._sink_line += head
+            newline = data.find(b"\n", position)
+            stop = newline if newline >= 0 else len(data)
+            self._sink_line += data[position:stop]
+            position = stop + 1
             if len(self._sink_line) > MAX_LINE_BYTES:
                 self._end("an answer is too long")
-            elif newline:
-                kind = self._sink_line[:1]
+            elif newline >= 0:
+                kind = bytes(self._sink_line[:1])
                 self._sink_line.clear()
                 if kind in {b"\1", b"\2"}:
                     self._answered(is_yes=False)
@@ -203,8 +223,8 @@ class ScpObserver:
             self._record(is_complete=False)
         self._stage = _Stage.OVER
         self.ended = reason
-        self._source.clear()
-        self._source_bytes = 0
+        self._chunks.clear()
+        self._chunk, self._position, self._unread_bytes = b"", 0, 0
 
 
 class _Observed:
@@ -225,14 +245,14 @@ class _Observed:
         self.has_begun = True
         self._keep_bytes = keep_bytes
 
-    def take(self, data: bytes) -> bytes:
-        """Takes what belongs to it and returns the rest."""
+    def take(self, data: memoryview) -> int:
+        """Takes what belongs to it; how much that was."""
         mine = data[: self.left_bytes]
         self._hash.update(mine)
         self.left_bytes -= len(mine)
         if (missing := self._keep_bytes - len(self._content)) > 0:
-            self._content += mine[:missing]
-        return data[len(mine) :]
+            self._content += bytes(mine[:missing])
+        return len(mine)
 
     def record(self, *, is_complete: bool) -> FileRecord:
         is_whole = is_complete and not self.is_broken and not self.left_bytes
