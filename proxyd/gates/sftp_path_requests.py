@@ -93,6 +93,7 @@ class PathRequests:
             self._state.keep_content_bytes,
             may_read=sftp_verbs.READ in verbs,
             may_write=sftp_verbs.WRITE in verbs,
+            is_made=bool(request.flags & (OpenFlag.CREAT | OpenFlag.TRUNC)),
             appends=bool(request.flags & OpenFlag.APPEND),
         )
         self._state.opening += 1

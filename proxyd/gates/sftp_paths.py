@@ -51,7 +51,7 @@ def normalised(path: str) -> str:
 
 def absolute(start: str, path: str) -> str:
     """From the start directory, and else as written: `..` stays, for only the target knows what lies before it."""
-    return path if path.startswith("/") else f"{start}/{path}"
+    return path if path.startswith("/") else joined(start, path or ".")
 
 
 def directory_and_name(path: str) -> tuple[str, str]:

@@ -88,6 +88,7 @@ class OpenFile:
     may_read: bool = False
     may_write: bool = False
     is_directory: bool = False
+    is_made: bool = False  # opened with CREAT or TRUNC: even if nothing is written, a file comes of it
     appends: bool = False
     size: int | None = None  # as the target last said
     pending: int = 0
@@ -111,13 +112,13 @@ class OpenFile:
         return transfer
 
     def records(self) -> list[FileRecord]:
-        """What is to be said of it at its end. A file that was opened to be written is a transfer though empty."""
+        """What is to be said of it at its end."""
         found = []
         if "read" in self._transfers:
             reading = self.reading
             is_ended = reading.position in {reading.end, self.size} and self.pending == 0
             found.append(reading.record(is_ended=is_ended))
-        if self.may_write:
+        if self.is_made or "write" in self._transfers:
             writing = self.writing
             is_kept = self.is_closed is True and self.pending == 0 and not self.appends
             found.append(writing.record(is_ended=is_kept and writing.floor <= writing.position))

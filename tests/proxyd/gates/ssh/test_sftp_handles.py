@@ -101,6 +101,8 @@ def test_an_empty_file() -> None:
     assert scene.file() == FileRecord("/b", "write", 0, sha256(b""), True)
     scene.opened(1, "/c", b"h", READ)
     close(scene)  # opened, but nothing was asked of it
+    scene.opened(1, "/d", b"h", WRITE)
+    close(scene)
     scene.done()
 
 

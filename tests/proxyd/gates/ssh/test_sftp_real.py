@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import paramiko
 import pytest
@@ -60,6 +61,17 @@ class Place:
 
     def sftp(self, *commands: str, read_bytes: int = 65536) -> Seen:
         """Run OpenSSH's client with these commands (a `-` before one: it may fail)."""
+        batch = self.root / "batch"
+        batch.write_text("\n".join(commands) + "\n")
+        seen, code = self._run(["sftp", "-b", str(batch)], read_bytes)
+        assert code == 0, seen.output
+        return seen
+
+    def scp(self, *arguments: str) -> tuple[Seen, int]:
+        return self._run(["scp"], 65536, *arguments)
+
+    def _run(self, command: list[str], read_bytes: int, *arguments: str) -> tuple[Seen, int]:
+        """Both clients run with `-D` what else would be a server: the bridge."""
         settings = self.root / "settings.json"
         settings.write_text(
             json.dumps(
@@ -72,19 +84,14 @@ class Place:
                 }
             )
         )
-        log, script, batch = self.root / "log", self.root / "bridge", self.root / "batch"
+        log, script = self.root / "log", self.root / "bridge"
         log.unlink(missing_ok=True)
         module = "tests.proxyd.gates.ssh.sftp_bridge"
-        command = shlex.join([sys.executable, "-m", module, str(settings), str(log)])
-        script.write_text(f"#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {command}\n")
+        bridge = shlex.join([sys.executable, "-m", module, str(settings), str(log)])
+        script.write_text(f"#!/bin/sh\ncd {shlex.quote(str(ROOT))} && exec {bridge}\n")
         script.chmod(0o755)
-        batch.write_text("\n".join(commands) + "\n")
         run = subprocess.run(
-            ["sftp", "-b", str(batch), "-D", str(script)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+            [*command, "-D", str(script), *arguments], capture_output=True, text=True, timeout=60, check=False
         )
         seen = Seen(output=run.stdout + run.stderr)
         for line in log.read_text().splitlines():
@@ -95,8 +102,7 @@ class Place:
                 seen.files.append(entry["file"])
             else:
                 seen.close = entry["close"]
-        assert run.returncode == 0, seen.output
-        return seen
+        return seen, run.returncode
 
 
 @pytest.fixture
@@ -357,3 +363,25 @@ def test_a_hundred_requests_at_once_keep_their_order(place: Place, joined: Joine
         for index in range(500):
             file.write(b"%d\n" % index)
     assert (place.www / "log").read_text() == "".join(f"{index}\n" for index in range(500))
+
+
+def test_scp_over_sftp(place: Place) -> None:
+    """To write and to stat is all that an upload needs; the size that it sets at the end is part of the write."""
+    local = place.root / "local"
+    local.write_bytes(BIG)
+    (place.www / "longer").write_bytes(BIG + b"more")
+    rights = [("write", str(place.www)), ("stat", str(place.www))]
+    with mock.patch.object(place, "allow", return_value=rights):
+        seen, code = place.scp(str(local), "host:www/longer")
+        assert code == 0, seen.output
+        assert (place.www / "longer").read_bytes() == BIG
+        assert [(entry["verb"], entry["sha256"], entry["is_complete"]) for entry in seen.files] == [
+            ("write", sha256(BIG), True)
+        ]
+        seen, code = place.scp("host:www/a.txt", str(place.root / "got"))
+        assert code != 0
+        assert seen.effects("read") == [("deny", str(place.www / "a.txt"))]
+    assert not (place.root / "got").exists()
+    seen, code = place.scp("host:~root/x", str(place.root / "got"))
+    assert code != 0
+    assert "rule outside" in seen.output
