@@ -10,6 +10,9 @@ through the gateway in turn.
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -120,6 +123,31 @@ def route(request: pytest.FixtureRequest, sshd: SshServer, ssh_keys: SshKeys, tm
         return direct_route(sshd, ssh_keys, tmp_path / "direct")
     gateway: SshGateway = request.getfixturevalue("ssh_gateway")
     return gateway.route()
+
+
+@pytest.fixture(params=["direct", "gateway"])
+def ordinary_route(
+    request: pytest.FixtureRequest,
+    make_sshd: SshdFactory,
+    make_ssh_gateway: SshGatewayFactory,
+    ssh_keys: SshKeys,
+    tmp_path: Path,
+) -> SshRoute:
+    """Like `route`, to a server of an account that is not root's."""
+    server = make_sshd(account=_ordinary_account())
+    if request.param == "direct":
+        return direct_route(server, ssh_keys, tmp_path / "direct")
+    return make_ssh_gateway(server).route()
+
+
+def _ordinary_account() -> Account:
+    """Whoever runs the tests; when that is root, an account that Debian's PostgreSQL brings.
+
+    Its group is the terminals': an sshd without rights cannot give them to it where the kernel does not (devpts(5)).
+    """
+    if os.geteuid() != 0:
+        return Account()
+    return Account(pwd.getpwnam("postgres").pw_uid, grp.getgrnam("tty").gr_gid)
 
 
 @pytest.fixture

@@ -39,7 +39,10 @@ class Screen:
         settings = self._directory / "tmux.conf"
         settings.write_text(_SETTINGS)
         words = ["tmux", "-S", str(self._directory / "socket"), "-f", str(settings)]
-        words += ["new-session", "-d", "-x", str(columns), "-y", str(rows), shlex.join(command)]
+        self._status = self._directory / "status"
+        # tmux does not always learn that its child has ended, and so with which status.
+        watched = f"{shlex.join(command)}; echo $? >{self._status}.new; mv {self._status}.new {self._status}"
+        words += ["new-session", "-d", "-x", str(columns), "-y", str(rows), watched]
         locale = {"LC_ALL": "C.UTF-8", "TERM": "dumb", "SHELL": "/bin/sh"}
         subprocess.run(
             words, env=environment({**locale, **(env or {})}), check=True, capture_output=True, timeout=WAIT_S
@@ -103,9 +106,8 @@ class Screen:
 
     def exit_status(self) -> int:
         """Wait for the program's end."""
-        # tmux knows that a program is dead a moment before it knows how it died.
-        wait_until(lambda: self._format("#{pane_dead_status}") != "", "the end of the program on the screen")
-        return int(self._format("#{pane_dead_status}"))
+        wait_until(self._status.exists, "the end of the program on the screen")
+        return int(self._status.read_text())
 
     def close(self) -> None:
         self._tmux("kill-server")

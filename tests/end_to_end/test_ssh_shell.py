@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from demo.postgres_installs import Account
-from demo.ssh_keys import SshKeys
-from tests.end_to_end.conftest import SshdFactory, SshGatewayFactory
 from tests.end_to_end.running import wait_until
-from tests.end_to_end.ssh_route import SshRoute, direct_route
+from tests.end_to_end.ssh_route import SshRoute
 from tests.end_to_end.ssh_screen import Screen
 
 PROMPT = "target$"
@@ -233,26 +228,8 @@ def test_two_terminals_at_once_are_apart(route: SshRoute) -> None:
         wait_until(lambda: one.lines().count("still") == 2, "the first terminal's answer")
 
 
-def ordinary() -> Account:
-    """Somebody who is not root: whoever runs the tests, or else an account that Debian's PostgreSQL brings.
-
-    Its group is the terminals': an ordinary sshd may not give them to it where the kernel does not (devpts(5), gid).
-    """
-    if os.geteuid() != 0:
-        return Account()
-    return Account(pwd.getpwnam("postgres").pw_uid, grp.getgrnam("tty").gr_gid)
-
-
-@pytest.mark.parametrize("way", ["direct", "gateway"])
-def test_an_account_that_is_not_root(
-    way: str, make_sshd: SshdFactory, make_ssh_gateway: SshGatewayFactory, ssh_keys: SshKeys, tmp_path: Path
-) -> None:
-    server = make_sshd(account=ordinary())
-    route = (
-        direct_route(server, ssh_keys, tmp_path / "direct")
-        if way == "direct"
-        else make_ssh_gateway(server).route()
-    )
+def test_an_account_that_is_not_root(ordinary_route: SshRoute, tmp_path: Path) -> None:
+    route, server = ordinary_route, ordinary_route.server
     assert route.output("id -un; exit 0").strip() == server.login != "root"
     with Screen(route.words(route.name)) as screen:
         screen.wait_for(PROMPT)
