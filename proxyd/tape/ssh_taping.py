@@ -241,11 +241,9 @@ class SshTape(TapeWriter):
 
     def _allowed(self, channel: int, facts: SshFacts) -> None:
         state = self._state(channel)
-        if state.is_terminal or state.is_counted:
-            return
         if facts.operation is SshOperation.FILE or _is_sftp(facts):
-            self._count_only(state)
-        elif facts.operation in _COMMANDS:
+            self._count_only(state)  # with a terminal too
+        elif facts.operation in _COMMANDS and not state.is_terminal and not state.is_counted:
             mode = self._limits.input
             state.is_secret = mode is InputMode.ECHOED and reads_secret(facts)
             if not state.is_secret and mode is not InputMode.NONE:
@@ -254,6 +252,7 @@ class SshTape(TapeWriter):
 
     def _count_only(self, state: _Channel) -> None:
         state.is_counted = True
+        state.is_terminal = False
         for stream in state.streams:
             stream.room = 0
             stream.is_hashed = False

@@ -422,7 +422,12 @@ def by_call(tape: SshTape) -> None:
     tape.counted(1)
 
 
-@pytest.mark.parametrize("judge", [sftp_by_name, by_operation, by_call])
+def with_a_terminal(tape: SshTape) -> None:
+    tape.terminal(1, "xterm", 80, 24)
+    tape.judged(1, SFTP, ALLOWED)
+
+
+@pytest.mark.parametrize("judge", [sftp_by_name, by_operation, by_call, with_a_terminal])
 def test_the_raw_bytes_of_file_transfers_are_only_counted(
     tmp_path: Path, judge: Callable[[SshTape], None]
 ) -> None:
