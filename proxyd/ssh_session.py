@@ -117,7 +117,8 @@ class SshSession:
             self._refuse(Refusal(text), f"tape: {fault}", HandshakeFailure.TAPE)
         else:
             settings = self._settings(admitted.environment)
-            self._relay.begin(SshGate(settings, self._judge(admitted)))
+            gate = SshGate(settings, self._judge(admitted), is_openssh_target=self._is_openssh())
+            self._relay.begin(gate)
 
     def _settings(self, environment: tuple[Glob, ...]) -> GateSettings:
         config = self._gateway.config
@@ -127,6 +128,10 @@ class SshSession:
         return new_judge(
             self._gateway, self._identity, admitted.target.facts, admitted.login.name, admitted.limits
         )
+
+    def _is_openssh(self) -> bool:
+        target = self._relay.target
+        return target is not None and target.peer_version.startswith("SSH-2.0-OpenSSH_")
 
     def _lobby(self) -> Lobby:
         gateway, identity, login = self._gateway, self._identity, self._user.login
@@ -216,7 +221,8 @@ class SshSession:
             self._relay.finish(tape_end(fault))
         else:
             judge = self._judge(admitted)
-            self._relay.act(lambda gate: gate.enter(judge))
+            is_openssh = self._is_openssh()
+            self._relay.act(lambda gate: gate.enter(judge, is_openssh_target=is_openssh))
 
     def _target_of(self, dial: Dial) -> SshTargetRuntime | None:
         """The target of a jump; from its first one on the session has a tape."""

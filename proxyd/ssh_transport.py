@@ -205,6 +205,11 @@ class Leg(asyncio.Transport):
         return self.connection.user_name()
 
     @property
+    def peer_version(self) -> str:
+        """The other side's own version line."""
+        return self.connection.peer_version()
+
+    @property
     def is_exchanging_keys(self) -> bool:
         return self.connection.is_exchanging_keys()
 
@@ -408,7 +413,10 @@ class _Relayed:
         _kexinit_sent: bool
         _kex: object | None
         _username: str
+        _server_version: bytes
+        _client_version: bytes
 
+        def is_client(self) -> bool: ...
         def disconnect(self, code: int, reason: str) -> None: ...
         def connection_lost(self, exc: Exception | None) -> None: ...
         def data_received(self, data: bytes) -> None: ...
@@ -442,6 +450,10 @@ class _Relayed:
 
     def user_name(self) -> str:
         return str(self._username)
+
+    def peer_version(self) -> str:
+        version = self._server_version if self.is_client() else self._client_version
+        return version.decode(errors="replace")
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         # asyncssh puts a message to be ignored before each one, against an attack on CBC, which is not offered here.

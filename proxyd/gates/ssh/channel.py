@@ -46,7 +46,8 @@ class Channel:
     """`number` is the gateway's number for it at both legs. `kind` is the name of its open.
 
     early: data of the client that came before anything ran. wants_eof: the client's data has ended, but not all of it
-    has gone. is_chosen: the menu has led to a target that is being opened; stored: what was asked of the menu so far.
+    has gone. told: refused file operations that were explained on stderr. is_chosen: the menu has led to a target that
+    is being opened; stored: what was asked of the menu so far.
     """
 
     def __init__(self, number: int, kind: str, client: End, target: End, *, by_client: bool) -> None:
@@ -67,6 +68,7 @@ class Channel:
         self.stored: list[ChannelRequest] = []
         self.sftp: SftpGate | None = None
         self.scp: ScpObserver | None = None
+        self.told = 0
         self.result: dict[str, object] = {}
 
     @property

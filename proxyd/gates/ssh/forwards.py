@@ -12,8 +12,9 @@ from protocols.errors import ProtocolError
 from protocols.ssh import messages as wire
 from protocols.ssh.opens import DirectStreamlocal, DirectTcpip, ForwardedStreamlocal, ForwardedTcpip, X11Open
 from protocols.ssh.requests import AllocatedPort, StreamlocalForward, TcpipForward, parse_empty
+from proxyd.gates.refusals import refusal_text
 from proxyd.gates.ssh.channel import Channel
-from proxyd.gates.ssh.judge import SshJudge, refusal_text
+from proxyd.gates.ssh.judge import SshJudge
 from proxyd.gates.ssh.sessions import SessionRequests
 from proxyd.gates.ssh.state import GlobalReply, SshState
 

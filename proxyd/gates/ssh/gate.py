@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from policy.decision import Effect
 from protocols.errors import ProtocolError, RemoteProtocolError
 from protocols.ssh import messages as wire
 from protocols.ssh.requests import ExitSignal, ExitStatus
+from proxyd.gates.refusals import refusal_text
 from proxyd.gates.ssh.actions import Actions
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.forwards import DIRECT, Forwards
@@ -25,6 +27,8 @@ from proxyd.gates.ssh.windows import STDERR, WINDOW_BYTES
 _LISTENERS = frozenset({"tcpip-forward", "streamlocal-forward@openssh.com"})
 _LISTENER_ENDS = frozenset({"cancel-tcpip-forward", "cancel-streamlocal-forward@openssh.com"})
 _CODE = wire.OpenFailureCode
+MAX_TOLD = 20
+"""Refused file operations of a channel that are explained on its stderr."""
 
 
 class SshGate:
@@ -33,8 +37,16 @@ class SshGate:
     `judge`: of the target; `lobby` instead, where none was named or none can be had.
     """
 
-    def __init__(self, settings: GateSettings, judge: SshJudge | None, lobby: Lobby | None = None) -> None:
+    def __init__(
+        self,
+        settings: GateSettings,
+        judge: SshJudge | None,
+        lobby: Lobby | None = None,
+        *,
+        is_openssh_target: bool = False,
+    ) -> None:
         self._state = SshState(settings, judge)
+        self._state.is_openssh_target = is_openssh_target
         self._lobby = lobby
         self._requests = SessionRequests(self._state)
         self._forwards = Forwards(self._state, self._requests)
@@ -413,6 +425,10 @@ class SshGate:
         work = gate.take_actions()
         for facts, decision in work.judged:
             actions.records.append(lambda tape, f=facts, d=decision: tape.judged(number, f, d))  # type: ignore[misc]
+            if decision.effect is not Effect.ALLOW and channel.told < MAX_TOLD:
+                # Most clients show the code of a refusal, and not the text that says why.
+                channel.told += 1
+                self._state.say(channel, refusal_text(decision))
         self._state.record_files(channel, work.files)
         for data in work.to_target:
             channel.target.send(data)
@@ -426,7 +442,9 @@ class SshGate:
     def _release(self, channel: Channel) -> None:
         """Grant each side more once what it has sent has found its place at the other."""
         client, target = channel.client, channel.target
-        is_full = channel.sftp is not None and channel.sftp.is_full
+        is_full = channel.sftp is not None and (
+            channel.sftp.is_full or client.queued_bytes >= WINDOW_BYTES // 2
+        )
         if target.queued_bytes < WINDOW_BYTES // 2 and not is_full and not channel.early:
             client.release()
         if client.queued_bytes < WINDOW_BYTES // 2:
@@ -447,9 +465,10 @@ class SshGate:
 
     # The menu
 
-    def enter(self, judge: SshJudge) -> None:
+    def enter(self, judge: SshJudge, *, is_openssh_target: bool) -> None:
         """The chosen target is connected: open on it what the menu was asked for."""
         self._state.judge = judge
+        self._state.is_openssh_target = is_openssh_target
         for channel in self._state.channels.values():
             if channel.is_chosen:
                 self._state.open_at_target(channel)

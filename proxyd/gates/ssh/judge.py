@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from policy.shell.analyze import analyze_command
-
 from policy.decision import Decision, Effect, Reason, SessionLimits
 from policy.document import PolicyDocument
 from policy.facts import SshFacts, SshOperation, Subject, Target
+from policy.shell.analyze import analyze_command
 from policy.ssh.evaluate import depends_on_paths, judge_ssh
-
-MAX_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +110,3 @@ def exec_facts(command: bytes, *, has_pty: bool) -> SshFacts:
         analysis.unresolved,
         has_pty=has_pty,
     )
-
-
-def refusal_text(decision: Decision) -> str:
-    """One line for the person who asked: what was refused, by which rule, and what to do next."""
-    reasons = decision.reasons or (Reason("", "denied", ""),)
-    first = reasons[0]
-    rule = f" (rule {first.rule})" if first.rule else ""
-    more = f" And {len(reasons) - 1} more reasons." if len(reasons) > 1 else ""
-    hint = f" {first.hint}" if first.hint else ""
-    if decision.effect is Effect.HOLD:
-        hint += " This version cannot ask for an approval yet."
-    return printable(f"proxyd: {first.message}{rule}.{hint}{more}".replace("..", "."))
-
-
-def printable(text: str) -> str:
-    """The text without anything a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -13,9 +13,10 @@ from policy.facts import SshFacts, SshOperation
 from protocols.ssh import messages as wire
 from protocols.ssh.opens import DirectTcpip
 from protocols.ssh.requests import EnvRequest, PtyRequest, WindowChange
+from proxyd.gates.refusals import printable, refusal_text
 from proxyd.gates.ssh.actions import Choice, Dial
 from proxyd.gates.ssh.channel import Channel, Local, Stage
-from proxyd.gates.ssh.judge import SshJudge, printable, refusal_text
+from proxyd.gates.ssh.judge import SshJudge
 from proxyd.gates.ssh.state import EXIT_REFUSED, SshState
 
 MAX_LINE_CHARACTERS = 256

@@ -6,6 +6,8 @@ Called by the gate for each request of the client.
 
 from __future__ import annotations
 
+import re
+
 from policy.decision import Effect
 from policy.facts import SshFacts, SshOperation
 from protocols.errors import RemoteProtocolError
@@ -19,15 +21,18 @@ from protocols.ssh.requests import (
     X11Request,
     parse_empty,
 )
+from proxyd.gates.refusals import refusal_text
 from proxyd.gates.scp import ScpObserver
 from proxyd.gates.sftp import SftpGate
+from proxyd.gates.sftp_path_requests import SymlinkOrder
 from proxyd.gates.ssh.channel import Channel, Forwarded, Local, Stage
-from proxyd.gates.ssh.judge import SshJudge, exec_facts, refusal_text
+from proxyd.gates.ssh.judge import SshJudge, exec_facts
 from proxyd.gates.ssh.state import SshState
 
 SFTP = "sftp"
 _PASSED_ON = frozenset({"signal", "break", "eow@openssh.com"})
 _STARTS = frozenset({"shell", "exec", "subsystem"})
+_SCP_OPTIONS = re.compile("-[tfrpdvq]+")  # those that scp gives its other side, alone or run together
 MAX_ENVIRONMENT = 128
 MAX_REPLIES_OWED = 64
 
@@ -194,9 +199,12 @@ class SessionRequests:
                 judge.judge,
                 resolves_paths=judge.depends_on_paths,
                 keep_content_bytes=self._state.settings.file_content_bytes,
+                symlink_order=(
+                    SymlinkOrder.OPENSSH if self._state.is_openssh_target else SymlinkOrder.EITHER
+                ),
             )
         elif (direction := _scp_direction(facts)) is not None:
-            channel.scp = ScpObserver(direction)
+            channel.scp = ScpObserver(direction, self._state.settings.file_content_bytes)
             number = channel.number
             self._state.actions.records.append(lambda tape: tape.counted(number))
 
@@ -216,5 +224,5 @@ def _scp_direction(facts: SshFacts) -> str | None:
     words = facts.commands[0].words
     if not words or not words[0].is_known or words[0].text.rpartition("/")[2] != "scp":
         return None
-    options = [word.text for word in words[1:] if word.text.startswith("-")]
-    return next((option for option in options if option in {"-t", "-f"}), None)
+    letters = "".join(word.text[1:] for word in words[1:] if _SCP_OPTIONS.fullmatch(word.text))
+    return "-t" if "t" in letters else "-f" if "f" in letters else None

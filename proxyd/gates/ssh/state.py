@@ -58,6 +58,7 @@ class SshState:
         self.actions = Actions()
         self.channels: dict[int, Channel] = {}
         self.takes_sessions = True
+        self.is_openssh_target = False
         # Replies to the client's global requests in order: a payload, or what makes one of the target's answer.
         self._global_owed: deque[bytes | GlobalReply] = deque()
         # What the target has been asked, in order: True for the client, False for a keepalive of our own.
