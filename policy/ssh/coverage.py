@@ -45,8 +45,8 @@ class CommandCoverage:
     def _unseen_gaps(self, sight: Sight) -> Iterator[Reason]:
         if not sight.unseen:
             return
-        held = (rule for rule in self._holding if rule.covers_the_unseen)
-        rule = next(chain(self._allows.covering_the_unseen, held), None)
+        held = (rule for rule in self._holding if rule.means_every_text)
+        rule = next(chain(self._allows.for_every_text, held), None)
         if rule is not None:
             self.used[rule.name] = None
             return

@@ -27,7 +27,7 @@ from policy.evaluate import bounded, has_standing_access, held_by, no_admission,
 from policy.facts import SshFacts, SshOperation, Subject, Target
 from policy.ssh.coverage import CommandCoverage
 from policy.ssh.sight import Sight, sight_of
-from policy.ssh.wording import ASK, command_text, described
+from policy.ssh.wording import ASK, command_text, described, shown
 from policy.ssh_rules.addresses import endpoint
 from policy.ssh_rules.index import SshRuleIndex
 from policy.ssh_rules.rule import SshRule
@@ -103,9 +103,9 @@ class _Findings:
 
 def _judged_exec(indices: Indices, facts: SshFacts) -> _Findings:
     sight = sight_of(facts)
-    holds = [rule for rule, _ in _touching_exec(indices[Effect.HOLD], sight)]
+    holds = [rule for rule, _ in _touching_exec(indices[Effect.HOLD], sight, facts.command)]
     coverage = CommandCoverage(indices[Effect.ALLOW], indices[Effect.HOLD], holds, facts.commands, sight)
-    denied = _touching_exec(indices[Effect.DENY], sight)
+    denied = _touching_exec(indices[Effect.DENY], sight, facts.command)
     refusals = [
         *(_denied_by(rule, what, "Leave it out of the command") for rule, what in denied),
         *_unseen(indices, sight),
@@ -114,11 +114,13 @@ def _judged_exec(indices: Indices, facts: SshFacts) -> _Findings:
     return _Findings(refusals, holds, coverage.used)
 
 
-def _touching_exec(index: SshRuleIndex, sight: Sight) -> Touched:
+def _touching_exec(index: SshRuleIndex, sight: Sight, text: str) -> Touched:
     found = {
         rule.order: (rule, f"exec of `{command_text(command)}`")
         for rule, command in index.touching_commands(sight.commands, sight.redirects)
     }
+    for rule in index.for_every_text:
+        found.setdefault(rule.order, (rule, f"exec of `{shown(text)}`"))
     if sight.shells:
         what = f"an interactive shell (exec of `{command_text(sight.shells[0])}`)"
         for rule in index.shell:
@@ -177,7 +179,7 @@ def _touching(index: SshRuleIndex, facts: SshFacts) -> Sequence[SshRule]:
         case SshOperation.X11:
             return index.x11
         case SshOperation.EXEC:
-            return [rule for rule, _ in _touching_exec(index, sight_of(facts))]
+            return [rule for rule, _ in _touching_exec(index, sight_of(facts), facts.command)]
 
 
 def _covering(index: SshRuleIndex, facts: SshFacts) -> Iterator[SshRule]:

@@ -50,7 +50,7 @@ class SshRuleIndex:
         self.agent = tuple(rule for rule in self.rules if rule.agent)
         self.x11 = tuple(rule for rule in self.rules if rule.x11)
         self.about_files = tuple(about_files)
-        self.covering_the_unseen = tuple(rule for rule in self.rules if rule.covers_the_unseen)
+        self.for_every_text = tuple(rule for rule in self.rules if rule.means_every_text)
         self.depends_on_words = any(rule.depends_on_words for rule in self.rules)
         self.depends_on_paths = any(rule.depends_on_paths for rule in self.rules)
 

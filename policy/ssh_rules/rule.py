@@ -58,8 +58,8 @@ class SshRule:
         return any(pattern.is_any for pattern in self.commands or ())
 
     @property
-    def covers_the_unseen(self) -> bool:
-        """Does it allow a text that could not be taken apart?"""
+    def means_every_text(self) -> bool:
+        """Every exec is meant, also one that could not be taken apart or that has no command in it."""
         return self.has_every_command and self.redirects is None
 
     @property

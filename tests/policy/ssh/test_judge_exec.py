@@ -336,6 +336,16 @@ def test_holds(facts: SshFacts, rules: tuple[str, ...], expected: Effect) -> Non
     assert verdict(facts, *rules) is expected
 
 
+@pytest.mark.parametrize(
+    "facts", [run(), run(unresolved=("too long",)), run("$x"), run("ls", unresolved=("x",))]
+)
+def test_a_rule_for_every_command_means_what_cannot_be_seen_too(facts: SshFacts) -> None:
+    assert verdict(facts, ANY + ", agent: true", 'deny exec: ["*"]') is D
+    assert verdict(facts, ANY, 'hold exec: ["*"]') is H
+    assert verdict(facts, ANY, 'hold exec: ["*"], redirects: ["/etc/**"]') is D
+    assert verdict(facts, ANY, 'deny exec: ["*"], redirects: ["/etc/**"]') is D
+
+
 def test_reasons() -> None:
     (reason,) = judged(run("rm -rf /x"), ANY, 'deny exec: ["rm *"]').reasons
     assert (reason.rule, reason.message) == ("deny-1", "exec of `rm -rf /x` is denied")

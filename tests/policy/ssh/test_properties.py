@@ -143,10 +143,8 @@ def test_a_deny_rule_never_allows_more_and_an_allow_rule_never_less(
             assert without >= rank
         elif removed.effect is A:
             assert without <= rank
-        elif (
-            operation.operation is not SshOperation.SUBSYSTEM
-        ):  # a hold on files opens sftp, where it holds them
-            assert rank < 2 or without == 2
+        elif operation.operation is not SshOperation.SUBSYSTEM:
+            assert rank < 2 or without == 2  # (a hold on files lets sftp start, where it holds them)
     assert judge_ssh(policy, OPS, WEB, "root", operation).effect is D
 
 
