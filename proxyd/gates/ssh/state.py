@@ -67,6 +67,13 @@ class SshState:
 
     # Channels
 
+    def channel(self, number: int) -> Channel:
+        """Raises RemoteProtocolError when there is none of that number."""
+        channel = self.channels.get(number)
+        if channel is None:
+            raise RemoteProtocolError(f"there is no channel {number}")
+        return channel
+
     def new_channel(self, kind: str, *, by_client: bool) -> Channel:
         number = self._next_number
         self._next_number += 1
@@ -122,6 +129,14 @@ class SshState:
         client.send_message(wire.channel_request(client.number, "exit-status", False, body))
         client.send_eof()
         client.send_close()
+
+    def give_up(self, channel: Channel) -> None:
+        """One side would not open it."""
+        if not channel.is_chosen:
+            self.channels.pop(channel.number, None)
+            self.record_end(channel)
+        else:
+            channel.target.close_sent = channel.target.close_received = True
 
     def forget_if_finished(self, channel: Channel) -> None:
         if not channel.is_finished or self.channels.pop(channel.number, None) is None:

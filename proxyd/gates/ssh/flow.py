@@ -1,0 +1,187 @@
+"""The way of data through a channel: from one side's window to the other's, judged on its way where it is sftp, and
+the end of a channel.
+
+Owns when a side is granted more. Must never pass on what has not been put into `records` first. Called by the gate's
+sides for data, ends of data, window adjustments and closes.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from policy.decision import Effect
+from protocols.errors import RemoteProtocolError
+from proxyd.gates.refusals import refusal_text
+from proxyd.gates.ssh.channel import Channel, Stage
+from proxyd.gates.ssh.lobby import Lobby
+from proxyd.gates.ssh.state import ERRORS, OUTPUT, SshState
+from proxyd.gates.ssh.windows import STDERR, WINDOW_BYTES
+
+MAX_TOLD = 20
+"""Refused file operations of a channel that are explained on its stderr."""
+
+
+class Flow:
+    """Of all channels of one session."""
+
+    def __init__(self, state: SshState, lobby: Lobby | None) -> None:
+        self._state = state
+        self._lobby = lobby
+
+    # From the client
+
+    def client_data(self, channel: Channel, data: bytes) -> None:
+        channel.client.take(len(data))
+        match channel.stage:
+            case Stage.RAW:
+                self._pass_on(channel, data)
+            case Stage.SFTP:
+                self._sftp(channel, data, None)
+            case Stage.WAITING:
+                channel.early.append(data)
+                return
+            case Stage.LOCAL:
+                if self._lobby is not None:
+                    self._lobby.data(channel, data)
+            case Stage.STREAM:
+                number = channel.number
+                self._state.actions.records.append(lambda tape: tape.input(number, data))
+                self._state.actions.streams.append((number, data))
+                return  # released when the connection has taken it
+            case Stage.REFUSED:
+                pass
+            case Stage.OPENING:
+                raise RemoteProtocolError("data on a channel that is not open")
+            case _:
+                assert_never(channel.stage)
+        self.release(channel)
+
+    def _pass_on(self, channel: Channel, data: bytes) -> None:
+        number = channel.number
+        self._state.actions.records.append(lambda tape: tape.input(number, data))
+        if channel.scp is not None:
+            self._state.record_files(channel, channel.scp.from_client(data))
+        channel.target.send(data)
+
+    def pass_early(self, channel: Channel) -> None:
+        """What came before anything ran on the channel, now that something does."""
+        if channel.stage is Stage.WAITING or not (channel.early or channel.has_early_eof):
+            return
+        early, channel.early = channel.early, []
+        for data in early:
+            if channel.stage is Stage.SFTP:
+                self._sftp(channel, data, None)
+            elif channel.stage is Stage.RAW:
+                self._pass_on(channel, data)
+        if channel.has_early_eof:
+            channel.has_early_eof = False
+            self._forward_eof(channel)
+        self.release(channel)
+
+    def client_eof(self, channel: Channel) -> None:
+        end = channel.client
+        if end.eof_received or end.close_received:
+            raise RemoteProtocolError("a second end of the data")
+        end.eof_received = True
+        if channel.stage is Stage.WAITING or channel.is_chosen:
+            channel.has_early_eof = True
+        else:
+            self._forward_eof(channel)
+
+    def _forward_eof(self, channel: Channel) -> None:
+        match channel.stage:
+            case Stage.RAW | Stage.OPENING:
+                channel.target.send_eof()
+            case Stage.SFTP:
+                channel.wants_eof = True
+                self._sftp(channel, b"", None)
+            case Stage.STREAM:
+                self._state.actions.streams.append((channel.number, b""))
+            case Stage.LOCAL:
+                if self._lobby is not None:
+                    self._lobby.end_of_input(channel)
+            case _:
+                return
+
+    # From the target
+
+    def target_data(self, channel: Channel, code: int, data: bytes) -> None:
+        channel.target.take(len(data))
+        if channel.stage is Stage.SFTP and code == 0:
+            self._sftp(channel, None, data)
+        elif channel.stage in {Stage.RAW, Stage.WAITING} and code in {0, STDERR}:
+            number, stream = channel.number, ERRORS if code else OUTPUT
+            if not channel.client.close_wanted:
+                self._state.actions.records.append(lambda tape: tape.output(number, stream, data))
+            if channel.scp is not None and code == 0:
+                self._state.record_files(channel, channel.scp.from_target(data))
+            channel.client.send(data, code)
+        elif channel.stage is Stage.SFTP:
+            channel.client.send(data, code)
+        elif channel.stage is Stage.OPENING:
+            raise RemoteProtocolError("data on a channel that is not open")
+        self.release(channel)
+
+    def target_eof(self, channel: Channel) -> None:
+        end = channel.target
+        if end.eof_received or end.close_received:
+            raise RemoteProtocolError("a second end of the data")
+        end.eof_received = True
+        if channel.stage in {Stage.RAW, Stage.SFTP}:
+            channel.client.send_eof()
+
+    # Both ways
+
+    def _sftp(self, channel: Channel, from_client: bytes | None, from_target: bytes | None) -> None:
+        gate, actions, number = channel.sftp, self._state.actions, channel.number
+        if gate is None:
+            raise RemoteProtocolError("data of an sftp session that has not begun")
+        if from_client:
+            gate.from_client(from_client)
+        if from_target:
+            gate.from_target(from_target)
+        work = gate.take_actions()
+        for facts, decision in work.judged:
+            actions.records.append(lambda tape, f=facts, d=decision: tape.judged(number, f, d))  # type: ignore[misc]
+            if decision.effect is not Effect.ALLOW and channel.told < MAX_TOLD:
+                # Most clients show the code of a refusal, and not the text that says why.
+                channel.told += 1
+                self._state.say(channel, refusal_text(decision))
+        self._state.record_files(channel, work.files)
+        for data in work.to_target:
+            channel.target.send(data)
+        for data in work.to_client:
+            channel.client.send(data)
+        if work.close is not None:
+            self._state.refuse(channel, f"proxyd: the sftp conversation cannot be followed: {work.close}")
+        elif channel.wants_eof and not gate.has_backlog:
+            channel.target.send_eof()
+
+    def release(self, channel: Channel) -> None:
+        """Grant each side more once what it has sent has found its place at the other."""
+        client, target = channel.client, channel.target
+        is_full = channel.sftp is not None and (
+            channel.sftp.is_full or client.queued_bytes >= WINDOW_BYTES // 2
+        )
+        if target.queued_bytes < WINDOW_BYTES // 2 and not is_full and not channel.early:
+            client.release()
+        if client.queued_bytes < WINDOW_BYTES // 2:
+            target.release()
+        if client.close_sent or target.close_sent:
+            self._state.forget_if_finished(channel)
+
+    def closed(self, channel: Channel, side: str) -> None:
+        near, far = (channel.client, channel.target) if side == "client" else (channel.target, channel.client)
+        if near.close_received:
+            raise RemoteProtocolError("a channel that was closed twice")
+        near.close_received = True
+        near.close_now()
+        if channel.stage is Stage.STREAM:
+            self._state.actions.hang_ups.append(channel.number)
+        if channel.sftp is None or side == "target":
+            far.send_close()
+        else:
+            far.close_now()
+        if channel.stage in {Stage.LOCAL, Stage.REFUSED, Stage.STREAM} and far.peer is None:
+            far.close_sent = far.close_received = True
+        self._state.forget_if_finished(channel)
