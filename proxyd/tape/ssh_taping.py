@@ -240,15 +240,19 @@ class SshTape(TapeWriter):
         return state
 
     def _allowed(self, channel: int, facts: SshFacts) -> None:
-        state = self._state(channel)
         if facts.operation is SshOperation.FILE or _is_sftp(facts):
-            self._count_only(state)  # with a terminal too
-        elif facts.operation in _COMMANDS and not state.is_terminal and not state.is_counted:
-            mode = self._limits.input
-            state.is_secret = mode is InputMode.ECHOED and reads_secret(facts)
-            if not state.is_secret and mode is not InputMode.NONE:
-                state.streams[STDIN].room = self._limits.reply_limit_bytes
-                state.streams[STDIN].is_hashed = self._limits.is_hashing
+            self._count_only(self._state(channel))  # with a terminal too
+            return
+        if facts.operation not in _COMMANDS:
+            return
+        state = self._state(channel)
+        if state.is_terminal or state.is_counted:
+            return
+        mode = self._limits.input
+        state.is_secret = mode is InputMode.ECHOED and reads_secret(facts)
+        if not state.is_secret and mode is not InputMode.NONE:
+            state.streams[STDIN].room = self._limits.reply_limit_bytes
+            state.streams[STDIN].is_hashed = self._limits.is_hashing
 
     def _count_only(self, state: _Channel) -> None:
         state.is_counted = True
