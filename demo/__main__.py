@@ -13,7 +13,9 @@ from types import FrameType
 from demo.gateway import GatewayFailed
 from demo.postgres_installs import InstallMissing
 from demo.postgres_server import ServerFailed
-from demo.stage import PEOPLE, Stage, StageBusy
+from demo.ssh_host import HostFailed
+from demo.sshd import SSHD, SshdFailed
+from demo.stage import PEOPLE, SSH_TARGET, Stage, StageBusy
 from demo.steps import scene_of, steps_for
 from demo.tour import run_tour, shell_line
 
@@ -31,15 +33,18 @@ def main() -> int:
     parser.add_argument(
         "--directory", type=Path, default=DIRECTORY, help="where everything is written (.demo)"
     )
+    parser.add_argument(
+        "--no-sshd", action="store_true", help="have the demo's own SSH host, as where there is no sshd"
+    )
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    stage = Stage(arguments.directory)
+    stage = Stage(arguments.directory, has_sshd=SSHD.exists() and not arguments.no_sshd)
     try:
         return _show(stage, is_tour_only=arguments.tour_only)
     except _Ended:
         return 0 if not arguments.tour_only else 130
-    except (GatewayFailed, InstallMissing, ServerFailed, StageBusy) as error:
+    except (GatewayFailed, HostFailed, InstallMissing, ServerFailed, SshdFailed, StageBusy) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
@@ -51,7 +56,10 @@ def main() -> int:
 
 def _show(stage: Stage, *, is_tour_only: bool) -> int:
     scene = scene_of(stage)
-    print("Setting up: PostgreSQL with a small shop, certificates, configuration, the gateway.", flush=True)
+    print(
+        "Setting up: PostgreSQL with a small shop, a web server, certificates, configuration, the gateway.",
+        flush=True,
+    )
     kept = stage.set_up()
     if kept is not None:
         print(f"Your edited policy is now {kept}; this run starts from the demo's own.")
@@ -60,6 +68,8 @@ def _show(stage: Stage, *, is_tour_only: bool) -> int:
     print(f"  {scene.names['config']}  where the gateway listens and what it leads to")
     print(f"  {scene.names['policy']}  who may do what, and what they see\n")
     is_right = run_tour(steps_for(stage), scene, sys.stdout)
+    if not stage.has_ssh_client:
+        print("The steps over SSH were left out: there is no ssh here (apt-get install openssh-client).")
     if is_tour_only:
         return 0 if is_right else 1
     _print_invitation(stage, scene.names)
@@ -73,9 +83,14 @@ def _print_invitation(stage: Stage, names: dict[str, str]) -> None:
         words = " ".join(f"{name}={value}" for name, value in stage.connection(person).items())
         print(f"  # as {person} (group {group})")
         print(f"  {shell_line([names['psql'], words])}\n")
-    print("  # the same, shorter; and the tapes of what you did")
-    print(f"  {names['psql']} service=alice")
-    print(f"  {names['proxyd']} tape ls --config {names['config']}\n")
+    print("  # the same, shorter")
+    print(f"  {names['psql']} service=alice\n")
+    print("  # web1 as each of them, and the menu of targets that a gateway without a target gives")
+    for host in (*(f"{person}.{SSH_TARGET}" for person in PEOPLE), "dora.gateway"):
+        print(f"  ssh -F {names['ssh_config']} {host}")
+    print("\n  # the tapes of what you did (tape play replays one), and what is open now")
+    print(f"  {names['proxyd']} tape ls --config {names['config']}")
+    print(f"  {names['proxyd']} sessions ls --config {names['config']}\n")
     print("  # after a change of the policy")
     print(f"  {names['proxyd']} check --config {names['config']} && kill -HUP {stage.gateway.pid}\n")
     print("Ctrl-C ends it.", flush=True)
@@ -94,6 +109,9 @@ def _wait(stage: Stage) -> None:
             return
         if not stage.server.is_running:
             print(f"error: PostgreSQL has ended:\n{stage.server.log_text()[-2000:]}", file=sys.stderr)
+            return
+        if not stage.web1.is_running:
+            print(f"error: web1 has ended:\n{stage.web1.log_text()[-2000:]}", file=sys.stderr)
             return
 
 

@@ -1,4 +1,5 @@
-"""The texts that the demo writes: proxyd.yaml, policy.yaml and the service file for psql.
+"""The texts that the demo writes: proxyd.yaml, policy.yaml and the service file for psql. (`ssh_config` words the file
+for ssh.)
 
 Owns their wording and nothing else. They are meant to be read and edited by a person, so each says what it
 means.
@@ -17,6 +18,8 @@ class Ports:
     gateway: int
     target: int
     metrics: int
+    ssh: int
+    ssh_target: int
 
 
 CONFIG = """\
@@ -36,11 +39,25 @@ listeners:
       crl: pki/ca.crl                  # ...that are not on this list
       minimum_version: "1.2"
     limits: {{connections: 200, connections_per_subject: 50, handshake_timeout: 10s}}
+  - name: ssh
+    protocol: ssh
+    address: 127.0.0.1:{ports.ssh}
+    host_keys: [ssh/gateway_host]      # what the gateway shows to clients
+    client_ca: ssh/people_ca.pub       # who may come in: holders of certificates of this authority
+    factors: [[certificate]]           # [[certificate], [public_key, totp]] would let in people with both of these, too
 
 identity:
   certificates:
     name: [cn]                         # a person is called what the certificate's common name says
     groups: {{from: [ou]}}               # and is a member of its organisational units
+  ssh_certificates: {{name: key_id}}     # over SSH: what the certificate's key id says (ssh-keygen -I)
+  people:                              # an SSH certificate knows no groups: they are here
+    - {{name: alice, groups: [data]}}
+    - {{name: dora, groups: [dba]}}
+
+ssh_authority:                         # signs a certificate for each connection to an SSH target; targets trust it by
+  key: {{file: ssh/gateway_ca}}          # a line in sshd_config: TrustedUserCAKeys
+  lifetime: 5m
 
 targets:
   - name: shop                         # what clients give as the database: dbname=shop
@@ -54,6 +71,13 @@ targets:
       - {{name: admin, user: gateway_admin, password: {{file: secrets/gateway_admin}}}}
       - {{name: catalog, user: gateway_catalog, password: {{file: secrets/gateway_catalog}}}}
     catalog: {{login: catalog, poll: 1s}}  # how the gateway learns the target's tables and views
+  - name: web1                         # what clients put behind the login: deploy+web1
+    protocol: ssh
+    address: 127.0.0.1:{ports.ssh_target}
+    labels: {{env: prod}}
+    host_keys: {{known_hosts: ssh/known_hosts}}  # nothing is learnt by connecting
+    logins:                            # no client ever has what opens the target
+      - {{name: deploy, user: "{account}", certificate: true}}
 
 masking:
   keys:
@@ -62,6 +86,7 @@ masking:
 policy: policy.yaml
 tapes: {{directory: tapes, reply_limit: 16MiB}}
 metrics: {{address: "127.0.0.1:{ports.metrics}"}}
+admin: {{socket: "{admin}"}}  # `proxyd sessions` asks here: list, watch and end live sessions
 log: {{level: info}}
 drain_timeout: 5s
 """
@@ -86,6 +111,11 @@ access:                                # who reaches which target, under which l
     targets: {{labels: {{env: prod}}, protocol: postgres}}
     logins: [admin]
     session: {{max: 1h, idle: 10m}}
+  - name: everybody-reaches-the-web-servers
+    roles: [analyst, dba]
+    targets: {{labels: {{env: prod}}, protocol: ssh}}
+    logins: [deploy]
+    session: {{max: 8h, idle: 30m}}
 
 rules:                                 # what they may do there; the order does not matter
   - name: read-the-shop
@@ -109,6 +139,31 @@ rules:                                 # what they may do there; the order does 
     effect: deny
     postgres: {{commands: [update, delete], where: absent}}
     message: "An UPDATE or DELETE without WHERE changes every row."
+
+  - name: look-at-the-site
+    effect: allow
+    roles: [analyst]
+    ssh:                               # commands by their words: no pipe, list or $(...) brings in another
+      exec: ["ls *", "uptime", "cat www/*", "tail -n * log/*"]
+      files: [read, list, stat]        # and files, by sftp and scp
+      paths: ["/**/web1/www/**"]       # (the demo's web1 is somewhere below your directory)
+  - name: dbas-work-on-web-servers
+    effect: allow
+    roles: [dba]
+    ssh: {{shell: true, exec: ["*"], files: ["*"]}}
+  - name: the-site-stays               # also within sh -c, sudo, xargs...; but not within a shell: that is recorded
+    effect: deny
+    ssh: {{exec: ["rm *", "shred *"], files: [remove, rmdir]}}
+    message: "Files of the site are removed by a deployment."
+  - name: no-secret-files
+    effect: deny
+    ssh: {{paths: ["/**/.env"]}}
+    message: "Secrets of the site are not read through the gateway."
+  - name: restarts-wait-for-a-human
+    effect: hold
+    ssh: {{exec: ["systemctl restart *", "reboot *"]}}
+    message: "Services are restarted by two people."
+    approval: {{approvers: [dba], approvals: 1, timeout: 10m}}
 
 masks:                                 # how a column leaves; a use of it that cannot be masked is refused
   - name: contact-data

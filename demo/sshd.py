@@ -87,6 +87,7 @@ class SshServer:
     host: str = "127.0.0.1"
     port: int = 0
     account: Account = field(default_factory=Account)
+    own_home: Path | None = None
     directory: Path = field(init=False, default=Path())
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
@@ -108,7 +109,7 @@ class SshServer:
     @property
     def home(self) -> Path:
         """What $HOME is in a session. Sessions still begin in the account's real home, as sshd has it."""
-        return self.directory / "home"
+        return self.own_home or self.directory / "home"
 
     @property
     def log(self) -> Path:
@@ -197,11 +198,12 @@ class SshServer:
         _end_all(_with_variable(f"HOME={self.home}"))
 
     def _write_files(self) -> None:
-        self.home.mkdir(mode=0o700)
-        self.account.take(self.home)
-        profile = self.home / ".profile"
-        profile.write_text(_PROFILE)
-        self.account.take(profile)
+        if self.own_home is None:
+            self.home.mkdir(mode=0o700)
+            self.account.take(self.home)
+            profile = self.home / ".profile"
+            profile.write_text(_PROFILE)
+            self.account.take(profile)
         self._make_host_key()
         self.write_authorized_keys(self.authorized_keys)
         self.write_user_authorities(self.user_authorities)
@@ -210,7 +212,7 @@ class SshServer:
             "AuthorizedKeysFile": self.directory / "authorized_keys",
             "TrustedUserCAKeys": self.directory / "user_authorities",
             "Subsystem": f"sftp {SFTP_SERVER}",
-            "SetEnv": f"HOME={self.home}",
+            "SetEnv": f'"HOME={self.home}"',
             "UsePAM": "yes"
             if os.geteuid() == 0 and self.account.uid is None and _is_locked(self.login)
             else "no",

@@ -1,7 +1,7 @@
 """Everything that the demo needs, set up below one directory and taken down again.
 
-Owns the order: PostgreSQL and the shop in it, certificates, secrets, the two documents, the gateway. Says
-nothing and decides nothing about the tour. The tests and the README's check set the same stage.
+Owns the order: PostgreSQL and the shop in it, the web server, certificates, secrets, the two documents, the gateway.
+Says nothing and decides nothing about the tour. The tests and the README's check set the same stage.
 """
 
 from __future__ import annotations
@@ -21,12 +21,22 @@ import psycopg
 from demo import documents, shop
 from demo.gateway import Gateway
 from demo.pki import DemoPki
-from demo.postgres_installs import client_programs, postgres_18, write_tls_wrapper
-from demo.postgres_server import PostgresServer, free_port
+from demo.postgres_installs import Account, client_programs, postgres_18, write_tls_wrapper
+from demo.postgres_server import PostgresServer, free_port, make_scratch
+from demo.ssh_config import SshHost, write_ssh_config
+from demo.ssh_pki import SshPki
+from demo.sshd import SSHD
+from demo.web1 import AUTHORITY, Web1
 
 HOST = "127.0.0.1"
 GATEWAY_PORT = 6432  # when nobody holds it, so that a copied command works again tomorrow
+SSH_PORT = 2222
 PEOPLE = {"alice": ("data", "readonly"), "dora": ("dba", "admin")}  # name: group of the certificate, login
+SSH_LOGIN = "deploy"
+SSH_TARGET = "web1"
+PEOPLE_AUTHORITY = "people_ca"
+GATEWAY_HOST_KEY = "gateway_host"
+MAX_SOCKET_PATH_BYTES = 107  # unix(7)
 
 _HBA = (
     "local all postgres trust",  # guarded by the mode of the socket
@@ -41,15 +51,16 @@ class StageBusy(RuntimeError):
 
 class Stage:
     """The demo's systems. A context manager; what it made stays readable in `directory` until the next
-    one.
+    one. has_sshd: is web1 a real sshd?
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, has_sshd: bool = SSHD.exists()) -> None:
         self.directory = directory.absolute()
         self.shop = shop.make_shop()
         self.server = PostgresServer(postgres_18(), hba=_HBA, settings=_SETTINGS)
+        self.web1 = Web1(self.directory / "web1", has_sshd=has_sshd)
         self.gateway = Gateway(self.config, self.directory / "proxyd.log")
-        self.ports = documents.Ports(0, 0, 0)
+        self.ports = documents.Ports(0, 0, 0, 0, 0)
         self._cleanup = ExitStack()
 
     @property
@@ -68,6 +79,19 @@ class Stage:
     def psql(self) -> Path:
         return self.directory / "bin" / "psql"
 
+    @property
+    def ssh_config(self) -> Path:
+        return self.directory / "ssh_config"
+
+    @property
+    def fetched(self) -> Path:
+        """Where the tour puts files that it has fetched."""
+        return self.directory / "fetched"
+
+    @property
+    def has_ssh_client(self) -> bool:
+        return shutil.which("ssh") is not None
+
     def set_up(self) -> Path | None:
         """Make everything but the gateway. Gives where a policy edited by hand was put aside, if there
         was one.
@@ -80,10 +104,18 @@ class Stage:
         self.server.start()
         self._fill(passwords)
         self._issue_certificates()
+        ssh = self._issue_ssh_certificates()
+        self._cleanup.callback(self.web1.stop)
+        self.web1.start(ssh)
         self.ports = documents.Ports(
-            gateway=_free_port(GATEWAY_PORT), target=self.server.port, metrics=free_port(HOST)
+            gateway=_free_port(GATEWAY_PORT),
+            target=self.server.port,
+            metrics=free_port(HOST),
+            ssh=_free_port(SSH_PORT),
+            ssh_target=self.web1.port,
         )
         self._write_documents()
+        self._write_ssh_files(ssh)
         self._write_programs()
         return kept
 
@@ -140,8 +172,9 @@ class Stage:
         return aside
 
     def _clear(self) -> None:
-        for name in ("secrets", "pki", "tapes", "bin"):
+        for name in ("secrets", "pki", "ssh", "web1", "tapes", "bin", "fetched"):
             shutil.rmtree(self.directory / name, ignore_errors=True)
+        self.fetched.mkdir()
         self.gateway.log_path.unlink(missing_ok=True)
         self.tapes.mkdir(mode=0o700)
 
@@ -170,10 +203,49 @@ class Stage:
 
     def _write_documents(self) -> None:
         shown = _shown(self.config)
-        self.config.write_text(documents.CONFIG.format(ports=self.ports, config=shown))
+        self.config.write_text(
+            documents.CONFIG.format(
+                ports=self.ports, config=shown, account=self.web1.login, admin=self._admin_socket()
+            )
+        )
         self.policy.write_text(documents.POLICY.format(config=shown))
         service = documents.service_file({person: self.connection(person) for person in PEOPLE})
         (self.directory / "pg_service.conf").write_text(service)
+
+    def _admin_socket(self) -> str:
+        """Beside the configuration, unless that is deeper than the path of a socket may be long."""
+        if len(os.fsencode(self.directory / "admin.sock")) <= MAX_SOCKET_PATH_BYTES:
+            return "admin.sock"
+        scratch = make_scratch("proxyd-demo-", Account())
+        self._cleanup.callback(shutil.rmtree, scratch, ignore_errors=True)
+        return str(scratch / "admin.sock")
+
+    def _issue_ssh_certificates(self) -> SshPki:
+        pki = SshPki(self.directory / "ssh")
+        for name in (GATEWAY_HOST_KEY, AUTHORITY, PEOPLE_AUTHORITY, *PEOPLE):
+            pki.make(name)
+        for person in PEOPLE:
+            pki.certify(person, PEOPLE_AUTHORITY, key_id=person, principals=[SSH_LOGIN])
+        return pki
+
+    def _write_ssh_files(self, pki: SshPki) -> None:
+        """What the gateway knows web1 by, what people know the gateway by, and their way to web1."""
+        (pki.directory / "known_hosts").write_text(self.web1.known_hosts_line(pki) + "\n")
+        known_hosts = pki.directory / "known_hosts_of_people"
+        known_hosts.write_text(f"[{HOST}]:{self.ports.ssh} {pki.public(GATEWAY_HOST_KEY)}\n")
+
+        def host(person: str, name: str, user: str) -> SshHost:
+            key, certificate = pki.private(person), pki.certificate(person)
+            return SshHost(name, HOST, self.ports.ssh, user, key, known_hosts, certificate)
+
+        through = f"{SSH_LOGIN}+{SSH_TARGET}"
+        hosts = [host("alice", SSH_TARGET, through)]
+        for person in PEOPLE:
+            hosts += [
+                host(person, f"{person}.{SSH_TARGET}", through),
+                host(person, f"{person}.gateway", SSH_LOGIN),
+            ]
+        write_ssh_config(self.ssh_config, hosts)
 
     def _write_programs(self) -> None:
         for name in ("psql", "pgbench", "pg_dump"):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 
+from demo.ssh_steps import ssh_steps_for
 from demo.stage import Stage
 from demo.tour import SHELL, Check, Scene, Step, ends_with, hides, shows
 
@@ -32,11 +33,18 @@ def scene_of(stage: Stage) -> Scene:
         "config": shown(stage.config),
         "policy": shown(stage.policy),
         "forged": shown(stage.directory / "forged.tape"),
+        "ssh_config": shown(stage.ssh_config),
+        "fetched": shown(stage.fetched),
     }
     return Scene(here, stage.tapes, names)
 
 
 def steps_for(stage: Stage) -> tuple[Step, ...]:
+    """All of them; those over SSH only where there is a client for it."""
+    return (*postgres_steps_for(stage), *(ssh_steps_for(stage) if stage.has_ssh_client else ()))
+
+
+def postgres_steps_for(stage: Stage) -> tuple[Step, ...]:
     private = hides(stage.shop.private_values(), "every e-mail, number, birthday and key")
     names = tuple(customer.name for customer in stage.shop.customers[:4])
     unmasked = tuple(

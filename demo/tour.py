@@ -14,7 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from demo.terminal import Terminal, Typed
+
 COMMAND_TIMEOUT_S = 60.0
+TIMED_OUT = 124  # as timeout(1) has it
+_TOO_LONG = f"(no end after {COMMAND_TIMEOUT_S:.0f} s)"
 WIDTH = 88
 SHELL = ("/bin/sh", "-c")
 
@@ -37,22 +41,38 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """command: words; {NAME} in a word stands for one of the scene's names, known when the step runs."""
+    """command: words; {NAME} in a word stands for one of the scene's names, known when the step runs.
+
+    typed: the command has a terminal, at which this is typed. stays: with it the command is left running when all has
+    been typed. watches: the name of such a step: what comes on its terminal is shown too, to its end.
+    """
 
     name: str
     title: str
     narration: str
     command: tuple[str, ...]
     checks: tuple[Check, ...]
+    typed: tuple[Typed, ...] = ()
+    stays: bool = False
+    watches: str = ""
 
 
 @dataclass(slots=True)
 class Scene:
-    """names: what {NAME} in a command stands for. `tapes`: where sessions are recorded."""
+    """names: what {NAME} in a command stands for. `tapes`: where sessions are recorded. A step NAME that is recorded
+    adds `tape_NAME`, the file, and `session_NAME`, the id.
+    """
 
     directory: Path
     tapes: Path
     names: dict[str, str] = field(default_factory=dict)
+    terminals: dict[str, Terminal] = field(default_factory=dict)
+
+    def close(self) -> None:
+        """Hang up on what is still running."""
+        for terminal in self.terminals.values():
+            terminal.close()
+        self.terminals.clear()
 
 
 def shows(*texts: str, what: str = "") -> Check:
@@ -74,7 +94,10 @@ def ends_with(*statuses: int) -> Check:
 def run_tour(steps: Sequence[Step], scene: Scene, out: TextIO) -> bool:
     """Run and show every step. True when each was as it should be."""
     style = Style.of(out)
-    results = [_run_step(number, step, scene, out, style) for number, step in enumerate(steps, start=1)]
+    try:
+        results = [_run_step(number, step, scene, out, style) for number, step in enumerate(steps, start=1)]
+    finally:
+        scene.close()
     failed = [step.title for step, is_right in zip(steps, results, strict=True) if not is_right]
     if failed:
         print(style.bad(f"{len(failed)} of {len(steps)} steps differ: {_listed(failed)}"), file=out)
@@ -119,7 +142,7 @@ def _run_step(number: int, step: Step, scene: Scene, out: TextIO, style: Style) 
         print(style.bad(f"   DIFFERS: there is no {missing} from an earlier step\n"), file=out)
         return False
     print(style.command(f"\n$ {shell_line(words)}"), file=out, flush=True)
-    outcome = _run(words, step.name, scene)
+    outcome = _run(words, step, scene)
     print(outcome.output.rstrip("\n"), file=out)
     wrong = [check for check in step.checks if not check.holds(outcome)]
     for check in step.checks:
@@ -129,15 +152,32 @@ def _run_step(number: int, step: Step, scene: Scene, out: TextIO, style: Style) 
     return not wrong
 
 
-def _run(words: Sequence[str], name: str, scene: Scene) -> Outcome:
+def _run(words: Sequence[str], step: Step, scene: Scene) -> Outcome:
     before = _files(scene.tapes)
     # A person's own settings of psql would change what is shown here.
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "PSQL"))}
     environment |= {"PSQLRC": "/dev/null", "PSQL_PAGER": "cat", "PGCONNECT_TIMEOUT": "20", "COLUMNS": "200"}
     try:
+        if step.typed:
+            outcome = _run_in_terminal(words, step, scene, environment)
+        else:
+            outcome = _run_alone(words, scene.directory, environment)
+    except OSError as error:
+        outcome = Outcome(127, f"{words[0]}: {error.strerror}")
+    if step.watches:
+        outcome = _with_terminal(outcome, scene.terminals.pop(step.watches, None))
+    new = sorted(_files(scene.tapes) - before)
+    if new:
+        scene.names[f"tape_{step.name}"] = _relative(new[0], scene.directory)
+        scene.names[f"session_{step.name}"] = new[0].stem.rpartition("-")[2]
+    return outcome
+
+
+def _run_alone(words: Sequence[str], directory: Path, environment: dict[str, str]) -> Outcome:
+    try:
         done = subprocess.run(
             words,
-            cwd=scene.directory,
+            cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -145,16 +185,36 @@ def _run(words: Sequence[str], name: str, scene: Scene) -> Outcome:
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
-        outcome = Outcome(done.returncode, done.stdout.decode(errors="replace"))
+        return Outcome(done.returncode, done.stdout.decode(errors="replace"))
     except subprocess.TimeoutExpired as error:
         shown = (error.stdout or b"").decode(errors="replace")
-        outcome = Outcome(124, f"{shown}\n(no end after {COMMAND_TIMEOUT_S:.0f} s)")
-    except OSError as error:
-        outcome = Outcome(127, f"{words[0]}: {error.strerror}")
-    new = sorted(_files(scene.tapes) - before)
-    if new:
-        scene.names[f"tape_{name}"] = _relative(new[0], scene.directory)
-    return outcome
+        return Outcome(TIMED_OUT, f"{shown}\n{_TOO_LONG}")
+
+
+def _run_in_terminal(words: Sequence[str], step: Step, scene: Scene, environment: dict[str, str]) -> Outcome:
+    terminal = Terminal(words, scene.directory, environment)
+    try:
+        is_right = terminal.play(step.typed, COMMAND_TIMEOUT_S)
+    except BaseException:
+        terminal.close()
+        raise
+    if step.stays and is_right:
+        scene.terminals[step.name] = terminal
+        return Outcome(0, terminal.new_text())
+    status = terminal.finish(COMMAND_TIMEOUT_S if is_right else 0)
+    return _ended(terminal, status)
+
+
+def _with_terminal(outcome: Outcome, terminal: Terminal | None) -> Outcome:
+    if terminal is None:
+        return outcome
+    ended = _ended(terminal, terminal.finish(COMMAND_TIMEOUT_S))
+    return Outcome(outcome.status, f"{outcome.output}\n(and on the other terminal)\n{ended.output.strip()}\n")
+
+
+def _ended(terminal: Terminal, status: int | None) -> Outcome:
+    text = terminal.new_text()
+    return Outcome(status, text) if status is not None else Outcome(TIMED_OUT, f"{text}\n{_TOO_LONG}")
 
 
 def shell_line(words: Sequence[str]) -> str:
