@@ -9,7 +9,8 @@ def refusal_text(decision: Decision) -> str:
     """`proxyd: MESSAGE (rule NAME). HINT`, of the first reason."""
     reasons = decision.reasons or (Reason("", "denied", ""),)
     first = reasons[0]
-    rule = f" (rule {first.rule})" if first.rule else ""
+    # A hold names its rule in the message itself.
+    rule = f" (rule {first.rule})" if first.rule and f"rule {first.rule} " not in first.message else ""
     others = len(reasons) - 1
     more = f" And {others} more reason{'s' * (others > 1)}." if others else ""
     hint = f" {first.hint}" if first.hint else ""

@@ -23,6 +23,7 @@ RULE = Reason("no-secrets", "secrets are off limits.", "Ask for an account.")
             "proxyd: secrets are off limits (rule no-secrets). Ask for an account. And 1 more reason.",
         ),
         ((Reason("r", "a\x1b[2Jb\n"),), "proxyd: a?[2Jb? (rule r)."),
+        ((Reason("two", "rule two holds this", "Ask."),), "proxyd: rule two holds this. Ask."),
     ],
 )
 def test_a_denial_is_one_line(reasons: tuple[Reason, ...], expected: str) -> None:
