@@ -12,8 +12,9 @@ withheld; all that is lost is a copy of what the output shows.
               ahead of what is confirmed. Backspace ("\\b \\b", "\\b ESC [K") and shells that draw the line again in
               colours fit in. Anything that does not fit is a fault, and the line cannot be mended.
 
-Pure; one guard a terminal channel. Bounded: a line longer than MAX_LINE_CHARACTERS is withheld, and only the tail of
-the output before a line is kept.
+Pure; one guard a terminal channel. Bounded: a line longer than MAX_LINE_CHARACTERS is withheld, and so is one with
+much more output than an echo of it takes (a target must not make us read a flood); only the tail of the output
+before a line is kept.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ import msgspec
 from proxyd.tape.terminal_sequences import Control, ControlString, Csi, Escape, TerminalParser, Text, Token
 
 MAX_LINE_CHARACTERS: Final = 4096
+ECHO_BYTES: Final = 4096
+ECHO_BYTES_PER_KEY: Final = 256
+"""How much output may go with a line and with each byte of it: room for a shell that draws the line anew."""
 TAIL_BYTES: Final = 512
 """Of the output before a line: the prompt, and whether a sequence is half way through."""
 
@@ -104,6 +108,10 @@ class EchoGuard:
         self._tail = data[-TAIL_BYTES:] if len(data) >= TAIL_BYTES else (self._tail + data)[-TAIL_BYTES:]
         if self._parser is None or self._fault is not None:
             return
+        self._output_bytes += len(data)
+        if self._output_bytes > ECHO_BYTES + ECHO_BYTES_PER_KEY * self._size:
+            self._fault = WithheldBecause.NOT_ECHOED
+            return
         for token in self._parser.feed(data):
             if not self._fits(token):
                 self._fault = WithheldBecause.NOT_ECHOED
@@ -117,6 +125,7 @@ class EchoGuard:
 
     def _begin_line(self) -> None:
         self._size = 0  # bytes
+        self._output_bytes = 0
         self._typed: list[str] = []
         self._widest = 0
         self._confirmed = 0

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxyd.tape.echo_guard import (
+    ECHO_BYTES,
     MAX_LINE_CHARACTERS,
     TAIL_BYTES,
     EchoGuard,
@@ -251,6 +252,21 @@ def test_a_line_that_begins_within_a_sequence_is_withheld(cut: bytes) -> None:
 def test_an_old_prompt_is_forgotten() -> None:
     assert played([b"Password: " + b"." * TAIL_BYTES], "ls", b"\r") == [ReleasedLine("ls\r")]
     assert played([b"Password: "], [b"."] * TAIL_BYTES, "ls", b"\r") == [ReleasedLine("ls\r")]
+
+
+def test_a_flood_of_output_is_not_read() -> None:
+    assert played("l", [b"\x1b[m" * 1000], "s", b"\r") == [ReleasedLine("ls\r")]
+    flood = b"\x1b[m" * (ECHO_BYTES // 2)
+    assert played("l", [flood], "s", b"\r") == [WithheldLine(3, NOT_ECHOED)]
+    assert played("l", [b"\x1b[m"] * ECHO_BYTES, "s", b"\r", [flood], "ls\r") == [
+        WithheldLine(3, NOT_ECHOED),
+        ReleasedLine("ls\r"),
+    ]
+    line = "x" * 200
+    drawn_anew: list[str | bytes | list[bytes]] = []
+    for count in range(len(line)):
+        drawn_anew += [b"x", [b"\b" * count + b"x" * (count + 1)]]
+    assert played(*drawn_anew, b"\r") == [ReleasedLine(line + "\r")]
 
 
 def test_what_is_never_ended_is_withheld() -> None:
