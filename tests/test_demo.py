@@ -20,7 +20,8 @@ from cryptography import x509
 from demo import documents, shop
 from demo.child_process import end, launch
 from demo.stage import PEOPLE, Stage, StageBusy
-from demo.steps import steps_for
+from demo.steps import scene_of, steps_for
+from demo.terminal import Terminal, Typed
 from demo.tour import Check, Outcome, Scene, Step, Style, ends_with, hides, run_tour, shell_line, shows
 
 ROOT = Path(__file__).parent.parent
@@ -128,6 +129,71 @@ def test_a_step_can_speak_of_the_tape_of_an_earlier_one(tmp_path: Path) -> None:
     assert "there is no 'tape_first'" in text
 
 
+ECHO_SIZES = "stty -echo; trap 'stty size' WINCH; echo ready; while :; do read -r line; echo got $line; done"
+
+
+def in_terminal(
+    script: str, *typed: Typed, name: str = "one", stays: bool = False, watches: str = ""
+) -> Step:
+    command = ("/bin/sh", "-c", script)
+    return Step(name, name, "What it is about.", command, (shows("got"),), typed, stays, watches)
+
+
+def test_a_step_can_type_at_a_terminal(tmp_path: Path) -> None:
+    typed = (Typed("ready", "one\n"), Typed("got one", "two\n"))
+    is_right, text = tour(
+        tmp_path, in_terminal("echo ready; read -r a; echo got $a; read -r b; echo $b", *typed)
+    )
+    assert is_right
+    assert "\nready\none\ngot one\ntwo\ntwo\n" in text
+
+
+def test_a_step_can_leave_its_terminal_open_for_a_later_one(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f"echo $$ > {pid}; trap 'echo got a signal; exit' USR1; echo ready; echo got; while :; do sleep 0.1; done"
+    first = in_terminal(script, Typed("got"), name="first", stays=True)
+    second = Step(
+        "second",
+        "Second",
+        "x",
+        ("/bin/sh", "-c", f"kill -USR1 $(cat {pid})"),
+        (shows("a signal"),),
+        watches="first",
+    )
+    is_right, text = tour(tmp_path, first, second)
+    assert is_right
+    assert "(and on the other terminal)\ngot a signal\n" in text
+
+
+def test_a_terminal_that_nobody_came_back_to_is_hung_up(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f"echo $$ > {pid}; echo ready; echo got; exec sleep 600"
+    assert tour(tmp_path, in_terminal(script, Typed("got"), stays=True))[0]
+    _wait_until_gone(int(pid.read_text()))
+
+
+def test_a_program_that_does_not_say_what_is_waited_for_fails_its_step(tmp_path: Path) -> None:
+    is_right, text = tour(tmp_path, in_terminal("echo got something else", Typed("never", "x")))
+    assert is_right  # its check holds; and the tour did not wait
+    assert "got something else" in text
+
+
+def test_a_terminal_changes_its_size(tmp_path: Path) -> None:
+    terminal = Terminal(["/bin/sh", "-c", ECHO_SIZES], tmp_path, dict(os.environ), (80, 20))
+    try:
+        assert terminal.play([Typed("ready", size=(96, 30)), Typed("30 96", "x\n"), Typed("got x")], 10)
+    finally:
+        terminal.close()
+
+
+def test_what_fills_the_screen_is_left_out_of_the_text(tmp_path: Path) -> None:
+    script = r"printf 'before\r\n\033[?1049h\033[Hfull\033[?1049lafter\r\n'"
+    terminal = Terminal(["/bin/sh", "-c", script], tmp_path, dict(os.environ))
+    assert terminal.finish(10) == 0
+    assert terminal.new_text() == "before\n(a program that fills the screen)\nafter\n"
+    assert terminal.new_text() == ""
+
+
 def test_output_has_no_colours_where_nobody_sees_them() -> None:
     assert not Style.of(io.StringIO()).is_coloured
     assert Style(is_coloured=False).good("fine") == "fine"
@@ -157,8 +223,11 @@ def test_the_stages_database_holds_the_shop_behind_passwords(stage: Stage) -> No
 def test_the_stages_secrets_are_their_owners_alone(stage: Stage) -> None:
     keys = [*(stage.directory / "secrets").iterdir(), *(stage.directory / "pki").glob("*.key")]
     assert len(keys) == len(shop.ACCOUNTS) + 1 + len(PEOPLE) + 1
-    assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
-    assert stat.S_IMODE(stage.tapes.stat().st_mode) == 0o700
+    ssh = [path for path in (stage.directory / "ssh").iterdir() if b"PRIVATE KEY" in path.read_bytes()]
+    assert len(ssh) >= len(PEOPLE) + 3
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (*keys, *ssh)} == {0o600}
+    for directory in (stage.tapes, stage.directory / "ssh"):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
 def test_the_stages_certificates_are_of_its_authority(stage: Stage) -> None:
@@ -186,6 +255,16 @@ def test_the_stages_psql_speaks_tls(stage: Stage) -> None:
     assert "server does not support SSL" in done.stderr
 
 
+def test_a_machine_without_ssh_gets_the_rest_of_the_tour(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_ssh = [one.name for one in steps_for(stage)]
+    monkeypatch.setenv("PATH", "/nonexistent")
+    without = [one.name for one in steps_for(stage)]
+    assert without == with_ssh[: len(without)]
+    assert {"ssh", "shell", "sessions"} <= set(with_ssh) - set(without)
+
+
 def test_two_demos_do_not_share_a_directory(stage: Stage) -> None:
     second = Stage(stage.directory)
     with pytest.raises(StageBusy, match="another demo is running"):
@@ -207,11 +286,14 @@ def test_a_policy_edited_by_hand_is_put_aside(tmp_path: Path) -> None:
 
 
 def test_a_step_names_only_what_the_scene_or_an_earlier_step_gives(stage: Stage) -> None:
-    known = {"psql", "proxyd", "config", "policy", "forged"}
+    known = set(scene_of(stage).names)
+    terminals = set()
     for one in steps_for(stage):
         for word in one.command:
             word.format_map(dict.fromkeys(known, ""))
-        known.add(f"tape_{one.name}")
+        known |= {f"tape_{one.name}", f"session_{one.name}"}
+        assert not one.watches or one.watches in terminals
+        terminals |= {one.name} if one.stays else set()
         assert one.checks
         assert not all(check.holds(Outcome(0, "")) for check in one.checks), "a check that cannot fail"
 
@@ -247,10 +329,17 @@ def test_a_child_process_is_ended_by_the_first_signal_that_works(tmp_path: Path)
     assert end(child, (signal.SIGTERM, signal.SIGKILL), step_timeout_s=0.2) == -signal.SIGKILL
 
 
-def test_make_demo_shows_the_whole_tour_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "host"),
+    [((), "a real sshd"), (("--no-sshd",), "the demo's own SSH host")],
+    ids=["sshd", "own"],
+)
+def test_make_demo_shows_the_whole_tour_and_leaves_nothing(
+    tmp_path: Path, options: tuple[str, ...], host: str
+) -> None:
     directory = tmp_path / ".demo"
     done = subprocess.run(
-        [sys.executable, "-m", "demo", "--tour-only", "--directory", str(directory)],
+        [sys.executable, "-m", "demo", "--tour-only", *options, "--directory", str(directory)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -260,6 +349,7 @@ def test_make_demo_shows_the_whole_tour_and_leaves_nothing(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     assert "steps showed what they should." in done.stdout
     assert "DIFFERS" not in done.stdout
+    assert f"web1 is {host}" in done.stdout
     assert _processes_that_name(str(directory)) == []
 
 
@@ -285,6 +375,9 @@ def test_the_demo_stays_up_until_it_is_interrupted_and_leaves_nothing(tmp_path: 
             ]
             answered = subprocess.run(query, capture_output=True, text=True, check=False)
             assert answered.stdout.strip() == str(shop.ORDERS), answered.stderr
+            ssh = ["ssh", "-F", str(directory / "ssh_config"), "dora.web1", "cat www/prices.csv"]
+            listed = subprocess.run(ssh, capture_output=True, text=True, check=False)
+            assert listed.stdout.startswith("product,price\n"), listed.stderr
         finally:
             demo.send_signal(signal.SIGINT)
         assert demo.wait(60) == 0
