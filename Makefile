@@ -15,7 +15,7 @@ TOUR ?=
 .PHONY: help venv demo test check format bench test-systemd clean
 
 help:
-	@echo "make demo          PostgreSQL, the gateway and a guided tour; stays up until Ctrl-C (TOUR=1: ends after it)"
+	@echo "make demo          PostgreSQL, SSH, the gateway and a guided tour; stays up until Ctrl-C (TOUR=1: ends after it)"
 	@echo "make test          the whole test suite"
 	@echo "make check         lint, format, types, import contracts"
 	@echo "make bench         overhead, compared with a direct connection and with PgBouncer"
@@ -31,6 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
+	@command -v ssh >/dev/null || .ci/debian --if-possible "the demo's steps over SSH" openssh-client
 	@exec $(VENV)/bin/python -m demo $(if $(filter-out 0,$(TOUR)),--tour-only)
 
 test: $(STAMP)

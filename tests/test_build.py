@@ -175,6 +175,26 @@ def test_packages_that_cannot_be_installed_fail_by_name(machine: Machine) -> Non
     assert "needs the Debian packages: one" in done.stderr
 
 
+def test_what_is_only_wanted_if_possible_asks_nobody_and_fails_nothing(machine: Machine) -> None:
+    words = (".ci/debian", "--if-possible", "the test", "one")
+    done = machine.run(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    machine.pretend("sudo", 'case "$1" in -n) exit 1 ;; *) exec "$@" ;; esac')
+    done = machine.run(*words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert installs(machine) == []
+    machine.pretend("sudo", 'case "$1" in -n) exit 0 ;; *) exec "$@" ;; esac')
+    assert "with sudo for the test: one" in machine.run(*words).stdout
+    machine.pretend("apt-get", "exit 100")
+    assert machine.run(*words).returncode == 0
+
+
+def test_a_server_for_tests_does_not_start_by_itself(machine: Machine) -> None:
+    machine.pretend("sudo", "exit 0")  # which writes nothing: the guard against starts is a file of the machine's
+    assert machine.run(".ci/debian", "the test", "openssh-server").returncode == 0
+    assert "sudo systemctl --quiet disable ssh" in machine.calls
+
+
 def test_a_python_without_ensurepip_asks_for_debians_package(machine: Machine, tmp_path: Path) -> None:
     machine.pretend("python3", 'case "$2" in *ensurepip*) exit 1 ;; *) exit 0 ;; esac')
     done = machine.run(".ci/venv", "python3", str(tmp_path / "venv"))
