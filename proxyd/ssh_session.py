@@ -86,12 +86,15 @@ class SshSession:
         self._session.end = self._end_from_outside
         self._session.idle_s = lambda: trio.current_time() - self._relay.moved_at
         self._session.is_idle = self._is_idle
-        nursery.start_soon(self._watch_client)
+        self._client.on_gone = self._client_gone
+        if self._client.is_gone:
+            self._client_gone()
         nursery.start_soon(self._watch)
         self._jumps = Jumps(nursery, self._relay, self._target_of)
         try:
             await self._begin(nursery)
-            nursery.start_soon(self._await_choice, nursery)
+            if self._user.target is None:
+                nursery.start_soon(self._await_choice, nursery)
             await self._relay.ended.wait()
         finally:
             with trio.CancelScope(deadline=trio.current_time() + LAST_WORD_TIMEOUT_S, shield=True):
@@ -136,7 +139,9 @@ class SshSession:
     def _lobby(self) -> Lobby:
         gateway, identity, login = self._gateway, self._identity, self._user.login
         return Lobby(
-            places(gateway, identity), lambda host, port: jump_judge(gateway, identity, login, host, port)
+            places(gateway, identity),
+            lambda host, port: jump_judge(gateway, identity, login, host, port),
+            may_use_pty=identity.may_use_pty,
         )
 
     def _lobby_limits(self) -> SessionLimits:
@@ -220,9 +225,9 @@ class SshSession:
         except TapeError as fault:
             self._relay.finish(tape_end(fault))
         else:
-            judge = self._judge(admitted)
+            settings, judge = self._settings(admitted.environment), self._judge(admitted)
             is_openssh = self._is_openssh()
-            self._relay.act(lambda gate: gate.enter(judge, is_openssh_target=is_openssh))
+            self._relay.act(lambda gate: gate.enter(settings, judge, is_openssh_target=is_openssh))
 
     def _target_of(self, dial: Dial) -> SshTargetRuntime | None:
         """The target of a jump; from its first one on the session has a tape."""
@@ -247,8 +252,7 @@ class SshSession:
             )
         leg.close_socket()
 
-    async def _watch_client(self) -> None:
-        await self._client.gone.wait()
+    def _client_gone(self) -> None:
         lost = self._client.lost.reason if self._client.lost is not None else "closed"
         self._relay.finish(SshEnd(SessionOutcome.CLIENT_CLOSED, f"client: {lost}"))
 

@@ -137,14 +137,16 @@ class Leg(asyncio.Transport):
         self._backlog: collections.deque[bytes | memoryview] = collections.deque()
         self._backlog_bytes = 0
         self._corked: list[bytes] | None = None
-        self._has_backlog = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._is_writing = False
         self._may_read = trio.Event()
         self._may_read.set()
         self._is_closing = False
         self._scope = trio.CancelScope()
         self.connection: _Relayed
         self.ready = trio.Event()
-        self.gone = trio.Event()
+        self.is_gone = False
+        self.on_gone: Callable[[], None] = lambda: None
         self.lost: TransportLost | None = None
         self.received_bytes = 0
         self.sent_bytes = 0
@@ -259,15 +261,19 @@ class Leg(asyncio.Transport):
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._write_backlog)
+                    self._nursery = nursery
+                    if self._backlog:
+                        self._start_writing()
                     await self._read()
         finally:
+            self._nursery = None
             if self.lost is None:
                 self.lost = TransportLost("cancelled")
             self._is_closing = True
             self.ready.set()
             self.connection.connection_lost(None)
-            self.gone.set()
+            self.is_gone = True
+            self.on_gone()
 
     async def linger(self, timeout_s: float) -> None:
         """After `run`: send what is left, as far as the peer takes it in time, and close the socket."""
@@ -331,7 +337,7 @@ class Leg(asyncio.Transport):
     def _keep(self, piece: bytes | memoryview) -> None:
         self._backlog.append(piece)
         self._backlog_bytes += len(piece)
-        self._has_backlog.set()
+        self._start_writing()
 
     def _send_now(self, pieces: list[bytes]) -> None:
         try:
@@ -364,18 +370,22 @@ class Leg(asyncio.Transport):
                 return
             self._backlog.popleft()
 
+    def _start_writing(self) -> None:
+        """A task for what the kernel does not take at once; most legs never need one."""
+        if self._nursery is not None and not self._is_writing:
+            self._is_writing = True
+            self._nursery.start_soon(self._write_backlog)
+
     async def _write_backlog(self) -> None:
-        while True:
-            await self._has_backlog.wait()
-            while self._backlog:
-                await trio.lowlevel.wait_writable(self._socket)
-                try:
-                    self._send_backlog()
-                except OSError as fault:
-                    self._lose(TransportLost(fault.strerror or str(fault)))
-                    return
-                self.on_batch()
-            self._has_backlog = trio.Event()
+        while self._backlog:
+            await trio.lowlevel.wait_writable(self._socket)
+            try:
+                self._send_backlog()
+            except OSError as fault:
+                self._lose(TransportLost(fault.strerror or str(fault)))
+                return
+            self.on_batch()
+        self._is_writing = False
 
 
 class _AnyChannel(dict[int, Any]):

@@ -42,6 +42,8 @@ _write = os.write
 
 Opener = Callable[[Path, int], int]
 
+PACK_BUFFER_BYTES: Final = 4096
+
 
 class TapeWriter:
     """The open file of one tape, its clock and its chain. Owned by the session, closed by `end` (or `close`)."""
@@ -57,7 +59,8 @@ class TapeWriter:
         self._began = clock()
         self._fsync = fsync
         self._encoder = FrameEncoder()
-        self._pack = msgpack.Packer(unicode_errors="surrogatepass").pack
+        # The buffer grows as needed; its default size is a quarter of a megabyte for each session.
+        self._pack = msgpack.Packer(unicode_errors="surrogatepass", buf_size=PACK_BUFFER_BYTES).pack
         self._fault: str | None = None
 
     def begin(self, header: TapeHeader) -> None:
