@@ -27,6 +27,7 @@ from proxyd.metrics import SessionOutcome
 from proxyd.postgres_door import POSTGRES_DOOR
 from proxyd.postgres_listener import PostgresListenerRuntime
 from proxyd.sessions import Session
+from proxyd.settings_files import SettingsError
 from proxyd.telemetry import Telemetry
 from tests.proxyd.documents import CONFIG, POLICY, write_setup
 
@@ -500,3 +501,33 @@ async def test_a_listener_takes_up_another_identity(tmp_path: Path) -> None:
         await house.hang_up()
         assert runtime.certificate_rules.name == ("san_email",)
         assert house.gateway.config.identity.certificates.name == ("san_email",)
+
+
+async def test_an_identity_that_was_refused_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(runtime: ListenerRuntime, identity: object) -> None:
+        raise SettingsError("people", "cannot be read", "check it")
+
+    async with running(tmp_path, echo) as house:
+        runtime = house.daemon.listeners[0][0]
+        assert isinstance(runtime, PostgresListenerRuntime)
+        (tmp_path / "proxyd.yaml").write_text(CONFIG.replace("name: [cn]", "name: [san_email]"))
+        with monkeypatch.context() as patched:
+            patched.setattr(PostgresListenerRuntime, "take_identity", refuse)
+            await house.hang_up()
+        assert runtime.certificate_rules.name == ("cn",)
+        assert house.events.count("new identity refused, the old stay in use") == 1
+        await house.hang_up()
+        assert runtime.certificate_rules.name == ("san_email",)
+
+
+async def test_the_admin_socket_lives_with_the_daemon(tmp_path: Path) -> None:
+    async with running(tmp_path, echo, config=CONFIG + "admin: {socket: admin.sock}\n") as house:
+        async with await trio.open_unix_socket(tmp_path / "admin.sock") as caller:
+            await caller.send_all(b'{"command": "ls"}\n')
+            assert await read_all(caller) == b'{"answer":"sessions","count":0}\n'
+        os.kill(os.getpid(), signal.SIGTERM)
+        await house.ended()
+    with pytest.raises(OSError, match="refused"):
+        await trio.open_unix_socket(tmp_path / "admin.sock")
