@@ -13,11 +13,14 @@ from demo.tour import SHELL, Check, Outcome, Step, ends_with, hides, shows
 REFUSED = 126
 PROMPT = "$ "
 
+LAST_BAR = "\x1b[10;8H"  # where `visitors` puts the last bar each time that they have grown
+
 DORAS_SHELL = (
-    Typed(PROMPT, "ls www\n"),
+    Typed(PROMPT, "ls\n"),
     Typed(PROMPT, "tail -n 2 log/access.log\n"),
     Typed(PROMPT, "visitors\n"),
-    Typed("Requests", size=(96, 20)),
+    *[Typed(LAST_BAR)] * 5,
+    Typed(LAST_BAR, size=(96, 20)),
     Typed(PROMPT, "echo 'stool,60.00' >> www/prices.csv\n"),
     Typed(PROMPT, "cat www/prices.csv\n"),
     Typed(PROMPT, "exit\n"),

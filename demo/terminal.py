@@ -23,8 +23,10 @@ from pathlib import Path
 from proxyd.tape.terminal_text import TerminalText
 
 READ_BYTES = 65536
-KEY_PAUSE_S = 0.02
+KEY_PAUSE_S = 0.03
 """Between two keys: nobody types a line at once, and a replay of one who did is hard to follow."""
+READING_PAUSE_S = 0.4
+"""Before the first of them."""
 END_TIMEOUT_S = 5.0
 _FULL_SCREEN = re.compile(rb"\x1b\[\?1049h.*?(?:\x1b\[\?1049l|\Z)", re.DOTALL)
 
@@ -76,6 +78,7 @@ class Terminal:
                 return False
             if typed.size is not None:
                 self.resize(*typed.size)
+            time.sleep(READING_PAUSE_S if typed.keys else 0)
             for key in typed.keys:
                 os.write(self._ours, key.encode())
                 time.sleep(KEY_PAUSE_S)
