@@ -14,7 +14,7 @@ from demo.gateway import GatewayFailed
 from demo.postgres_installs import InstallMissing
 from demo.postgres_server import ServerFailed
 from demo.ssh_host import HostFailed
-from demo.sshd import SSHD, SshdFailed
+from demo.sshd import SshdFailed
 from demo.stage import PEOPLE, SSH_TARGET, Stage, StageBusy
 from demo.steps import scene_of, steps_for
 from demo.tour import run_tour, shell_line
@@ -39,7 +39,7 @@ def main() -> int:
     arguments = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
-    stage = Stage(arguments.directory, has_sshd=SSHD.exists() and not arguments.no_sshd)
+    stage = Stage(arguments.directory, has_sshd=False if arguments.no_sshd else None)
     try:
         return _show(stage, is_tour_only=arguments.tour_only)
     except _Ended:

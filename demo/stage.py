@@ -25,8 +25,7 @@ from demo.postgres_installs import Account, client_programs, postgres_18, write_
 from demo.postgres_server import PostgresServer, free_port, make_scratch
 from demo.ssh_config import SshHost, write_ssh_config
 from demo.ssh_pki import SshPki
-from demo.sshd import SSHD
-from demo.web1 import AUTHORITY, Web1
+from demo.web1 import AUTHORITY, Web1, has_usable_sshd
 
 HOST = "127.0.0.1"
 GATEWAY_PORT = 6432  # when nobody holds it, so that a copied command works again tomorrow
@@ -51,14 +50,16 @@ class StageBusy(RuntimeError):
 
 class Stage:
     """The demo's systems. A context manager; what it made stays readable in `directory` until the next
-    one. has_sshd: is web1 a real sshd?
+    one. has_sshd: is web1 a real sshd? None: where there is one.
     """
 
-    def __init__(self, directory: Path, *, has_sshd: bool = SSHD.exists()) -> None:
+    def __init__(self, directory: Path, *, has_sshd: bool | None = None) -> None:
         self.directory = directory.absolute()
         self.shop = shop.make_shop()
         self.server = PostgresServer(postgres_18(), hba=_HBA, settings=_SETTINGS)
-        self.web1 = Web1(self.directory / "web1", has_sshd=has_sshd)
+        self.web1 = Web1(
+            self.directory / "web1", has_sshd=has_usable_sshd() if has_sshd is None else has_sshd
+        )
         self.gateway = Gateway(self.config, self.directory / "proxyd.log")
         self.ports = documents.Ports(0, 0, 0, 0, 0)
         self._cleanup = ExitStack()

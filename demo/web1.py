@@ -6,12 +6,14 @@ otherwise the demo's own (`ssh_host`). Lets in whoever has a certificate of the 
 
 from __future__ import annotations
 
+import grp
+import os
 import shlex
 from pathlib import Path
 
 from demo.ssh_host import HOST, OwnHost
 from demo.ssh_pki import SshPki
-from demo.sshd import SshServer
+from demo.sshd import SSHD, SshServer
 
 AUTHORITY = "gateway_ca"
 HOST_KEY = "web1_host"
@@ -76,6 +78,22 @@ FILES = {
     ),
 }
 SECRETS = ("not-for-your-eyes-7f3a",)
+
+
+def has_usable_sshd() -> bool:
+    """Is there one that can give terminals? An ordinary account cannot make a terminal the group tty's, as sshd wants
+    it, and in a container it may not be that already.
+    """
+    if not SSHD.exists() or os.geteuid() == 0:
+        return SSHD.exists()
+    ours, theirs = os.openpty()
+    try:
+        return grp.getgrgid(os.fstat(theirs).st_gid).gr_name == "tty"
+    except KeyError:
+        return False
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 class Web1:
