@@ -104,8 +104,16 @@ def new_judge(
         identity.may_use_x11,
         identity.forced_command,
     )
+    metrics = gateway.metrics
     return SshJudge(
-        identity.subject, target, login, lambda: gateway.policy, permits, limits, gateway.metrics.denied_by
+        identity.subject,
+        target,
+        login,
+        lambda: gateway.policy,
+        permits,
+        limits,
+        metrics.denied_by,
+        metrics.operations("ssh"),
     )
 
 

@@ -14,6 +14,7 @@ from policy.document import PolicyDocument
 from policy.facts import SshFacts, SshOperation, Subject, Target
 from policy.shell.analyze import analyze_command
 from policy.ssh.evaluate import depends_on_paths, judge_ssh
+from proxyd.metrics import Operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +26,6 @@ class Permits:
     agent: bool = True
     x11: bool = True
     forced_command: str | None = None
-
-
-@dataclass(slots=True)
-class Counts:
-    allowed: int = 0
-    denied: int = 0
-    held: int = 0
 
 
 class SshJudge:
@@ -46,10 +40,11 @@ class SshJudge:
         permits: Permits = Permits(),
         limits: SessionLimits = SessionLimits(),  # noqa: B008 (frozen)
         denied_by: Callable[[str], None] = lambda rule: None,
+        counts: Operations | None = None,
     ) -> None:
         self.target = target
         self.permits = permits
-        self.counts = Counts()
+        self.counts = counts or Operations()
         self._subject = subject
         self._login = login
         self._policy = policy
@@ -63,12 +58,7 @@ class SshJudge:
 
     def judge(self, facts: SshFacts) -> Decision:
         """The decision about one operation. File operations inside an sftp subsystem do not count as operations."""
-        document = self._policy()
-        refused = self._not_permitted(facts) or self._used_up(facts)
-        if refused is not None:
-            decision = Decision(Effect.DENY, (refused,), policy_version=document.version)
-        else:
-            decision = judge_ssh(document, self._subject, self.target, self._login, facts)
+        decision = self._decided(self._not_permitted(facts) or self._used_up(facts), facts)
         match decision.effect:
             case Effect.ALLOW:
                 self.counts.allowed += 1
@@ -78,6 +68,16 @@ class SshJudge:
                 self.counts.denied += 1
                 self._denied_by(decision.reasons[0].rule if decision.reasons else "")
         return decision
+
+    def review(self, facts: SshFacts) -> Decision:
+        """Would it still be allowed? For what follows from an operation that was; counts nothing."""
+        return self._decided(self._not_permitted(facts), facts)
+
+    def _decided(self, refused: Reason | None, facts: SshFacts) -> Decision:
+        document = self._policy()
+        if refused is not None:
+            return Decision(Effect.DENY, (refused,), policy_version=document.version)
+        return judge_ssh(document, self._subject, self.target, self._login, facts)
 
     def _not_permitted(self, facts: SshFacts) -> Reason | None:
         permits = self.permits
