@@ -19,6 +19,7 @@ import collections
 import contextlib
 import logging
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -35,6 +36,7 @@ from asyncssh.constants import (
     MSG_REQUEST_FAILURE,
     MSG_REQUEST_SUCCESS,
 )
+from asyncssh.kex import get_kex_algs
 from asyncssh.misc import DisconnectError
 from asyncssh.packet import SSHPacket, String
 
@@ -43,6 +45,8 @@ from proxyd.ssh_host_keys import HostKeyCheck, HostKeyRefused
 from proxyd.telemetry import Log
 
 READ_BYTES = 64 * 1024
+MAX_UNTAKEN_BYTES = 4 * 1024 * 1024
+"""With more than this written and not taken nothing is read from the peer: each message may be one to answer."""
 MAX_DISCONNECT_CHARACTERS = 500
 MAX_PIECES = 1024  # IOV_MAX: with more sendmsg(2) fails
 
@@ -66,6 +70,19 @@ SIGNATURES = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
     "rsa-sha2-512",
     "rsa-sha2-256",
+)
+
+# Of what asyncssh has, without SHA-1, without groups of the client's choice, and without the exchange for which the
+# server makes an RSA key each time: strangers may ask for it again and again, and everybody would wait.
+KEY_EXCHANGES = (
+    "mlkem768x25519-sha256",
+    "curve25519-sha256",
+    "curve25519-sha256@libssh.org",
+    "ecdh-sha2-nistp256",
+    "ecdh-sha2-nistp384",
+    "ecdh-sha2-nistp521",
+    "diffie-hellman-group16-sha512",
+    "diffie-hellman-group14-sha256",
 )
 
 # OpenSSH's client and server only use their own extensions (eow@openssh.com, which ends `ssh host yes | head`) with a
@@ -141,6 +158,7 @@ class Leg(asyncio.Transport):
         self._is_writing = False
         self._may_read = trio.Event()
         self._may_read.set()
+        self._has_room: trio.Event | None = None
         self._is_closing = False
         self._scope = trio.CancelScope()
         self.connection: _Relayed
@@ -326,6 +344,9 @@ class Leg(asyncio.Transport):
             finally:
                 self.is_feeding = False
             self.on_batch()
+            while self._backlog_bytes > MAX_UNTAKEN_BYTES:
+                self._has_room = trio.Event()
+                await self._has_room.wait()
 
     def _lose(self, why: TransportLost) -> None:
         if self.lost is None:
@@ -384,6 +405,8 @@ class Leg(asyncio.Transport):
             except OSError as fault:
                 self._lose(TransportLost(fault.strerror or str(fault)))
                 return
+            if self._has_room is not None:
+                self._has_room.set()
             self.on_batch()
         self._is_writing = False
 
@@ -427,6 +450,7 @@ class _Relayed:
         _client_version: bytes
 
         def is_client(self) -> bool: ...
+        def _send_disconnect(self, code: int, reason: str, lang: str) -> None: ...
         def disconnect(self, code: int, reason: str) -> None: ...
         def connection_lost(self, exc: Exception | None) -> None: ...
         def data_received(self, data: bytes) -> None: ...
@@ -472,6 +496,15 @@ class _Relayed:
 
     def _log_packet(self, *_: object) -> None:
         """asyncssh formats a line for every packet before it asks whether anybody wants it."""
+
+    def internal_error(self, exc_info: Any = None, error_logger: object = None) -> None:
+        """asyncssh comes here with whatever it did not expect of a message: a field too short, a text that is none."""
+        fault = (exc_info or sys.exc_info())[1]
+        refused = asyncssh.ProtocolError(
+            f"a message that cannot be handled ({str(fault) or type(fault).__name__})"
+        )
+        self._send_disconnect(refused.code, "a message that cannot be handled", "en")
+        self._force_close(refused)
 
     def _force_close(self, exc: Exception | None) -> None:
         if exc is not None and self.leg.lost is None:
@@ -631,6 +664,7 @@ async def server_options(host_keys: Sequence[object], version: str) -> Any:
         server_factory=_Nobody,
         server_host_keys=list(host_keys),
         server_version=VERSION_PREFIX + version,
+        kex_algs=[name for name in KEY_EXCHANGES if name.encode() in get_kex_algs()],
         encryption_algs=CIPHERS,
         mac_algs=MACS,
         signature_algs=SIGNATURES,
