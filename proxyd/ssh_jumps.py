@@ -5,7 +5,6 @@ What goes through is encrypted between client and target; the gateway sees how m
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 
 import trio
@@ -13,17 +12,26 @@ import trio
 from proxyd.dialling import dial, os_reason
 from proxyd.gates.ssh.actions import Dial
 from proxyd.gateway import SshTargetRuntime
-from proxyd.ssh_relay import SshRelay
+from proxyd.ssh_relay import HIGH_WATER_BYTES, SshRelay
 
 READ_BYTES = 64 * 1024
 MAX_WAITING_BYTES = 512 * 1024
+HANG_UP_TIMEOUT_S = 10.0
+"""How long what the client has sent before it closed its channel may take to get to the target."""
 
 
 class _Jump:
+    """One connection. `outgoing` is what the client has sent and the target not taken; the client's window bounds it.
+
+    has_ended: the client sends no more. is_left: it has closed the channel.
+    """
+
     def __init__(self) -> None:
         self.scope = trio.CancelScope()
-        self.outgoing: deque[bytes] = deque()
-        self.has_outgoing = trio.Event()
+        self.outgoing = bytearray()
+        self.has_ended = False
+        self.is_left = False
+        self.has_news = trio.Event()
         self.client_has_room = trio.Event()
 
 
@@ -42,6 +50,9 @@ class Jumps:
         relay.on_hang_up = self.hang_up
         relay.on_client_room = self.client_has_room
 
+    def __len__(self) -> int:
+        return len(self._open)
+
     def dial(self, asked: Dial) -> None:
         target = self._target_of(asked)
         jump = self._open[asked.channel] = _Jump()
@@ -51,13 +62,18 @@ class Jumps:
         for number, data in streams:
             jump = self._open.get(number)
             if jump is not None:
-                jump.outgoing.append(data)
-                jump.has_outgoing.set()
+                jump.outgoing += data
+                jump.has_ended = jump.has_ended or not data
+                jump.has_news.set()
 
     def hang_up(self, number: int) -> None:
+        """The client has closed the channel: what it has sent still goes out, what comes is for nobody."""
         jump = self._open.get(number)
         if jump is not None:
-            jump.scope.cancel()
+            jump.is_left = True
+            jump.scope.deadline = trio.current_time() + HANG_UP_TIMEOUT_S
+            jump.has_news.set()
+            jump.client_has_room.set()
 
     def client_has_room(self) -> None:
         for jump in self._open.values():
@@ -66,14 +82,18 @@ class Jumps:
     async def _run(self, number: int, jump: _Jump, target: SshTargetRuntime | None) -> None:
         try:
             with jump.scope:
-                await self._connect(number, jump, target)
+                stream = await self._connect(number, target)
+                if stream is not None:
+                    async with stream:
+                        await self._move(number, jump, stream)
+            self._relay.act(lambda gate: gate.stream_over(number))
         finally:
             self._open.pop(number, None)
 
-    async def _connect(self, number: int, jump: _Jump, target: SshTargetRuntime | None) -> None:
+    async def _connect(self, number: int, target: SshTargetRuntime | None) -> trio.SocketStream | None:
         if target is None:
             self._relay.act(lambda gate: gate.not_dialled(number, "the target is not there any more"))
-            return
+            return None
         try:
             with trio.fail_after(target.config.connect_timeout):
                 stream = await dial(target.config.address)
@@ -82,42 +102,57 @@ class Jumps:
             self._relay.act(
                 lambda gate: gate.not_dialled(number, f"{target.facts.name} cannot be reached: {why}")
             )
-            return
-        async with stream:
-            self._relay.act(lambda gate: gate.dialled(number))
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write, number, jump, stream)
-                await self._read(number, jump, stream)
+            return None
+        self._relay.act(lambda gate: gate.dialled(number))
+        return stream
+
+    async def _move(self, number: int, jump: _Jump, stream: trio.SocketStream) -> None:
+        """Both ways, until both are at their end, one is broken, or the client has left."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, number, jump, stream, nursery.cancel_scope)
+            if not await self._read(number, jump, stream):
                 nursery.cancel_scope.cancel()
 
-    async def _read(self, number: int, jump: _Jump, stream: trio.SocketStream) -> None:
+    async def _read(self, number: int, jump: _Jump, stream: trio.SocketStream) -> bool:
+        """False when the connection is broken."""
         while True:
             try:
-                data = await stream.receive_some(READ_BYTES)
+                data = bytes(await stream.receive_some(READ_BYTES))
             except trio.BrokenResourceError:
-                data = b""
-            self._pass_on(number, bytes(data))
+                return False
+            self._relay.touch()
+            self._relay.act(lambda gate, data=data: gate.from_stream(number, data))  # type: ignore[misc]
             if not data:
-                return
-            while self._is_full(number):
+                return True
+            while not jump.is_left and self._is_full(number):
                 jump.client_has_room = trio.Event()
                 await jump.client_has_room.wait()
 
-    def _pass_on(self, number: int, data: bytes) -> None:
-        self._relay.act(lambda gate: gate.from_stream(number, data))
-
     def _is_full(self, number: int) -> bool:
         gate = self._relay.gate
-        return gate is not None and gate.waiting_for_client(number) > MAX_WAITING_BYTES
+        if gate is None:
+            return False
+        return (
+            gate.waiting_for_client(number) > MAX_WAITING_BYTES
+            or self._relay.client.backlog_bytes > HIGH_WATER_BYTES
+        )
 
-    async def _write(self, number: int, jump: _Jump, stream: trio.SocketStream) -> None:
-        while True:
-            await jump.has_outgoing.wait()
-            while jump.outgoing:
-                data = jump.outgoing.popleft()
-                try:
-                    await (stream.send_all(data) if data else stream.send_eof())
-                except trio.BrokenResourceError:
+    async def _write(
+        self, number: int, jump: _Jump, stream: trio.SocketStream, both: trio.CancelScope
+    ) -> None:
+        try:
+            while True:
+                await jump.has_news.wait()
+                while jump.outgoing:
+                    data, jump.outgoing = jump.outgoing, bytearray()
+                    await stream.send_all(data)
+                if jump.is_left:
+                    break
+                if jump.has_ended:
+                    await stream.send_eof()
                     return
-            jump.has_outgoing = trio.Event()
-            self._relay.act(lambda gate: gate.stream_taken(number))
+                jump.has_news = trio.Event()
+                self._relay.act(lambda gate: gate.stream_taken(number))
+        except trio.BrokenResourceError:
+            pass
+        both.cancel()

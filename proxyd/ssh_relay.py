@@ -26,8 +26,9 @@ from proxyd.telemetry import Log
 
 HIGH_WATER_BYTES = 1024 * 1024
 LOW_WATER_BYTES = 256 * 1024
-OVERFLOW_BYTES = 4 * HIGH_WATER_BYTES
 MAX_EARLY_MESSAGES = 1024
+_LAST_GLOBAL = 82
+"""Messages up to this number are about the connection (RFC 4254, 4): keepalives and their answers are no activity."""
 
 
 class SshEnd(Exception):
@@ -43,8 +44,9 @@ class SshEnd(Exception):
 class SshRelay:
     """One session. `gate`, `tape` and `target` are set as it gets that far; until there is a gate, messages wait.
 
-    `chosen` is set when somebody has chosen from the menu, `ended` with `end` when the session must be over. `on_dial`,
-    `on_streams`, `on_hang_up` and `on_client_room` are for the connections of jumps (`proxyd.ssh_jumps`).
+    `chosen` is set when somebody has chosen from the menu, `ended` with `end` when the session must be over. `moved_at`
+    is when something was last done. `on_dial`, `on_streams`, `on_hang_up` and `on_client_room` are for the connections
+    of jumps (`proxyd.ssh_jumps`).
     """
 
     def __init__(self, metrics: Metrics, log: Log) -> None:
@@ -105,7 +107,16 @@ class SshRelay:
     def _handle(self, handle: Callable[[bytes], None], payload: bytes, side: str) -> None:
         if self.end is not None:
             return
-        self.moved_at = trio.current_time()
+        if payload[0] > _LAST_GLOBAL:
+            self.moved_at = trio.current_time()
+        self._do(handle, payload, side)
+        leg = self.client if side == "client" else self.target
+        if leg is None or not leg.is_feeding:
+            # Not part of a batch that a leg's task is feeding, which flushes at its end.
+            self.flush()
+
+    def _do(self, handle: Callable[[bytes], None], payload: bytes, side: str) -> None:
+        """Let the gate work, and put on the tape what it says. Whatever goes wrong ends this session only."""
         try:
             handle(payload)
             self._record()
@@ -118,36 +129,52 @@ class SshRelay:
                 )
             )
         except TapeError as fault:
+            self._withhold()
             self.finish(tape_end(fault))
         except Exception:
+            self._withhold()
             self._metrics.session_crashes += 1
             self._log.exception("a session failed")
-            self.finish(SshEnd(SessionOutcome.FAILED, "failed", "the gateway has failed; connect again"))
-        leg = self.client if side == "client" else self.target
-        if leg is None or not leg.is_feeding:
-            # Not part of a batch that a leg's task is feeding, which flushes at its end.
-            self.flush()
+            self.finish(failed_end())
+
+    def _withhold(self) -> None:
+        """What may not be on the tape is not sent."""
+        if self.gate is not None:
+            self.gate.actions.drop()
 
     def act(self, change: Callable[[SshGate], None]) -> None:
         """Let the gate do something that no message has asked for, and carry it out."""
-        if self.gate is not None and self.end is None:
-            gate = self.gate
-            self._handle(lambda _: change(gate), b"", "")
+        gate = self.gate
+        if gate is not None and self.end is None:
+            self._do(lambda _: change(gate), b"", "the gateway")
             self.flush()
+
+    def touch(self) -> None:
+        """Something was done that is no message."""
+        self.moved_at = trio.current_time()
 
     def say_farewell(self, end: SshEnd) -> None:
         """Put what is still open on the tape, and the last words on the channels of people."""
         gate = self.gate
         if gate is None:
             return
+        self._record_or_withhold()
+        if end.farewell:
+            gate.farewell(f"proxyd: {end.farewell}")
+        words = list(gate.actions.to_client)
+        gate.record_open_channels()
+        self._record_or_withhold()
+        self._send(self.client, words)
+
+    def _record_or_withhold(self) -> None:
         try:
-            if end.farewell:
-                gate.farewell(f"proxyd: {end.farewell}")
-            gate.record_open_channels()
             self._record()
-        except (TapeError, ProtocolError) as fault:
+        except TapeError as fault:
+            self._withhold()
             self._log.warning("the end of a session could not be recorded", reason=str(fault))
-        self._send(self.client, gate.actions.to_client)
+        except Exception:
+            self._withhold()
+            self._log.exception("the end of a session could not be recorded")
 
     # Actions
 
@@ -224,6 +251,10 @@ def _open_or_close(leg: Leg, backlog_bytes: int) -> None:
         leg.pause_reading()
     elif backlog_bytes < LOW_WATER_BYTES:
         leg.resume_reading()
+
+
+def failed_end() -> SshEnd:
+    return SshEnd(SessionOutcome.FAILED, "failed", "the gateway has failed; connect again")
 
 
 def tape_end(fault: TapeError) -> SshEnd:

@@ -72,3 +72,15 @@ class Actions:
         self.hang_ups: list[int] = []
         self.choice: Choice | None = None
         self.close: str | None = None
+
+    def drop(self) -> None:
+        """Forget everything: it cannot be recorded, so it must not be done."""
+        for waiting in (
+            self.records,
+            self.to_client,
+            self.to_target,
+            self.streams,
+            self.dials,
+            self.hang_ups,
+        ):
+            waiting.clear()

@@ -46,8 +46,9 @@ class Channel:
     """`number` is the gateway's number for it at both legs. `kind` is the name of its open.
 
     early: data of the client that came before anything ran. wants_eof: the client's data has ended, but not all of it
-    has gone. told: refused file operations that were explained on stderr. is_chosen: the menu has led to a target that
-    is being opened; stored: what was asked of the menu so far.
+    has gone. told: refused file operations that were explained on stderr. line: what is typed at the menu, None where
+    there is none. is_chosen: the menu has led to a target that is being opened. stored: what was asked of the menu so
+    far, for that target.
     """
 
     def __init__(self, number: int, kind: str, client: End, target: End, *, by_client: bool) -> None:
@@ -61,9 +62,10 @@ class Channel:
         self.has_started = False
         self.has_pty = False
         self.variables = 0
-        self.early: list[bytes] = []
+        self.early = bytearray()
         self.has_early_eof = False
         self.wants_eof = False
+        self.line: bytearray | None = None
         self.is_chosen = False
         self.stored: list[ChannelRequest] = []
         self.sftp: SftpGate | None = None

@@ -16,9 +16,11 @@ from proxyd.gates.ssh.forwards import DIRECT, Forwards
 from proxyd.gates.ssh.lobby import Lobby
 from proxyd.gates.ssh.sessions import MAX_REPLIES_OWED, SessionRequests
 from proxyd.gates.ssh.state import KEEPALIVE, SshState
+from proxyd.gates.ssh.windows import MIN_PACKET_BYTES
 
 _LISTENERS = frozenset({"tcpip-forward", "streamlocal-forward@openssh.com"})
 _LISTENER_ENDS = frozenset({"cancel-tcpip-forward", "cancel-streamlocal-forward@openssh.com"})
+NO_MORE_SESSIONS = "no-more-sessions@openssh.com"
 _CODE = wire.OpenFailureCode
 
 
@@ -43,19 +45,19 @@ class ClientSide:
         message, state = wire.parse(payload), self._state
         match message:
             case wire.Data():
-                self._flow.client_data(state.channel(message.recipient), message.data)
+                self._flow.client_data(state.client_channel(message.recipient), message.data)
             case wire.WindowAdjust():
-                channel = state.channel(message.recipient)
+                channel = state.client_channel(message.recipient)
                 channel.client.adjust(message.added)
                 self._flow.release(channel)
             case wire.ChannelRequest():
-                self._request(state.channel(message.recipient), message)
+                self._request(state.client_channel(message.recipient), message)
             case wire.ChannelOpen():
                 self._open(message)
             case wire.Eof():
-                self._flow.client_eof(state.channel(message.recipient))
+                self._flow.client_eof(state.client_channel(message.recipient))
             case wire.Close():
-                self._flow.closed(state.channel(message.recipient), "client")
+                self._flow.closed(state.client_channel(message.recipient), "client")
             case wire.GlobalRequest():
                 self._global(message)
             case wire.OpenConfirmation() | wire.OpenFailure():
@@ -78,10 +80,10 @@ class ClientSide:
         return self._keepalives
 
     def _request(self, channel: Channel, request: wire.ChannelRequest) -> None:
+        if channel.client.close_received:
+            return  # OpenSSH's client may still tell the size of its window then
         judge = self._state.judge
         try:
-            if channel.stage is Stage.OPENING:
-                raise RemoteProtocolError("a request on a channel that is not open")
             if channel.kind != "session":
                 self._requests.decline(channel, request)
             elif channel.stage is Stage.LOCAL and self._lobby is not None:
@@ -92,7 +94,7 @@ class ClientSide:
             else:
                 self._requests.decline(channel, request)
         except ProtocolError:
-            if channel.stage is Stage.OPENING or len(channel.owed) >= MAX_REPLIES_OWED:
+            if len(channel.owed) >= MAX_REPLIES_OWED:
                 raise
             # The framing is sound and only the body is not: a no, as the RFC has it for what is not supported.
             self._requests.decline(channel, request)
@@ -101,32 +103,32 @@ class ClientSide:
 
     def _open(self, asked: wire.ChannelOpen) -> None:
         state = self._state
-        if asked.max_packet == 0:
-            raise RemoteProtocolError("a channel whose largest packet is empty")
         if len(state.channels) >= state.settings.max_channels:
-            text = f"proxyd: {state.settings.max_channels} channels are open already"
-            state.actions.to_client.append(
-                wire.open_failure(asked.sender, _CODE.RESOURCE_SHORTAGE, text, "en")
-            )
-            return
-        if asked.kind == "session" and state.takes_sessions:
+            text = f"{state.settings.max_channels} channels are open already"
+            self._refuse(asked, _CODE.RESOURCE_SHORTAGE, text)
+        elif asked.max_packet < MIN_PACKET_BYTES:
+            text = f"packets have to be of {MIN_PACKET_BYTES} bytes at least"
+            self._refuse(asked, _CODE.RESOURCE_SHORTAGE, text)
+        elif asked.kind == "session" and state.takes_sessions:
             self._open_session(asked)
         elif asked.kind in DIRECT:
             self._open_direct(asked)
+        elif asked.kind == "session":
+            self._refuse(asked, _CODE.ADMINISTRATIVELY_PROHIBITED, "no more sessions were to be opened")
         else:
-            text = "proxyd: channels of this kind are not passed on"
-            code = (
-                _CODE.ADMINISTRATIVELY_PROHIBITED if asked.kind == "session" else _CODE.UNKNOWN_CHANNEL_TYPE
-            )
-            state.actions.to_client.append(wire.open_failure(asked.sender, code, text, "en"))
+            self._refuse(asked, _CODE.UNKNOWN_CHANNEL_TYPE, "channels of this kind are not passed on")
+
+    def _refuse(self, asked: wire.ChannelOpen, code: wire.OpenFailureCode, text: str) -> None:
+        self._state.actions.to_client.append(wire.open_failure(asked.sender, code, f"proxyd: {text}", "en"))
 
     def _open_session(self, asked: wire.ChannelOpen) -> None:
         state = self._state
         channel = state.new_channel("session", by_client=True)
-        channel.client.confirm(asked.sender, asked.window, asked.max_packet)
+        channel.client.asked(asked.sender, asked.window, asked.max_packet)
         number = channel.number
         if state.judge is None:
             channel.stage = Stage.LOCAL
+            channel.target.leave_out()
             state.confirm_to_client(channel)
             return
         state.actions.records.append(lambda tape: tape.opened(number, "session", {}))
@@ -139,24 +141,19 @@ class ClientSide:
             elif self._lobby is not None:
                 self._lobby.open_direct(asked)
         except ProtocolError as fault:
-            text = f"proxyd: {fault.message}"
-            self._state.actions.to_client.append(
-                wire.open_failure(asked.sender, _CODE.CONNECT_FAILED, text, "en")
-            )
+            self._refuse(asked, _CODE.CONNECT_FAILED, fault.message)
 
     def _opened(self, message: wire.OpenConfirmation | wire.OpenFailure) -> None:
         """The answer to a channel that the target has opened."""
-        channel = self._state.channel(message.recipient)
-        if channel.by_client or channel.stage is not Stage.OPENING:
-            raise RemoteProtocolError("an answer to a channel that was not asked for")
+        channel = self._state.awaited(message.recipient, lambda channel: channel.client)
         if isinstance(message, wire.OpenFailure):
             self._state.actions.to_target.append(
                 wire.open_failure(channel.target.number, message.code, message.text, message.language)
             )
-            self._state.give_up(channel)
+            self._state.drop(channel)
             return
         channel.stage = Stage.RAW
-        channel.client.confirm(message.sender, message.window, message.max_packet)
+        channel.client.confirmed(message.sender, message.window, message.max_packet)
         self._state.confirm_to_target(channel, message.body)
 
     # The connection
@@ -174,9 +171,8 @@ class ClientSide:
             if request.want_reply:
                 state.answer_global(wire.request_failure())
             return
-        if request.name == "no-more-sessions@openssh.com":
+        if request.name == NO_MORE_SESSIONS:
             state.takes_sessions = False
         if request.want_reply:
-            state.answer_global(
-                wire.request_success() if request.name == KEEPALIVE else wire.request_failure()
-            )
+            is_known = request.name in {KEEPALIVE, NO_MORE_SESSIONS}
+            state.answer_global(wire.request_success() if is_known else wire.request_failure())

@@ -15,10 +15,12 @@ from proxyd.gates.refusals import refusal_text
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.lobby import Lobby
 from proxyd.gates.ssh.state import ERRORS, OUTPUT, SshState
-from proxyd.gates.ssh.windows import STDERR, WINDOW_BYTES
+from proxyd.gates.ssh.windows import MAX_PACKET_BYTES, STDERR, STDOUT
 
 MAX_TOLD = 20
 """Refused file operations of a channel that are explained on its stderr."""
+
+_CARRYING = frozenset({Stage.WAITING, Stage.RAW, Stage.SFTP})
 
 
 class Flow:
@@ -38,7 +40,7 @@ class Flow:
             case Stage.SFTP:
                 self._sftp(channel, data, None)
             case Stage.WAITING:
-                channel.early.append(data)
+                channel.early += data
                 return
             case Stage.LOCAL:
                 if self._lobby is not None:
@@ -48,10 +50,8 @@ class Flow:
                 self._state.actions.records.append(lambda tape: tape.input(number, data))
                 self._state.actions.streams.append((number, data))
                 return  # released when the connection has taken it
-            case Stage.REFUSED:
+            case Stage.REFUSED | Stage.OPENING:
                 pass
-            case Stage.OPENING:
-                raise RemoteProtocolError("data on a channel that is not open")
             case _:
                 assert_never(channel.stage)
         self.release(channel)
@@ -67,8 +67,9 @@ class Flow:
         """What came before anything ran on the channel, now that something does."""
         if channel.stage is Stage.WAITING or not (channel.early or channel.has_early_eof):
             return
-        early, channel.early = channel.early, []
-        for data in early:
+        early, channel.early = channel.early, bytearray()
+        for start in range(0, len(early), MAX_PACKET_BYTES):
+            data = bytes(early[start : start + MAX_PACKET_BYTES])
             if channel.stage is Stage.SFTP:
                 self._sftp(channel, data, None)
             elif channel.stage is Stage.RAW:
@@ -90,7 +91,7 @@ class Flow:
 
     def _forward_eof(self, channel: Channel) -> None:
         match channel.stage:
-            case Stage.RAW | Stage.OPENING:
+            case Stage.RAW:
                 channel.target.send_eof()
             case Stage.SFTP:
                 channel.wants_eof = True
@@ -107,19 +108,15 @@ class Flow:
 
     def target_data(self, channel: Channel, code: int, data: bytes) -> None:
         channel.target.take(len(data))
-        if channel.stage is Stage.SFTP and code == 0:
+        if channel.stage is Stage.SFTP and code == STDOUT:
             self._sftp(channel, None, data)
-        elif channel.stage in {Stage.RAW, Stage.WAITING} and code in {0, STDERR}:
+        elif channel.stage in _CARRYING and code in {STDOUT, STDERR}:
             number, stream = channel.number, ERRORS if code else OUTPUT
             if not channel.client.close_wanted:
                 self._state.actions.records.append(lambda tape: tape.output(number, stream, data))
-            if channel.scp is not None and code == 0:
+            if channel.scp is not None and code == STDOUT:
                 self._state.record_files(channel, channel.scp.from_target(data))
             channel.client.send(data, code)
-        elif channel.stage is Stage.SFTP:
-            channel.client.send(data, code)
-        elif channel.stage is Stage.OPENING:
-            raise RemoteProtocolError("data on a channel that is not open")
         self.release(channel)
 
     def target_eof(self, channel: Channel) -> None:
@@ -127,7 +124,7 @@ class Flow:
         if end.eof_received or end.close_received:
             raise RemoteProtocolError("a second end of the data")
         end.eof_received = True
-        if channel.stage in {Stage.RAW, Stage.SFTP}:
+        if channel.stage in _CARRYING:
             channel.client.send_eof()
 
     # Both ways
@@ -160,15 +157,19 @@ class Flow:
     def release(self, channel: Channel) -> None:
         """Grant each side more once what it has sent has found its place at the other."""
         client, target = channel.client, channel.target
-        is_full = channel.sftp is not None and (
-            channel.sftp.is_full or client.queued_bytes >= WINDOW_BYTES // 2
-        )
-        if target.queued_bytes < WINDOW_BYTES // 2 and not is_full and not channel.early:
+        if target.has_room and not channel.early and not self._is_full(channel):
             client.release()
-        if client.queued_bytes < WINDOW_BYTES // 2:
+        if client.has_room:
             target.release()
         if client.close_sent or target.close_sent:
             self._state.forget_if_finished(channel)
+
+    @staticmethod
+    def _is_full(channel: Channel) -> bool:
+        """Where the gateway itself answers: who does not take the answers may not ask for more."""
+        if channel.sftp is not None:
+            return channel.sftp.is_full or not channel.client.has_room
+        return channel.stage is Stage.LOCAL and not channel.client.has_room
 
     def closed(self, channel: Channel, side: str) -> None:
         near, far = (channel.client, channel.target) if side == "client" else (channel.target, channel.client)
@@ -176,12 +177,15 @@ class Flow:
             raise RemoteProtocolError("a channel that was closed twice")
         near.close_received = True
         near.close_now()
+        if side == "client":
+            self._client_closed(channel)
+        far.send_close()  # behind what the far side has not taken yet
+        self._state.forget_if_finished(channel)
+
+    def _client_closed(self, channel: Channel) -> None:
+        channel.early.clear()
         if channel.stage is Stage.STREAM:
             self._state.actions.hang_ups.append(channel.number)
-        if channel.sftp is None or side == "target":
-            far.send_close()
-        else:
-            far.close_now()
-        if channel.stage in {Stage.LOCAL, Stage.REFUSED, Stage.STREAM} and far.peer is None:
-            far.close_sent = far.close_received = True
-        self._state.forget_if_finished(channel)
+        if channel.sftp is not None:
+            # What was judged still goes out; what the client has not been answered yet is not looked at any more.
+            self._state.record_files(channel, channel.sftp.finish())

@@ -17,6 +17,7 @@ from proxyd.gates.ssh.channel import Channel
 from proxyd.gates.ssh.judge import SshJudge
 from proxyd.gates.ssh.sessions import SessionRequests
 from proxyd.gates.ssh.state import GlobalReply, SshState
+from proxyd.gates.ssh.windows import MIN_PACKET_BYTES
 
 DIRECT = frozenset({"direct-tcpip", "direct-streamlocal@openssh.com"})
 
@@ -36,13 +37,13 @@ def destination(kind: str, body: bytes) -> tuple[SshFacts, str]:
 
 
 class Forwards:
-    """`listeners`: (host, port) and paths on which the target takes connections for the client."""
+    """Of one session. Keeps where the target listens for the client, and as what that was judged."""
 
     def __init__(self, state: SshState, requests: SessionRequests) -> None:
         self._state = state
         self._requests = requests
-        self._tcp: set[tuple[str, int]] = set()
-        self._unix: set[str] = set()
+        self._tcp: dict[tuple[str, int], SshFacts] = {}
+        self._unix: dict[str, SshFacts] = {}
 
     # Asked for by the client
 
@@ -51,7 +52,7 @@ class Forwards:
         facts, shown = destination(asked.kind, asked.body)
         state = self._state
         channel = state.new_channel(asked.kind, by_client=True)
-        channel.client.confirm(asked.sender, asked.window, asked.max_packet)
+        channel.client.asked(asked.sender, asked.window, asked.max_packet)
         decision = self._judge(channel, facts, judge)
         if decision.effect is not Effect.ALLOW:
             del state.channels[channel.number]
@@ -89,11 +90,9 @@ class Forwards:
             if body is None:
                 return wire.request_failure()
             if tcp is None:
-                self._unix.add(facts.path)
-            elif tcp.port == 0:
-                self._tcp.add((tcp.host, AllocatedPort.parse(body).port))
+                self._unix[facts.path] = facts
             else:
-                self._tcp.add((tcp.host, tcp.port))
+                self._tcp[tcp.host, tcp.port or AllocatedPort.parse(body).port] = facts
             return wire.request_success(body)
 
         self._pass_on(request, answered)
@@ -102,12 +101,10 @@ class Forwards:
         """The client takes a listener back; one that it does not have is answered with a no."""
         if request.name == "cancel-tcpip-forward":
             asked = TcpipForward.parse(request.body)
-            is_known = (asked.host, asked.port) in self._tcp
-            self._tcp.discard((asked.host, asked.port))
+            is_known = self._tcp.pop((asked.host, asked.port), None) is not None
         else:
             path = StreamlocalForward.parse(request.body).path
-            is_known = path in self._unix
-            self._unix.discard(path)
+            is_known = self._unix.pop(path, None) is not None
         if is_known:
             self._pass_on(
                 request, lambda body: wire.request_failure() if body is None else wire.request_success(body)
@@ -128,40 +125,56 @@ class Forwards:
     # Asked for by the target
 
     def open_from_target(self, asked: wire.ChannelOpen) -> None:
-        """A channel that the target opens: only what the client has asked for and the policy has allowed."""
+        """A channel that the target opens: only what the client has asked for, and the policy still allows."""
         state = self._state
         try:
-            shown = self._expected(asked)
+            found = self._expected(asked)
         except ProtocolError as fault:
-            state.actions.to_target.append(wire.open_failure(asked.sender, _PROHIBITED, fault.message, "en"))
+            self._refuse(asked, fault.message)
             return
-        if shown is None or len(state.channels) >= state.settings.max_channels:
-            state.actions.to_target.append(
-                wire.open_failure(asked.sender, _PROHIBITED, "not asked for", "en")
-            )
-            state.actions.records.append(lambda tape: tape.event("open refused", {"kind": asked.kind}))
+        if found is None or asked.max_packet < MIN_PACKET_BYTES:
+            self._refuse(asked, "not asked for" if found is None else "packets are too small")
+            return
+        shown, facts = found
+        decision = None if state.judge is None else state.judge.review(facts)
+        if decision is None or decision.effect is not Effect.ALLOW:
+            if decision is not None:
+                denied = decision
+                state.actions.records.append(lambda tape: tape.judged(None, facts, denied))
+            self._refuse(asked, "not allowed any more")
+            return
+        if len(state.channels) >= state.settings.max_channels:
+            self._refuse(asked, "too many channels are open")
             return
         channel = state.new_channel(asked.kind, by_client=False)
-        channel.target.confirm(asked.sender, asked.window, asked.max_packet)
+        channel.target.asked(asked.sender, asked.window, asked.max_packet)
         number, kind = channel.number, channel.kind
         state.actions.records.append(lambda tape: tape.opened(number, kind, {"from": shown}))
         state.open_at_client(channel, asked.body)
 
-    def _expected(self, asked: wire.ChannelOpen) -> str | None:
-        """What the channel is about, None when nobody asked for it."""
+    def _refuse(self, asked: wire.ChannelOpen, why: str) -> None:
+        actions, kind = self._state.actions, asked.kind
+        actions.to_target.append(wire.open_failure(asked.sender, _PROHIBITED, why, "en"))
+        actions.records.append(lambda tape: tape.event("open refused", {"kind": kind, "reason": why}))
+
+    def _expected(self, asked: wire.ChannelOpen) -> tuple[str, SshFacts] | None:
+        """What the channel is about and as what it is judged, None when nobody asked for it."""
+        requests = self._requests
         match asked.kind:
             case "forwarded-tcpip":
                 tcp = ForwardedTcpip.parse(asked.body)
-                is_known = (tcp.host, tcp.port) in self._tcp
-                return f"{tcp.originator_host} to {tcp.host}:{tcp.port}" if is_known else None
+                facts = self._tcp.get((tcp.host, tcp.port))
+                shown = f"{tcp.originator_host} to {tcp.host}:{tcp.port}"
+                return None if facts is None else (shown, facts)
             case "forwarded-streamlocal@openssh.com":
                 path = ForwardedStreamlocal.parse(asked.body).path
-                return f"unix:{path}" if path in self._unix else None
+                facts = self._unix.get(path)
+                return None if facts is None else (f"unix:{path}", facts)
             case "auth-agent@openssh.com":
                 parse_empty(asked.body, asked.kind)
-                return "agent" if self._requests.allows_agent else None
+                return ("agent", SshFacts(SshOperation.AGENT)) if requests.allows_agent else None
             case "x11":
                 X11Open.parse(asked.body)
-                return "display" if self._requests.allows_x11 else None
+                return ("display", SshFacts(SshOperation.X11)) if requests.allows_x11 else None
             case _:
                 return None

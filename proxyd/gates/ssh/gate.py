@@ -20,6 +20,8 @@ from proxyd.gates.ssh.sessions import SessionRequests
 from proxyd.gates.ssh.state import OUTPUT, GateSettings, SshState
 from proxyd.gates.ssh.target_side import TargetSide
 
+_IDLE = frozenset({Stage.LOCAL, Stage.REFUSED})
+
 
 class SshGate:
     """One session. Give it payloads, then take its actions. Raises ProtocolError when a side breaks the protocol.
@@ -51,8 +53,9 @@ class SshGate:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is open: the session may end without loss."""
-        return not self._state.channels
+        """Nothing is under way: the session may end without loss. A menu that is shown is nothing yet."""
+        channels = self._state.channels.values()
+        return all(channel.stage in _IDLE and not channel.is_chosen for channel in channels)
 
     @property
     def channels(self) -> int:
@@ -75,13 +78,15 @@ class SshGate:
 
     # The menu
 
-    def enter(self, judge: SshJudge, *, is_openssh_target: bool) -> None:
+    def enter(self, settings: GateSettings, judge: SshJudge, *, is_openssh_target: bool) -> None:
         """The chosen target is connected: open on it what the menu was asked for."""
-        self._state.judge = judge
-        self._state.is_openssh_target = is_openssh_target
-        for channel in self._state.channels.values():
+        state = self._state
+        state.settings, state.judge, state.is_openssh_target = settings, judge, is_openssh_target
+        for channel in state.channels.values():
             if channel.is_chosen:
-                self._state.open_at_target(channel)
+                number = channel.number
+                state.actions.records.append(lambda tape, number=number: tape.opened(number, "session", {}))  # type: ignore[misc]
+                state.open_at_target(channel)
 
     def turn_away(self, text: str, status: int) -> None:
         """The chosen target cannot be had."""
@@ -96,16 +101,16 @@ class SshGate:
         channel = self._state.channels.get(number)
         if channel is not None:
             channel.stage = Stage.STREAM
-            channel.target.close_sent = channel.target.close_received = True
             self._state.confirm_to_client(channel)
 
     def not_dialled(self, number: int, text: str) -> None:
-        channel = self._state.channels.pop(number, None)
+        channel = self._state.channels.get(number)
         if channel is not None:
             code = wire.OpenFailureCode.CONNECT_FAILED
             self.actions.to_client.append(
                 wire.open_failure(channel.client.number, code, f"proxyd: {text}", "en")
             )
+            self._state.drop(channel)
 
     def stream_taken(self, number: int) -> None:
         """The connection has taken what there was: the client may send more."""
@@ -114,7 +119,7 @@ class SshGate:
             channel.client.release()
 
     def from_stream(self, number: int, data: bytes) -> None:
-        """What came over the connection, b"" for its end."""
+        """What came over the connection, b"" for the end of what it sends."""
         channel = self._state.channels.get(number)
         if channel is None:
             return
@@ -123,6 +128,11 @@ class SshGate:
             channel.client.send(data)
         else:
             channel.client.send_eof()
+
+    def stream_over(self, number: int) -> None:
+        """Both ways of the connection are at their end."""
+        channel = self._state.channels.get(number)
+        if channel is not None:
             channel.client.send_close()
             self._state.forget_if_finished(channel)
 
@@ -136,11 +146,7 @@ class SshGate:
     def farewell(self, text: str) -> None:
         """Tell every channel that somebody looks at why the session ends."""
         for channel in self._state.channels.values():
-            if (
-                channel.kind == "session"
-                and channel.client.peer is not None
-                and channel.stage is not Stage.SFTP
-            ):
+            if channel.kind == "session" and channel.stage is not Stage.SFTP:
                 self._state.say(channel, f"\r\n{text}")
 
     def record_open_channels(self) -> None:

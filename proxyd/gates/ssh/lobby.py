@@ -39,7 +39,7 @@ class Refusal:
 class Lobby:
     """`places`: what may be chosen. `jump`: the judge of the target that a jump's destination is, None for no target.
 
-    `refusal`: given instead of a menu.
+    `refusal`: given instead of a menu. `may_use_pty`: the client's credential permits a terminal.
     """
 
     def __init__(
@@ -47,11 +47,13 @@ class Lobby:
         places: Sequence[Choice],
         jump: Callable[[str, int], SshJudge | None] = lambda host, port: None,
         refusal: Refusal | None = None,
+        *,
+        may_use_pty: bool = True,
     ) -> None:
         self._places = list(places)
         self._jump = jump
         self._refusal = refusal
-        self._lines: dict[int, bytearray] = {}
+        self._may_use_pty = may_use_pty
         self._state: SshState
 
     def attach(self, state: SshState) -> None:
@@ -64,9 +66,8 @@ class Lobby:
         match request.name:
             case "pty-req":
                 PtyRequest.parse(request.body)
-                is_success = not channel.has_pty
-                channel.has_pty = True
-                self._store(channel, request, is_success=is_success)
+                may_have = self._may_use_pty and not channel.has_pty and not channel.has_started
+                channel.has_pty = self._store(channel, request, is_success=may_have) or channel.has_pty
             case "env":
                 asked = EnvRequest.parse(request.body)
                 name = asked.name.decode(errors="replace")
@@ -91,14 +92,20 @@ class Lobby:
         if request.want_reply:
             channel.owe(Local(is_success))
 
-    def _store(self, channel: Channel, request: wire.ChannelRequest, *, is_success: bool) -> None:
-        if is_success and len(channel.stored) < MAX_STORED:
+    def _store(self, channel: Channel, request: wire.ChannelRequest, *, is_success: bool) -> bool:
+        """Keep a request for the target that will be chosen; False when it is refused."""
+        is_success = is_success and len(channel.stored) < MAX_STORED
+        if is_success:
             channel.stored.append(wire.ChannelRequest(channel.number, request.name, False, request.body))
         self._answer(channel, request, is_success=is_success)
+        return is_success
 
     def _resize(self, channel: Channel, request: wire.ChannelRequest) -> None:
         """The terminal that the target will get has the size it has then."""
         size = WindowChange.parse(request.body)
+        if not channel.has_pty:
+            self._answer(channel, request, is_success=False)
+            return
         for index, stored in enumerate(channel.stored):
             if stored.name == "pty-req":
                 old = PtyRequest.parse(stored.body)
@@ -114,13 +121,17 @@ class Lobby:
         elif not self._places:
             self._state.refuse(channel, self._no_target())
         else:
-            self._lines[channel.number] = bytearray()
+            channel.line = bytearray()
             lines = [f"{index:>4}  {printable(_shown(place))}" for index, place in self._numbered()]
             hidden = len(self._places) - len(lines)
             if hidden > 0:
                 lines.append(f"      and {hidden} more")
             self._print(channel, "\r\n".join(["proxyd: which target?", *lines, ""]))
             self._prompt(channel)
+            early, channel.early = bytes(channel.early), bytearray()
+            self.data(channel, early)
+            if channel.client.eof_received:
+                self.end_of_input(channel)
 
     def _numbered(self) -> list[tuple[int, Choice]]:
         return list(enumerate(self._places[:MAX_PLACES_SHOWN], 1))
@@ -128,22 +139,27 @@ class Lobby:
     def _prompt(self, channel: Channel) -> None:
         self._print(channel, "Its number, or LOGIN+TARGET (q to leave): ")
 
-    def _print(self, channel: Channel, text: str) -> None:
-        channel.client.send(text.encode())
+    @staticmethod
+    def _print(channel: Channel, text: str) -> None:
+        if channel.client.has_room:  # who does not read is not told more
+            channel.client.send(text.encode())
 
     def data(self, channel: Channel, data: bytes) -> None:
         """Keystrokes (with a terminal, which the client has put into raw mode: echo is ours to do) or lines."""
-        line = self._lines.get(channel.number)
+        line = channel.line
         if line is None:
             # Chosen already, or not begun: what the shell is to read.
-            channel.early.append(data)
+            channel.early += data
             return
         for position, byte in enumerate(data):
             if byte in {_RETURN, _NEWLINE}:
+                if byte == _NEWLINE and position and data[position - 1] == _RETURN:
+                    continue
                 self._echo(channel, b"\r\n")
                 text = line.decode(errors="replace").strip()
                 line.clear()
-                if self._chosen(channel, text, data[position + 1 :]):
+                rest = data[position + 1 :]
+                if self._chosen(channel, text, rest.removeprefix(b"\n") if byte == _RETURN else rest):
                     return
             elif byte in {_INTERRUPT, _END}:
                 self._leave(channel)
@@ -158,12 +174,12 @@ class Lobby:
 
     @staticmethod
     def _echo(channel: Channel, data: bytes) -> None:
-        if channel.has_pty:
+        if channel.has_pty and channel.client.has_room:
             channel.client.send(data)
 
     def _leave(self, channel: Channel) -> None:
         self._echo(channel, b"\r\n")
-        del self._lines[channel.number]
+        channel.line = None
         channel.stage = Stage.REFUSED
         self._state.finish_for_client(channel, 0)
 
@@ -173,14 +189,17 @@ class Lobby:
             self._leave(channel)
             return True
         place = self._find(text)
-        if place is None or self._state.actions.choice is not None:
+        if self._state.actions.choice is not None:
+            self._print(channel, "A target is chosen on this connection already. Connect again.\r\n")
+            self._leave(channel)
+            return True
+        if place is None:
             if text:
                 self._print(channel, f"There is no {printable(text)!r} here.\r\n")
             self._prompt(channel)
             return False
-        del self._lines[channel.number]
-        if rest:
-            channel.early.append(rest)
+        channel.line = None
+        channel.early += rest
         channel.is_chosen = True
         self._state.actions.choice = place
         return True
@@ -194,7 +213,7 @@ class Lobby:
         return next((place for place in self._places if _shown(place) == text), None)
 
     def end_of_input(self, channel: Channel) -> None:
-        if channel.number in self._lines:
+        if channel.line is not None:
             self._leave(channel)
 
     def _no_target(self) -> str:
@@ -229,7 +248,8 @@ class Lobby:
             del state.channels[number]
             self._fail(asked, refusal_text(decision))
             return
-        channel.client.confirm(asked.sender, asked.window, asked.max_packet)
+        channel.client.asked(asked.sender, asked.window, asked.max_packet)
+        channel.target.leave_out()
         state.actions.records.append(lambda tape: tape.opened(number, kind, {"to": target}))
         state.actions.dials.append(Dial(number, target))
 

@@ -13,9 +13,11 @@ from policy.facts import SshFacts, SshOperation
 from protocols.errors import RemoteProtocolError
 from protocols.ssh import messages as wire
 from protocols.ssh.requests import (
+    BreakRequest,
     EnvRequest,
     ExecRequest,
     PtyRequest,
+    SignalRequest,
     SubsystemRequest,
     WindowChange,
     X11Request,
@@ -30,7 +32,6 @@ from proxyd.gates.ssh.judge import SshJudge, exec_facts
 from proxyd.gates.ssh.state import SshState
 
 SFTP = "sftp"
-_PASSED_ON = frozenset({"signal", "break", "eow@openssh.com"})
 _STARTS = frozenset({"shell", "exec", "subsystem"})
 _SCP_OPTIONS = re.compile("-[tfrpdvq]+")  # those that scp gives its other side, alone or run together
 MAX_ENVIRONMENT = 128
@@ -66,7 +67,14 @@ class SessionRequests:
         elif name == "x11-req":
             X11Request.parse(request.body)
             self._x11(channel, request, judge)
-        elif name in _PASSED_ON:
+        elif name == "signal":
+            SignalRequest.parse(request.body)
+            self._pass_on(channel, request)
+        elif name == "break":
+            BreakRequest.parse(request.body)
+            self._pass_on(channel, request)
+        elif name == "eow@openssh.com":
+            parse_empty(request.body, name)
             self._pass_on(channel, request)
         else:
             self._answer(channel, request, is_success=False)

@@ -50,7 +50,7 @@ class GateSettings:
 
 
 class SshState:
-    """One session. `judge` is None until a target is known. `is_connected`: there is a leg to the target."""
+    """One session. `judge` is None until a target is known."""
 
     def __init__(self, settings: GateSettings, judge: SshJudge | None) -> None:
         self.settings = settings
@@ -67,8 +67,28 @@ class SshState:
 
     # Channels
 
-    def channel(self, number: int) -> Channel:
-        """Raises RemoteProtocolError when there is none of that number."""
+    def client_channel(self, number: int) -> Channel:
+        """The channel that the client speaks of. Raises RemoteProtocolError when it cannot know of one."""
+        channel = self._channel(number)
+        if not channel.client.is_open:
+            raise RemoteProtocolError(f"channel {number} is not open yet")
+        return channel
+
+    def target_channel(self, number: int) -> Channel:
+        """The same for the target."""
+        channel = self._channel(number)
+        if not channel.target.is_open:
+            raise RemoteProtocolError(f"channel {number} is not open yet")
+        return channel
+
+    def awaited(self, number: int, end: Callable[[Channel], End]) -> Channel:
+        """The channel that a side has been asked to open and answers for. Raises RemoteProtocolError."""
+        channel = self._channel(number)
+        if not end(channel).is_awaited:
+            raise RemoteProtocolError("an answer to a channel that was not asked for")
+        return channel
+
+    def _channel(self, number: int) -> Channel:
         channel = self.channels.get(number)
         if channel is None:
             raise RemoteProtocolError(f"there is no channel {number}")
@@ -83,28 +103,27 @@ class SshState:
         return channel
 
     def open_at_target(self, channel: Channel, body: bytes = b"") -> None:
-        window = channel.target.window
-        self.actions.to_target.append(
-            wire.channel_open(channel.kind, channel.number, window, MAX_PACKET_BYTES, body)
-        )
+        end = channel.target = End(self.actions.to_target, channel.client.window)
+        self._open_at(end, channel, body)
 
     def open_at_client(self, channel: Channel, body: bytes) -> None:
-        window = channel.client.window
-        self.actions.to_client.append(
-            wire.channel_open(channel.kind, channel.number, window, MAX_PACKET_BYTES, body)
-        )
+        self._open_at(channel.client, channel, body)
+
+    @staticmethod
+    def _open_at(end: End, channel: Channel, body: bytes) -> None:
+        end.is_awaited = True
+        end.out.append(wire.channel_open(channel.kind, channel.number, end.window, MAX_PACKET_BYTES, body))
 
     def confirm_to_client(self, channel: Channel, body: bytes = b"") -> None:
-        end = channel.client
-        self.actions.to_client.append(
-            wire.open_confirmation(end.number, channel.number, end.window, MAX_PACKET_BYTES, body)
-        )
+        self._confirm(channel.client, channel.number, body)
 
     def confirm_to_target(self, channel: Channel, body: bytes = b"") -> None:
-        end = channel.target
-        self.actions.to_target.append(
-            wire.open_confirmation(end.number, channel.number, end.window, MAX_PACKET_BYTES, body)
-        )
+        self._confirm(channel.target, channel.number, body)
+
+    @staticmethod
+    def _confirm(end: End, number: int, body: bytes) -> None:
+        end.is_open = True
+        end.out.append(wire.open_confirmation(end.number, number, end.window, MAX_PACKET_BYTES, body))
 
     def refuse(self, channel: Channel, text: str, status: int = EXIT_REFUSED) -> None:
         """Say why on the channel's stderr and end it with a status. The connection stays as it is."""
@@ -112,11 +131,12 @@ class SshState:
         channel.early.clear()
         self.say(channel, text)
         self.finish_for_client(channel, status)
-        if channel.target.peer is not None:
-            channel.target.close_now()
+        channel.target.close_now()
 
     def say(self, channel: Channel, text: str) -> None:
         """A line of the gateway's own on the channel's stderr."""
+        if not channel.client.is_open or channel.client.close_wanted:
+            return
         data = text.encode(errors="replace") + b"\r\n"
         number = channel.number
         self.actions.records.append(lambda tape: tape.output(number, ERRORS, data))
@@ -124,19 +144,18 @@ class SshState:
 
     def finish_for_client(self, channel: Channel, status: int) -> None:
         client = channel.client
+        if client.close_wanted:
+            return
         channel.result["exit_status"] = status
         body = ExitStatus(status).encode()
         client.send_message(wire.channel_request(client.number, "exit-status", False, body))
         client.send_eof()
         client.send_close()
 
-    def give_up(self, channel: Channel) -> None:
-        """One side would not open it."""
-        if not channel.is_chosen:
-            self.channels.pop(channel.number, None)
-            self.record_end(channel)
-        else:
-            channel.target.close_sent = channel.target.close_received = True
+    def drop(self, channel: Channel) -> None:
+        """It was not opened: nothing more will be said of it."""
+        del self.channels[channel.number]
+        self.record_end(channel)
 
     def forget_if_finished(self, channel: Channel) -> None:
         if not channel.is_finished or self.channels.pop(channel.number, None) is None:

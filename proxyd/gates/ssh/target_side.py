@@ -6,13 +6,16 @@ from typing import assert_never
 
 from protocols.errors import RemoteProtocolError
 from protocols.ssh import messages as wire
-from protocols.ssh.requests import ExitSignal, ExitStatus
+from protocols.ssh.requests import ExitSignal, ExitStatus, XonXoff, parse_empty
+from proxyd.gates.refusals import printable
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.flow import Flow
 from proxyd.gates.ssh.forwards import Forwards
 from proxyd.gates.ssh.judge import SshJudge
 from proxyd.gates.ssh.sessions import SessionRequests
-from proxyd.gates.ssh.state import SshState
+from proxyd.gates.ssh.state import EXIT_UNREACHABLE, SshState
+
+MAX_SHOWN = 200
 
 
 class TargetSide:
@@ -27,29 +30,27 @@ class TargetSide:
         message, state = wire.parse(payload), self._state
         match message:
             case wire.Data():
-                self._flow.target_data(state.channel(message.recipient), 0, message.data)
+                self._flow.target_data(state.target_channel(message.recipient), 0, message.data)
             case wire.ExtendedData():
-                self._flow.target_data(state.channel(message.recipient), message.code, message.data)
+                self._flow.target_data(state.target_channel(message.recipient), message.code, message.data)
             case wire.WindowAdjust():
-                channel = state.channel(message.recipient)
+                channel = state.target_channel(message.recipient)
                 channel.target.adjust(message.added)
                 self._flow.release(channel)
             case wire.ChannelRequest():
-                self._request(state.channel(message.recipient), message)
+                self._request(state.target_channel(message.recipient), message)
             case wire.ChannelSuccess() | wire.ChannelFailure():
-                channel = state.channel(message.recipient)
+                channel = state.target_channel(message.recipient)
                 if not channel.answered(isinstance(message, wire.ChannelSuccess)):
                     raise RemoteProtocolError("an answer to a request that was not made")
                 self._flow.pass_early(channel)
             case wire.Eof():
-                self._flow.target_eof(state.channel(message.recipient))
+                self._flow.target_eof(state.target_channel(message.recipient))
             case wire.Close():
-                self._flow.closed(state.channel(message.recipient), "target")
+                self._flow.closed(state.target_channel(message.recipient), "target")
             case wire.OpenConfirmation() | wire.OpenFailure():
                 self._opened(message)
             case wire.ChannelOpen():
-                if message.max_packet == 0:
-                    raise RemoteProtocolError("a channel whose largest packet is empty")
                 self._forwards.open_from_target(message)
             case wire.GlobalRequest():
                 if message.want_reply:
@@ -63,48 +64,57 @@ class TargetSide:
                 assert_never(message)
 
     def _request(self, channel: Channel, request: wire.ChannelRequest) -> None:
-        target = channel.target
+        client, target = channel.client, channel.target
+        if target.close_received:
+            return
+        is_known = True
         match request.name:
             case "exit-status":
                 channel.result["exit_status"] = ExitStatus.parse(request.body).status
             case "exit-signal":
                 channel.result["exit_signal"] = ExitSignal.parse(request.body).name
-            case "eow@openssh.com" | "xon-xoff":
-                pass
+            case "eow@openssh.com":
+                parse_empty(request.body, request.name)
+            case "xon-xoff":
+                XonXoff.parse(request.body)
             case _:
-                if request.want_reply:
-                    target.send_message(wire.channel_failure(target.number))
-                return
-        if channel.stage in {Stage.RAW, Stage.SFTP}:
-            client = channel.client
+                is_known = False
+        if is_known and channel.stage in {Stage.RAW, Stage.SFTP}:
             client.send_message(wire.channel_request(client.number, request.name, False, request.body))
+        if request.want_reply:
+            # sshd asks so whether its client is alive; data that waits for its window must not hold the answer up.
+            answer = wire.channel_success if is_known else wire.channel_failure
+            target.answer(answer(target.number))
 
     def _opened(self, message: wire.OpenConfirmation | wire.OpenFailure) -> None:
         """The answer to a channel that the client has asked for, or that was chosen from the menu."""
-        channel = self._state.channel(message.recipient)
-        if not channel.by_client or channel.target.peer is not None or channel.stage is Stage.REFUSED:
-            raise RemoteProtocolError("an answer to a channel that was not asked for")
+        state = self._state
+        channel = state.awaited(message.recipient, lambda channel: channel.target)
         if isinstance(message, wire.OpenFailure):
             self._not_opened(channel, message)
             return
-        channel.target.confirm(message.sender, message.window, message.max_packet)
+        channel.target.confirmed(message.sender, message.window, message.max_packet)
         if channel.client.close_received:
-            channel.target.close_now()
-        elif channel.is_chosen and self._state.judge is not None:
-            self._replay(channel, self._state.judge)
+            return  # it was left while it was opened: the confirmed end has sent its CLOSE
+        if channel.is_chosen and state.judge is not None:
+            self._replay(channel, state.judge)
         else:
             channel.stage = Stage.WAITING if channel.kind == "session" else Stage.RAW
-            self._state.confirm_to_client(channel, message.body)
+            state.confirm_to_client(channel, message.body)
 
     def _not_opened(self, channel: Channel, message: wire.OpenFailure) -> None:
-        client = channel.client
+        state = self._state
+        channel.target.leave_out()
         if channel.is_chosen:
-            self._state.refuse(channel, f"proxyd: the target refused the session: {message.text[:200]}", 255)
-        else:
-            self._state.actions.to_client.append(
-                wire.open_failure(client.number, message.code, message.text, message.language)
-            )
-        self._state.give_up(channel)
+            text = f"proxyd: the target refused the session: {printable(message.text[:MAX_SHOWN])}"
+            state.refuse(channel, text, EXIT_UNREACHABLE)
+            state.forget_if_finished(channel)
+            return
+        number = channel.client.number
+        state.actions.to_client.append(
+            wire.open_failure(number, message.code, message.text, message.language)
+        )
+        state.drop(channel)
 
     def _replay(self, channel: Channel, judge: SshJudge) -> None:
         """Ask of the target what the client has asked of the menu, without answering a second time."""

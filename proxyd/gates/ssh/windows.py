@@ -26,8 +26,13 @@ SMALL_WINDOW_BYTES = 128 * 1024
 LARGE_WINDOWS = 8
 """So many channels of a connection get the large window, the others the small one, which bounds what is kept."""
 MAX_PACKET_BYTES = 64 * 1024
-MIN_PACKET_BYTES = 1
+MIN_PACKET_BYTES = 256
+"""Who takes only a few bytes at a time makes the gateway encrypt a packet for each."""
 MAX_WINDOW_BYTES = 0xFFFFFFFF
+MAX_QUEUED_PIECES = 1024
+"""Pieces of data that wait in exactly the order of their coming; beyond, output and errors may change places."""
+MAX_QUEUED_MESSAGES = 256
+"""Requests and replies of a channel that wait behind its data."""
 
 STDOUT = 0
 STDERR = EXTENDED_DATA_STDERR
@@ -36,7 +41,8 @@ STDERR = EXTENDED_DATA_STDERR
 class End:
     """The end of a channel at one leg. `out` collects payloads for that leg's peer.
 
-    peer: the peer's number for the channel, None until it has confirmed. is_open: both sides may send.
+    peer: the peer's number for the channel, None until it is known. is_awaited: the peer has been asked to open it and
+    has not answered. is_open: it was confirmed, by whichever side was asked, so that the peer may send.
     """
 
     __slots__ = (
@@ -48,11 +54,14 @@ class End:
         "eof_sent",
         "eof_wanted",
         "granted",
+        "is_awaited",
+        "is_open",
         "max_packet",
         "out",
         "peer",
         "queue",
         "queued_bytes",
+        "queued_messages",
         "send_window",
         "unreleased",
         "window",
@@ -61,25 +70,39 @@ class End:
     def __init__(self, out: list[bytes], window: int) -> None:
         self.out = out
         self.peer: int | None = None
+        self.is_awaited = self.is_open = False
         self.window = window
         self.granted = window
         self.consumed = 0
         self.unreleased = 0
         self.send_window = 0
         self.max_packet = 0
-        self.queue: deque[tuple[int, bytes] | bytes] = deque()
-        self.queued_bytes = 0
+        self.queue: deque[tuple[int, bytes | bytearray] | bytes] = deque()
+        self.queued_bytes = self.queued_messages = 0
         self.eof_wanted = self.eof_sent = self.eof_received = False
         self.close_wanted = self.close_sent = self.close_received = False
 
-    def confirm(self, peer: int, window: int, max_packet: int) -> None:
-        """The peer's half of an open or its confirmation. Raises RemoteProtocolError."""
+    def asked(self, peer: int, window: int, max_packet: int) -> None:
+        """The peer asks to open the channel. Raises RemoteProtocolError."""
         if max_packet < MIN_PACKET_BYTES:
-            raise RemoteProtocolError("a channel whose largest packet is empty")
+            raise RemoteProtocolError(
+                f"a channel with packets of {max_packet} bytes, where {MIN_PACKET_BYTES} are the least"
+            )
         self.peer = peer
         self.send_window = window
         self.max_packet = min(max_packet, MAX_PACKET_BYTES)
+
+    def confirmed(self, peer: int, window: int, max_packet: int) -> None:
+        """The peer has opened the channel as it was asked. Raises RemoteProtocolError."""
+        self.is_awaited = False
+        self.asked(peer, window, max_packet)
+        self.is_open = True
         self.flush()
+
+    def leave_out(self) -> None:
+        """There is no such end: the gateway itself, or a connection that it has dialled, stands at its place."""
+        self.is_awaited = False
+        self.close_sent = self.close_received = True
 
     @property
     def number(self) -> int:
@@ -106,15 +129,20 @@ class End:
         """What has come so far has found its place: grant as much again, in large steps."""
         self.consumed += self.unreleased
         self.unreleased = 0
-        if self.consumed * 2 >= self.window and self.peer is not None and not self.close_sent:
+        if self.consumed * 2 >= self.window and self.peer is not None and not self.close_wanted:
             self.out.append(window_adjust(self.peer, self.consumed))
             self.granted += self.consumed
             self.consumed = 0
 
     # What the peer is sent
 
+    @property
+    def has_room(self) -> bool:
+        """May the other side send more, going by what already waits for this one?"""
+        return self.queued_bytes < self.window // 2
+
     def adjust(self, added: int) -> None:
-        if added == 0 or self.send_window + added > MAX_WINDOW_BYTES:
+        if self.send_window + added > MAX_WINDOW_BYTES:
             raise RemoteProtocolError("a window adjustment beyond what a window can be")
         self.send_window += added
         if self.queue:
@@ -133,18 +161,46 @@ class End:
             self.send_window -= len(data)
             self.out.append(_message(self.peer, stream, data))
             return
-        self.queue.append((stream, data))
-        self.queued_bytes += len(data)
+        self._keep(stream, data)
         self.flush()
 
+    def _keep(self, stream: int, data: bytes) -> None:
+        """Small pieces are put together: kept one by one they would cost many times their size."""
+        self.queued_bytes += len(data)
+        for index in range(1, 2 + (len(self.queue) >= MAX_QUEUED_PIECES)):
+            if len(self.queue) >= index and self._extend(-index, stream, data):
+                return
+        self.queue.append((stream, data))
+
+    def _extend(self, index: int, stream: int, data: bytes) -> bool:
+        last = self.queue[index]
+        if isinstance(last, bytes) or last[0] != stream or len(last[1]) + len(data) > MAX_PACKET_BYTES:
+            return False
+        if isinstance(last[1], bytearray):
+            last[1].extend(data)
+        else:
+            self.queue[index] = (stream, bytearray(last[1] + data))
+        return True
+
+    def answer(self, payload: bytes) -> None:
+        """Send a reply, which does not have to wait for data that waits."""
+        if not self.close_wanted:
+            self.out.append(payload)
+
     def send_message(self, payload: bytes) -> None:
-        """Send a request or reply of this channel in its place behind the data that waits."""
+        """Send a request or reply of this channel in its place behind the data that waits.
+
+        Raises RemoteProtocolError when so many wait that somebody must be making them up.
+        """
         if self.close_wanted:
             return
-        if self.queue:
-            self.queue.append(payload)
-        else:
+        if not self.queue:
             self.out.append(payload)
+        elif self.queued_messages >= MAX_QUEUED_MESSAGES:
+            raise RemoteProtocolError("too many requests while data waits for a window")
+        else:
+            self.queued_messages += 1
+            self.queue.append(payload)
 
     def send_eof(self) -> None:
         self.eof_wanted = True
@@ -157,7 +213,7 @@ class End:
     def close_now(self) -> None:
         """Close without what still waits."""
         self.queue.clear()
-        self.queued_bytes = 0
+        self.queued_bytes = self.queued_messages = 0
         self.send_close()
 
     def flush(self) -> None:
@@ -168,27 +224,31 @@ class End:
             head = queue[0]
             if isinstance(head, bytes):
                 self.out.append(head)
+                self.queued_messages -= 1
                 queue.popleft()
-                continue
-            stream, data = head
-            room = min(self.send_window, self.max_packet)
-            if room == 0:
+            elif not self._send_piece(self.peer, *head):
                 return
-            piece = data[:room]
-            self.send_window -= len(piece)
-            self.queued_bytes -= len(piece)
-            self.out.append(_message(self.peer, stream, piece))
-            if len(piece) == len(data):
-                queue.popleft()
-            else:
-                queue[0] = (stream, data[room:])
         if self.eof_wanted and not self.eof_sent:
             self.eof_sent = True
-            if not self.close_sent:
-                self.out.append(channel_eof(self.peer))
+            self.out.append(channel_eof(self.peer))
         if self.close_wanted:
             self.close_sent = True
             self.out.append(channel_close(self.peer))
+
+    def _send_piece(self, peer: int, stream: int, data: bytes | bytearray) -> bool:
+        """As much of the head of the queue as goes into one packet; False when the window is closed."""
+        room = min(self.send_window, self.max_packet)
+        if room == 0:
+            return False
+        piece = bytes(data[:room])
+        self.send_window -= len(piece)
+        self.queued_bytes -= len(piece)
+        self.out.append(_message(peer, stream, piece))
+        if len(piece) == len(data):
+            self.queue.popleft()
+        else:
+            self.queue[0] = (stream, data[room:])
+        return True
 
     @property
     def is_finished(self) -> bool:
