@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,11 @@ from pathlib import Path
 import pytest
 
 from demo.stage import GATEWAY_PORT, Stage
+from demo.terminal import Terminal, Typed
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-RUN = (".demo/bin/", ".venv/bin/")
+RUN = (".demo/bin/", ".venv/bin/", "ssh -F .demo/ssh_config ", "printf ")
 ANYTHING = "..."
 
 
@@ -93,6 +95,18 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def shell(stage: Stage) -> Iterator[Terminal]:
+    """Dora, who sits at a shell on web1."""
+    words = ["ssh", "-F", str(stage.ssh_config), "dora.web1"]
+    terminal = Terminal(words, stage.directory, dict(os.environ))
+    try:
+        assert terminal.play([Typed("deploy@web1")], 30), terminal.new_text()
+        yield terminal
+    finally:
+        terminal.close()
+
+
 def test_the_two_commands_come_first() -> None:
     assert [example.command for example in EXAMPLES[:2]] == ["make demo", "make test"]
 
@@ -111,7 +125,11 @@ def test_a_make_command_exists(example: Example) -> None:
     [one for one in EXAMPLES if not one.command.startswith("make ")],
     ids=lambda one: f"line {one.line}",
 )
-def test_a_command_prints_what_is_shown(example: Example, stage: Stage) -> None:
+def test_a_command_prints_what_is_shown(
+    example: Example, stage: Stage, request: pytest.FixtureRequest
+) -> None:
+    if " sessions " in example.command:
+        request.getfixturevalue("shell")
     assert example.command.startswith(RUN), f"line {example.line}: nothing here tries {example.command!r}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PSQL"))}
     environment |= {"PSQLRC": "/dev/null", "PSQL_PAGER": "cat"}
@@ -133,6 +151,43 @@ def test_every_file_that_is_linked_exists() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_section_that_is_linked_exists() -> None:
+    text = README.read_text()
+    titles = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", text, re.M)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= titles
+
+
+def test_the_lines_for_ssh_config_work_as_they_are(stage: Stage, tmp_path: Path) -> None:
+    """With the demo's address, key and certificate in place of the reader's."""
+    block = re.search(r"\n\n((?:    (?:Host|    ).*\n)+)", README.read_text())
+    assert block is not None
+    ssh = stage.directory / "ssh"
+    text = textwrap.dedent(block[1])
+    for shown, real in {
+        "HostName gateway.example": "HostName 127.0.0.1",
+        "Port 2222": f"Port {stage.ports.ssh}",
+        "~/.ssh/id_ed25519-cert.pub": str(ssh / "alice-cert.pub"),
+        "IdentityFile ~/.ssh/id_ed25519": f"IdentityFile {ssh / 'alice'}",
+    }.items():
+        assert shown in text
+        text = text.replace(shown, real)
+    isolated = f"IdentityAgent none\nUserKnownHostsFile {ssh / 'known_hosts_of_people'}\nBatchMode yes\n"
+    config = tmp_path / "config"
+    config.write_text(f"{text}\nHost *\n{isolated}")
+    for host in ("web1", "deploy+web1@gateway"):
+        done = subprocess.run(
+            ["ssh", "-F", str(config), host, "ls", "www"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.stdout, done.stderr) == ("index.html\nprices.csv\n", "")
 
 
 DOCUMENT = """\
