@@ -20,6 +20,7 @@ import contextlib
 import logging
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -45,8 +46,17 @@ from proxyd.ssh_host_keys import HostKeyCheck, HostKeyRefused
 from proxyd.telemetry import Log
 
 READ_BYTES = 64 * 1024
+LEAST_READ_BYTES = 2 * 1024
+TURN_S = 0.005
+"""Who keeps the processor for longer than this by what was read at once (many small messages) is read less of."""
+MAX_LOGIN_BYTES = 512 * 1024
+"""What a peer may send before the login is complete; a hundred attempts with large keys are less."""
 MAX_UNTAKEN_BYTES = 4 * 1024 * 1024
 """With more than this written and not taken nothing is read from the peer: each message may be one to answer."""
+MAX_UNREAD_BYTES = 512 * 1024
+"""The same with what asyncssh has been given and not looked at. More than a packet, or none would ever be whole."""
+MAX_REFUSALS = 100
+"""Requests of a client to be let in that are answered with a no, whatever they were."""
 MAX_DISCONNECT_CHARACTERS = 500
 MAX_PIECES = 1024  # IOV_MAX: with more sendmsg(2) fails
 
@@ -141,15 +151,14 @@ def use_loop(loop: Loop) -> None:
 class Leg(asyncio.Transport):
     """One side of an SSH session. `run` moves its bytes; `send` sends a payload of the connection protocol.
 
-    `ready` is set when authentication is complete or the connection lost; `lost` says which. `received_bytes` and
-    `sent_bytes` count the wire. Nothing here is called from another thread.
+    Takes over the stream's socket, which `linger` or `close_socket` closes. `ready` is set when authentication is
+    complete or the connection lost; `lost` says which. `received_bytes` and `sent_bytes` count the wire. Nothing here
+    is called from another thread.
     """
 
     def __init__(self, stream: trio.SocketStream) -> None:
         super().__init__()
-        self._stream = stream
-        sock = stream.socket
-        self._socket = socket.fromfd(sock.fileno(), sock.family, sock.type)
+        self._socket = socket.socket(fileno=stream.socket.detach())
         self._socket.setblocking(False)
         self._backlog: collections.deque[bytes | memoryview] = collections.deque()
         self._backlog_bytes = 0
@@ -158,7 +167,9 @@ class Leg(asyncio.Transport):
         self._is_writing = False
         self._may_read = trio.Event()
         self._may_read.set()
+        self._unread_bytes = 0
         self._has_room: trio.Event | None = None
+        self._read_bytes = READ_BYTES
         self._is_closing = False
         self._scope = trio.CancelScope()
         self.connection: _Relayed
@@ -316,7 +327,6 @@ class Leg(asyncio.Transport):
         if self._socket.fileno() != -1:
             trio.lowlevel.notify_closing(self._socket)
             self._socket.close()
-        self._stream.socket.close()
 
     # Reading and writing
 
@@ -328,7 +338,7 @@ class Leg(asyncio.Transport):
             if not self._may_read.is_set():
                 await self._may_read.wait()
             try:
-                data = sock.recv(READ_BYTES)
+                data = sock.recv(self._read_bytes)
             except (BlockingIOError, InterruptedError):
                 continue
             except OSError as fault:
@@ -338,15 +348,32 @@ class Leg(asyncio.Transport):
                 self._lose(TransportLost("closed by the peer"))
                 return
             self.received_bytes += len(data)
-            self.is_feeding = True
-            try:
-                self.connection.data_received(data)
-            finally:
-                self.is_feeding = False
-            self.on_batch()
-            while self._backlog_bytes > MAX_UNTAKEN_BYTES:
+            if self.received_bytes > MAX_LOGIN_BYTES and not self.ready.is_set():
+                self.disconnect(f"more than {MAX_LOGIN_BYTES} bytes before the login")
+                return
+            self._feed(data)
+            while self._backlog_bytes > MAX_UNTAKEN_BYTES or self._unread_bytes > MAX_UNREAD_BYTES:
                 self._has_room = trio.Event()
                 await self._has_room.wait()
+
+    def leave_unread(self, count: int) -> None:
+        """What asyncssh has not looked at yet: it stops while a task of its own is at work on a message."""
+        self._unread_bytes = count
+        if self._has_room is not None:
+            self._has_room.set()
+
+    def _feed(self, data: bytes) -> None:
+        began = time.thread_time()
+        self.is_feeding = True
+        try:
+            self.connection.data_received(data)
+        finally:
+            self.is_feeding = False
+        self.on_batch()
+        if time.thread_time() - began > TURN_S:
+            self._read_bytes = max(LEAST_READ_BYTES, self._read_bytes // 2)
+        else:
+            self._read_bytes = min(READ_BYTES, self._read_bytes * 2)
 
     def _lose(self, why: TransportLost) -> None:
         if self.lost is None:
@@ -441,6 +468,7 @@ class _Relayed:
 
     leg: Leg
     on_message: Callable[[bytes], None]
+    _deferred_bytes = 0
     if TYPE_CHECKING:  # of asyncssh's connections
         _deferred_packets: list[tuple[int, Sequence[bytes]]]
         _kexinit_sent: bool
@@ -448,12 +476,13 @@ class _Relayed:
         _username: str
         _server_version: bytes
         _client_version: bytes
+        _inpbuf: bytes
+        _transport: object | None
 
         def is_client(self) -> bool: ...
         def _send_disconnect(self, code: int, reason: str, lang: str) -> None: ...
         def disconnect(self, code: int, reason: str) -> None: ...
         def connection_lost(self, exc: Exception | None) -> None: ...
-        def data_received(self, data: bytes) -> None: ...
 
     def _adopt(self, leg: Leg, on_message: Callable[[bytes], None]) -> None:
         self.leg = leg
@@ -474,10 +503,16 @@ class _Relayed:
     def relay(self, payload: bytes) -> None:
         self.send_packet(payload[0], payload[1:])
 
+    def data_received(self, data: bytes) -> None:
+        if self._transport is not None:
+            super().data_received(data)  # type: ignore[misc]
+
+    def _recv_data(self) -> None:
+        super()._recv_data()  # type: ignore[misc]
+        self.leg.leave_unread(len(self._inpbuf))
+
     def deferred_bytes(self) -> int:
-        if not self._deferred_packets:
-            return 0
-        return sum(len(piece) for _, pieces in self._deferred_packets for piece in pieces)
+        return self._deferred_bytes if self._deferred_packets else 0
 
     def is_exchanging_keys(self) -> bool:
         return bool(self._kexinit_sent or self._kex)
@@ -491,8 +526,17 @@ class _Relayed:
 
     def send_packet(self, pkttype: int, *args: bytes, handler: Any = None) -> None:
         # asyncssh puts a message to be ignored before each one, against an attack on CBC, which is not offered here.
-        if pkttype != MSG_IGNORE:
-            super().send_packet(pkttype, *args, handler=handler)  # type: ignore[misc]
+        if pkttype == MSG_IGNORE:
+            return
+        deferred = self._deferred_packets
+        count = len(deferred)
+        super().send_packet(pkttype, *args, handler=handler)  # type: ignore[misc]
+        if self._deferred_packets is deferred and len(deferred) > count:
+            self._deferred_bytes += sum(map(len, args))
+
+    def _send_deferred_packets(self) -> None:
+        self._deferred_bytes = 0
+        super()._send_deferred_packets()  # type: ignore[misc]
 
     def _log_packet(self, *_: object) -> None:
         """asyncssh formats a line for every packet before it asks whether anybody wants it."""
@@ -510,6 +554,8 @@ class _Relayed:
         if exc is not None and self.leg.lost is None:
             self.leg.lost = _reason(exc)
         super()._force_close(exc)  # type: ignore[misc]
+        # Nothing that came with the message that ended it counts any more.
+        self._inpbuf = b""
 
 
 _RELAYED = {
@@ -542,6 +588,7 @@ class _ServerConnection(_Relayed, SSHServerConnection):  # type: ignore[misc]
         self._adopt(leg, on_message)
         self._authenticator = authenticator
         self._step = Step.FAILED
+        self._refusals = 0
 
     def _owner_of_nothing(self) -> object:
         return _Nobody()
@@ -599,7 +646,8 @@ class _ServerConnection(_Relayed, SSHServerConnection):  # type: ignore[misc]
             self.send_userauth_failure(step is Step.PARTIAL)
 
     def send_userauth_failure(self, partial_success: bool) -> None:
-        if not self._authenticator.methods(self._username):
+        self._refusals += 1
+        if self._refusals > MAX_REFUSALS or not self._authenticator.methods(self._username):
             raise asyncssh.DisconnectError(
                 asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "Too many authentication failures"
             )
