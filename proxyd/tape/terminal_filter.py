@@ -28,6 +28,7 @@ _CURSOR_SAVING: Final = frozenset("su")
 _PRIVATE_MODES: Final = frozenset(("5", "6", "7", "12", "25", "47", "1047", "1048", "1049"))
 """Reverse video, origin, wrapping, the cursor's look, the alternate screen. None that changes what keys send."""
 _ALTERNATE_SCREEN: Final = frozenset(("47", "1047", "1049"))
+_ORIGIN_MODE: Final = "6"
 _INSERT_MODE: Final = "4"
 _ESCAPES: Final = frozenset("78DEM")
 _CONTROLS: Final = frozenset("\b\t\r")
@@ -36,7 +37,8 @@ _INDEX: Final = "\x1bD"
 _SHIFTS: Final = {"\x0e": 1, "\x0f": 0}
 _ALPHABETS: Final = {"(": 0, ")": 1}
 _LINE_DRAWING: Final = "0"
-_MODES_OFF: Final = "\x1b[?5l\x1b[?6l\x1b[4l\x1b[0m\x1b7\x1b[r\x1b8\x1b[?7h\x1b[?25h"
+_MODES_OFF: Final = "\x1b[?5l\x1b[4l\x1b[0m\x1b7\x1b[r\x1b8\x1b[?7h\x1b[?25h"
+_ORIGIN_OFF: Final = "\x1b[?6l"  # moves the cursor home too
 _CLEARED: Final = "\x1b[H\x1b[2J"
 _CURSOR_LOOK: Final = "\x1b[0 q"
 _NUMBER = re.compile(r"\d+")
@@ -61,6 +63,7 @@ class TerminalFilter:
         self._shift = 0
         self._is_alternate = False
         self._has_cursor_look = False
+        self._had_origin = False  # once: a saved cursor brings it back
         self._is_returned = False  # the last character was a carriage return
 
     def feed(self, data: bytes) -> str:
@@ -73,7 +76,7 @@ class TerminalFilter:
         self._parser = TerminalParser()
         self._is_alternate = self._has_cursor_look = False
         self._forget_alphabets()
-        return f"{left}{_MODES_OFF}{look}"
+        return f"{left}{self._modes_off()}{look}"
 
     def _safe(self, token: Token) -> str:
         was_returned, self._is_returned = self._is_returned, False
@@ -92,7 +95,7 @@ class TerminalFilter:
                 return self._cursor_look(look)
             case Csi(prefix="", parameters="", intermediates="!", final="p"):
                 self._forget_alphabets()
-                return _MODES_OFF
+                return self._modes_off()
             case Escape():
                 return self._escape(token)
             case Csi() | ControlString():
@@ -123,6 +126,7 @@ class TerminalFilter:
             return ""
         if not _ALTERNATE_SCREEN.isdisjoint(modes):
             self._is_alternate = token.final == "h"
+        self._had_origin = self._had_origin or _ORIGIN_MODE in modes
         return f"\x1b[?{';'.join(modes[:MAX_PARAMETERS])}{token.final}"
 
     def _cursor_look(self, look: str) -> str:
@@ -130,6 +134,9 @@ class TerminalFilter:
             return ""
         self._has_cursor_look = True
         return f"\x1b[{look} q"
+
+    def _modes_off(self) -> str:
+        return f"{_ORIGIN_OFF if self._had_origin else ''}{_MODES_OFF}"
 
     def _forget_alphabets(self) -> None:
         self._is_drawing = [False, False]

@@ -161,6 +161,14 @@ def test_reset_brings_the_terminal_back() -> None:
     assert "1049" not in TerminalFilter().reset()
 
 
+def test_reset_leaves_the_cursor_where_it_is() -> None:
+    one, screen = TerminalFilter(), pyte.Screen(40, 12)
+    pyte.Stream(screen).feed(one.feed(b"\x1b[2;9r\x1b[7;5Hhere") + one.reset() + "!")
+    assert screen.display[6] == "    here!".ljust(40)
+    one.feed(b"\x1b[?6h\x1b7\x1b[?6l")
+    assert "\x1b[?6l" in one.reset()
+
+
 _ALLOWED = re.compile(
     "[^\x00-\x1f\x7f-\x9f]|[\b\t\n\r]|\x1b[78DEM]|\x1b\\[[0-9:;]*[A-GHIZ`adefrXLMPST@JKmsub]"
     "|\x1b\\[4[hl]|\x1b\\[\\?[0-9;]+[hl]|\x1b\\[[0-6]? q"
