@@ -18,7 +18,7 @@ help:
 	@echo "make demo          PostgreSQL, SSH, the gateway and a guided tour; stays up until Ctrl-C (TOUR=1: ends after it)"
 	@echo "make test          the whole test suite"
 	@echo "make check         lint, format, types, import contracts"
-	@echo "make bench         overhead, compared with a direct connection and with PgBouncer"
+	@echo "make bench         overhead, compared with direct connections, PgBouncer and ssh -J"
 	@echo "make test-systemd  the service under a real systemd, in a container (needs root or sudo)"
 	@echo "make format        rewrite the sources in the house's format"
 	@echo "make clean         remove everything that these made"
@@ -50,11 +50,11 @@ format: $(STAMP)
 	@$(VENV)/bin/ruff format $(SOURCES)
 
 bench: $(STAMP)
-	@.ci/debian "the bench" postgresql-15 postgresql-client-15 pgbouncer
+	@.ci/debian "the bench" postgresql-15 postgresql-client-15 pgbouncer openssh-server openssh-client
 	@$(VENV)/bin/python -m bench $(BENCH_ARGS)
 
 test-systemd: $(STAMP)
-	@.ci/debian "the test under systemd" debootstrap systemd-container
+	@.ci/debian "the test under systemd" debootstrap systemd-container openssh-server openssh-client
 	@$$([ "$$(id -u)" = 0 ] || echo sudo) $(VENV)/bin/pytest tests/systemd $(PYTEST_ARGS)
 
 clean:

@@ -1,5 +1,5 @@
-"""`python -m bench`: measure the gateway beside a direct connection and PgBouncer, print the table, write
-the JSON.
+"""`python -m bench`: measure the gateway beside what it stands in the place of (a direct connection and PgBouncer, a
+direct sshd and `ssh -J`), print the table, write the JSON.
 
 Exit status 0 when everything was measured (with --strict: and reached, 1 when not), 2 when something could not be.
 """
@@ -7,90 +7,117 @@ Exit status 0 when everything was measured (with --strict: and reached, 1 when n
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from bench import measure, report
-from bench.contestants import NAMES, Contestant, ContestantFailed, Proxyd, make
-from bench.measure import FULL, QUICK, Effort, MeasurementFailed
+from bench import measure, postgres_half, report, ssh_effort, ssh_half, ssh_ways
+from bench.contestants import NAMES as POSTGRES_NAMES
+from bench.contestants import ContestantFailed, make
+from bench.doors import PostgresDoor
+from bench.measure import MeasurementFailed
+from bench.postgres_half import PostgresHalf
 from bench.report import Line
+from bench.ssh_half import SshHalf
+from bench.ssh_ways import SshWays
 from bench.target import Target
 from demo.gateway import GatewayFailed
 from demo.postgres_installs import InstallMissing
 from demo.postgres_server import ServerFailed
+from demo.ssh_keys import KeygenFailed
+from demo.sshd import SshdFailed
 
-PARTS = ("latency", "throughput", "rows", "memory")
+HALVES = {"postgres": postgres_half.PARTS, "ssh": ssh_half.PARTS}
+PARTS = (*postgres_half.PARTS, *ssh_half.PARTS)
+NAMES = tuple(dict.fromkeys((*POSTGRES_NAMES[:-1], *ssh_ways.NAMES)))
+SMALL_SCALE = 1  # of a database that is asked for nothing but 1
 RESULTS = Path(__file__).parent / "results"
+Failed = (
+    ContestantFailed,
+    GatewayFailed,
+    InstallMissing,
+    KeygenFailed,
+    MeasurementFailed,
+    ServerFailed,
+    SshdFailed,
+)
 
 
 class Bench:
     """One run: what has been measured so far, as lines of the table and as plain data for the JSON."""
 
-    def __init__(self, target: Target, contestants: list[Contestant], effort: Effort) -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
         self.lines: list[Line] = []
         self.measurements: dict[str, object] = {}
-        self._target = target
-        self._contestants = contestants
-        self._effort = effort
+        self._arguments = arguments
+        self._parts = wanted_parts(arguments.only)
 
-    def run(self, parts: Iterable[str]) -> None:
-        for part in parts:
-            print(f"measuring {part} ...", file=sys.stderr, flush=True)
-            getattr(self, f"measure_{part}")()
+    def run(self) -> None:
+        """One half after the other: servers that wait for the other half are not in the way."""
+        with ExitStack() as cleanup:
+            if parts := [part for part in self._parts if part in postgres_half.PARTS]:
+                self._measure(self._postgres_half(cleanup), parts)
+        with ExitStack() as cleanup:
+            if parts := [part for part in self._parts if part in ssh_half.PARTS]:
+                self._measure(self._ssh_half(cleanup, parts), parts)
 
-    def measure_latency(self) -> None:
-        runs = list(measure.pgbench_runs(self._target, self._contestants, self._effort, clients=1))
-        self.measurements["latency"] = [asdict(run) for run in runs]
-        self.lines += report.latency_lines(runs)
+    def _measure(self, half: PostgresHalf | SshHalf, parts: list[str]) -> None:
+        try:
+            for part in parts:
+                _say(f"measuring {part} ...")
+                half.measure(part)
+        finally:
+            self.lines += half.lines
+            self.measurements |= half.measurements
 
-    def measure_throughput(self) -> None:
-        runs = list(measure.pgbench_runs(self._target, self._contestants, self._effort, clients=8))
-        self.measurements["throughput"] = [asdict(run) for run in runs]
-        self.lines += report.throughput_lines(runs)
+    def _postgres_half(self, cleanup: ExitStack) -> PostgresHalf:
+        arguments = self._arguments
+        target = _target(arguments.scale, cleanup)
+        contestants = []
+        for name in POSTGRES_NAMES:
+            if name in arguments.contestants:
+                contestant = make(name, target, upstream_tls=arguments.upstream_tls)
+                cleanup.callback(contestant.stop)
+                contestant.start()
+                contestants.append(contestant)
+        return PostgresHalf(target, contestants, measure.QUICK if arguments.quick else measure.FULL)
 
-    def measure_rows(self) -> None:
-        for what, sql, wanted in (
-            ("200,000 rows, none masked", measure.UNMASKED, report.WANTED_UNMASKED_RATIO),
-            ("200,000 rows, one column masked", measure.MASKED, report.WANTED_MASKED_RATIO),
-        ):
-            rates = measure.row_rates(self._contestants, sql, self._effort.row_repeats)
-            self.measurements[what] = rates
-            self.lines += report.row_lines(what, rates, wanted)
+    def _ssh_half(self, cleanup: ExitStack, parts: list[str]) -> SshHalf:
+        arguments = self._arguments
+        door = None
+        if "mixed" in parts:
+            door = PostgresDoor(_target(SMALL_SCALE, cleanup), upstream_tls=arguments.upstream_tls)
+        _say("starting sshd and the ways to it ...")
+        names = [name for name in ssh_ways.NAMES if name in arguments.contestants]
+        ways = SshWays(names, cipher=arguments.cipher, postgres=door)
+        cleanup.callback(ways.stop)
+        ways.start()
+        return SshHalf(ways, ssh_effort.QUICK if arguments.quick else ssh_effort.FULL)
 
-    def measure_memory(self) -> None:
-        for contestant in self._contestants:
-            if not isinstance(contestant, Proxyd):
-                continue
-            for reader in ("fast", "slow"):
-                growth = measure.memory_growth(contestant, self._effort, is_slow=reader == "slow")
-                self.measurements[f"memory, {reader} reader"] = asdict(growth)
-                self.lines.append(report.memory_line(reader, growth))
+
+def wanted_parts(only: list[str] | None) -> list[str]:
+    """The parts in the order in which they are measured; a half stands for all of its parts."""
+    if not only:
+        return list(PARTS)
+    named = {part for name in only for part in HALVES.get(name, (name,))}
+    return [part for part in PARTS if part in named]
 
 
 def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGTERM, _interrupt)
-    effort = QUICK if arguments.quick else FULL
-    settings = {
-        "effort": asdict(effort),
-        "scale": arguments.scale,
-        "client_tls": "require",
-        "upstream_tls": arguments.upstream_tls,
-        "contestants": arguments.contestants,
-    }
+    load = os.getloadavg()[0]
+    bench = Bench(arguments)
     try:
-        with ExitStack() as cleanup:
-            bench = _prepare(arguments, effort, cleanup)
-            try:
-                bench.run(arguments.only or PARTS)
-            finally:
-                _tell(bench, settings)
-    except (ContestantFailed, GatewayFailed, InstallMissing, MeasurementFailed, ServerFailed) as error:
+        try:
+            bench.run()
+        finally:
+            _tell(bench, arguments, load)
+    except Failed as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -98,26 +125,37 @@ def main() -> int:
     return 1 if arguments.strict and any(line.is_reached is False for line in bench.lines) else 0
 
 
-def _prepare(arguments: argparse.Namespace, effort: Effort, cleanup: ExitStack) -> Bench:
-    target = Target(arguments.scale)
+def _target(scale: int, cleanup: ExitStack) -> Target:
+    target = Target(scale)
     cleanup.callback(target.stop)
-    print("starting the target and the contestants ...", file=sys.stderr, flush=True)
+    _say("starting the database and the ways to it ...")
     target.start()
-    contestants = []
-    for name in arguments.contestants:
-        contestant = make(name, target, upstream_tls=arguments.upstream_tls)
-        cleanup.callback(contestant.stop)
-        contestant.start()
-        contestants.append(contestant)
-    return Bench(target, contestants, effort)
+    return target
 
 
-def _tell(bench: Bench, settings: dict[str, object]) -> None:
+def _tell(bench: Bench, arguments: argparse.Namespace, load: float) -> None:
     if not bench.lines:
         return
-    upstream = "TLS" if settings["upstream_tls"] else "no TLS"
-    print(f"\n{', '.join(f'{name} {value}' for name, value in report.machine().items())}")
-    print(f"TLS from every client; {upstream} from pgbouncer and proxyd to the target (the same for both)\n")
+    effort = measure.QUICK if arguments.quick else measure.FULL
+    effort_ssh = ssh_effort.QUICK if arguments.quick else ssh_effort.FULL
+    settings = {
+        "effort": asdict(effort),
+        "effort_ssh": asdict(effort_ssh),
+        "scale": arguments.scale,
+        "client_tls": "require",
+        "upstream_tls": arguments.upstream_tls,
+        "contestants": arguments.contestants,
+        "cipher": arguments.cipher,
+        "load_before": load,
+    }
+    upstream = "TLS" if arguments.upstream_tls else "no TLS"
+    print(
+        f"\n{', '.join(f'{name} {value}' for name, value in report.machine().items())}, load before {load:.1f}"
+    )
+    print(f"TLS from every client; {upstream} from pgbouncer and proxyd to the target (the same for both)")
+    print(
+        "SSH: OpenSSH's client for all; jump is `ssh -J` through a plain sshd; proxyd with policy and tapes\n"
+    )
     print(report.table(bench.lines))
     path = report.write_json(RESULTS, bench.lines, bench.measurements, settings)
     print(f"\nAll numbers: {path}")
@@ -125,20 +163,35 @@ def _tell(bench: Bench, settings: dict[str, object]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short runs: a rough idea in about a minute")
-    parser.add_argument("--only", action="append", choices=PARTS, help="measure this part only (repeatable)")
+    parser.add_argument("--quick", action="store_true", help="short runs: a rough idea in about two minutes")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=(*HALVES, *PARTS),
+        metavar="PART",
+        help=f"measure this part only (repeatable): {', '.join((*HALVES, *PARTS))}",
+    )
     parser.add_argument("--strict", action="store_true", help="what was not reached is a failure")
     parser.add_argument("--scale", type=int, default=4, help="pgbench's scale factor")
     parser.add_argument(
         "--upstream-tls", action="store_true", help="TLS from pgbouncer and proxyd to the target as well"
     )
     parser.add_argument(
+        "--cipher",
+        default="",
+        help="what SSH clients have to use (default: what each agrees on with its server)",
+    )
+    parser.add_argument(
         "--contestants",
         type=lambda text: [name for name in NAMES if name in text.split(",")],
         default=list(NAMES),
-        help="which of direct,pgbouncer,proxyd (the first two are what the others are compared with)",
+        help=f"which of {','.join(NAMES)} (proxyd is compared with the others)",
     )
     return parser.parse_args()
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

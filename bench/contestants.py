@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import documents
+from bench.doors import HOST, PostgresDoor, daemon, postgres_keywords
+from bench.processes import cpu_s
 from bench.target import ACCOUNT, DATABASE, PASSWORD, Target
 from demo.child_process import end, launch
-from demo.gateway import Gateway
 from demo.postgres_installs import server_account
 from demo.postgres_server import free_port, make_scratch
 
-HOST = "127.0.0.1"
 PGBOUNCER = Path("/usr/sbin/pgbouncer")
 START_TIMEOUT_S = 20.0
 NAMES = ("direct", "pgbouncer", "proxyd")
@@ -32,13 +32,15 @@ class ContestantFailed(RuntimeError):
     """A contestant is not installed or did not start."""
 
 
-class Contestant(Protocol):
+class Reachable(Protocol):
     """keywords: how libpq reaches it."""
-
-    name: str
 
     @property
     def keywords(self) -> Mapping[str, str]: ...
+
+
+class Contestant(Reachable, Protocol):
+    name: str
 
     def start(self) -> None: ...
 
@@ -57,7 +59,7 @@ class Direct:
 
     @property
     def keywords(self) -> Mapping[str, str]:
-        return _keywords(self._target.server.port) | {"password": PASSWORD}
+        return postgres_keywords(self._target.server.port) | {"password": PASSWORD}
 
     def start(self) -> None:
         """It runs already."""
@@ -86,7 +88,7 @@ class PgBouncer:
 
     @property
     def keywords(self) -> Mapping[str, str]:
-        return _keywords(self._port) | {"password": PASSWORD}
+        return postgres_keywords(self._port) | {"password": PASSWORD}
 
     def start(self) -> None:
         pki = self._target.pki
@@ -121,7 +123,7 @@ class PgBouncer:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def cpu_s(self) -> float:
-        return _cpu_s(self._process.pid) if self._process else 0.0
+        return cpu_s(self._process.pid) if self._process else 0.0
 
     def _write(self, name: str, text: str) -> Path:
         path = self._directory / name
@@ -137,34 +139,14 @@ class Proxyd:
     name = "proxyd"
 
     def __init__(self, target: Target, *, upstream_tls: bool) -> None:
-        self._target = target
-        self._upstream_tls = upstream_tls
-        self._port = free_port(HOST)
-        self._directory = target.directory / "gateway"
-        self.gateway = Gateway(self._directory / "proxyd.yaml", self._directory / "proxyd.log")
+        self._door = PostgresDoor(target, upstream_tls=upstream_tls)
+        self.gateway = daemon(target.directory / "gateway", self._door)
 
     @property
     def keywords(self) -> Mapping[str, str]:
-        pki = self._target.pki
-        own = {"sslcert": str(pki.certificate("bench")), "sslkey": str(pki.key("bench"))}
-        return _keywords(self._port) | {"user": "readonly"} | own
+        return self._door.keywords
 
     def start(self) -> None:
-        self._directory.mkdir(exist_ok=True)
-        (self._directory / "tapes").mkdir(exist_ok=True, mode=0o700)
-        password = self._directory / "password"
-        password.touch(mode=0o600)
-        password.write_text(PASSWORD + "\n")
-        config = documents.PROXYD.format(
-            pki=self._target.pki.directory,
-            port=self._port,
-            target_port=self._target.server.port,
-            database=DATABASE,
-            account=ACCOUNT,
-            target_tls="require" if self._upstream_tls else "disable",
-        )
-        (self._directory / "proxyd.yaml").write_text(config)
-        (self._directory / "policy.yaml").write_text(documents.POLICY)
         self.gateway.start()
 
     def stop(self) -> None:
@@ -176,7 +158,7 @@ class Proxyd:
         self.gateway.start()
 
     def cpu_s(self) -> float:
-        return _cpu_s(self.gateway.pid)
+        return cpu_s(self.gateway.pid)
 
 
 def make(name: str, target: Target, *, upstream_tls: bool) -> Contestant:
@@ -191,12 +173,8 @@ def make(name: str, target: Target, *, upstream_tls: bool) -> Contestant:
     raise ContestantFailed(f"there is no contestant {name!r}, only {', '.join(NAMES)}")
 
 
-def conninfo(contestant: Contestant) -> str:
+def conninfo(contestant: Reachable) -> str:
     return " ".join(f"{name}={value}" for name, value in contestant.keywords.items())
-
-
-def _keywords(port: int) -> dict[str, str]:
-    return {"host": HOST, "port": str(port), "dbname": DATABASE, "user": ACCOUNT, "sslmode": "require"}
 
 
 def _answers(port: int) -> bool:
@@ -205,9 +183,3 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _cpu_s(pid: int) -> float:
-    """Processor time that a process has used, seconds (utime and stime of proc(5), in hundredths)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100

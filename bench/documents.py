@@ -22,8 +22,22 @@ log_connections = 0
 log_disconnections = 0
 """
 
-PROXYD = """\
+# What the gateway's configuration and policy are, whatever doors it has.
+PROXYD_ALL = """\
 version: 1
+policy: policy.yaml
+tapes: {directory: tapes, reply_limit: 16MiB}
+log: {level: info}
+drain_timeout: 2s
+"""
+
+POLICY_ALL = """\
+version: 1
+roles:
+  bench: {groups: [bench]}
+"""
+
+PROXYD = """\
 listeners:
   - name: postgres
     protocol: postgres
@@ -46,16 +60,9 @@ targets:
     logins:
       - {{name: readonly, user: {account}, password: {{file: password}}}}
     catalog: {{login: readonly, poll: 1s}}
-policy: policy.yaml
-tapes: {{directory: tapes, reply_limit: 16MiB}}
-log: {{level: info}}
-drain_timeout: 2s
 """
 
 POLICY = """\
-version: 1
-roles:
-  bench: {groups: [bench]}
 access:
   - name: bench
     roles: [bench]
@@ -77,4 +84,52 @@ masks:
   - name: contact
     columns: ["*.people.email"]
     method: {partial: {keep_last: 4}}
+"""
+
+PROXYD_SSH = """\
+listeners:
+  - name: ssh
+    protocol: ssh
+    address: 127.0.0.1:{port}
+    host_keys: [{host_key}]
+    client_ca: {people_authority}
+    limits: {{connections: 500, connections_per_subject: 500, handshake_timeout: 60s}}
+identity:
+  people: [{{name: {person}, groups: [bench]}}]
+ssh_authority: {{key: {{file: {authority}}}, lifetime: 5m}}
+targets:
+  - name: web1
+    protocol: ssh
+    address: 127.0.0.1:{target_port}
+    labels: {{env: bench-ssh}}
+    host_keys: {{known_hosts: {known_hosts}}}
+    environment: [LANG, "LC_*"]
+    logins: [{{name: {login}, user: {user}, certificate: true}}]
+"""
+
+POLICY_SSH = """\
+access:
+  - name: bench-ssh
+    roles: [bench]
+    targets: {labels: {env: bench-ssh}}
+    logins: [bench]
+    session: {max: 8h, idle: 1h}
+rules:
+  - name: work
+    effect: allow
+    roles: [bench]
+    ssh: {shell: true, exec: ["true", "uptime", "systemctl status *", "journalctl *"]}
+  - name: files
+    effect: allow
+    roles: [bench]
+    ssh: {files: ["*"], paths: ["/srv/**", "/tmp/**", "/dev/shm/**"]}
+  - name: no-removal
+    effect: deny
+    ssh: {exec: ["rm *", "shred *"]}
+  - name: not-the-system
+    effect: deny
+    ssh: {files: [write, setstat, remove, rename], paths: ["/etc/**", "/usr/**"]}
+  - name: no-ways-onward
+    effect: deny
+    ssh: {forward: ["*:*"], listen: ["*:*"], agent: true, x11: true}
 """

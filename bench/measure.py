@@ -10,24 +10,26 @@ import re
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psycopg
 from psycopg import pq
 
 from bench.contestants import Contestant, Proxyd, conninfo
+from bench.processes import Growth, PeakMemory
 from bench.target import WIDE_ROW_BYTES, WIDE_ROWS, Target
 from demo.postgres_installs import client_env
+
+T = TypeVar("T")
 
 MODES = ("simple", "extended", "prepared")
 UNMASKED = "SELECT id, name, city, balance, seen FROM people"
 MASKED = "SELECT id, name, email, balance, seen FROM people"
 CHUNK_ROWS = 1_000
-SAMPLE_INTERVAL_S = 0.02
 
 
 class MeasurementFailed(RuntimeError):
@@ -98,7 +100,7 @@ def row_rates(contestants: Sequence[Contestant], sql: str, repeats: int) -> dict
     """
     rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for turn in range(repeats + 1):
-        for contestant in _rotated(contestants, turn):
+        for contestant in rotated(contestants, turn):
             with psycopg.connect(conninfo(contestant), autocommit=True) as connection:
                 connection.execute("SELECT n FROM times WHERE n = 1")
                 started = time.perf_counter()
@@ -111,20 +113,6 @@ def row_rates(contestants: Sequence[Contestant], sql: str, repeats: int) -> dict
     return rates
 
 
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """Resident memory of the daemon while one result passed, KiB."""
-
-    before_kib: int
-    peak_kib: int
-    passed_bytes: int
-    seconds: float
-
-    @property
-    def grown_mb(self) -> float:
-        return (self.peak_kib - self.before_kib) * 1024 / 1e6
-
-
 def memory_growth(proxyd: Proxyd, effort: Effort, *, is_slow: bool) -> Growth:
     """Pass a large result through a fresh daemon to a reader that is fast, or one that stalls again and again."""
     proxyd.restart()
@@ -135,33 +123,9 @@ def memory_growth(proxyd: Proxyd, effort: Effort, *, is_slow: bool) -> Growth:
         connection.execute("SELECT n FROM times WHERE n = 1")
         before = proxyd.gateway.memory_kib()
         started = time.perf_counter()
-        with _PeakOf(proxyd) as peak:
+        with PeakMemory(proxyd.gateway) as peak:
             passed = _read_in_chunks(connection.pgconn, sql, stall_every, effort.stall_s)
         return Growth(before, peak.kib, passed, time.perf_counter() - started)
-
-
-class _PeakOf:
-    """Samples the daemon's memory from a thread while it is entered."""
-
-    def __init__(self, proxyd: Proxyd) -> None:
-        self.kib = 0
-        self._proxyd = proxyd
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-
-    def __enter__(self) -> _PeakOf:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while True:
-            self.kib = max(self.kib, self._proxyd.gateway.memory_kib())
-            if self._is_over.wait(SAMPLE_INTERVAL_S):
-                return
 
 
 def _read_in_chunks(connection: pq.abc.PGconn, sql: str, stall_every: int, stall_s: float) -> int:
@@ -185,13 +149,14 @@ def _read_in_chunks(connection: pq.abc.PGconn, sql: str, stall_every: int, stall
 def _turns(contestants: Sequence[Contestant], rounds: int) -> Iterator[tuple[str, Contestant]]:
     for number in range(rounds):
         for mode in MODES:
-            for contestant in _rotated(contestants, number):
+            for contestant in rotated(contestants, number):
                 yield mode, contestant
 
 
-def _rotated(contestants: Sequence[Contestant], by: int) -> Sequence[Contestant]:
-    by %= len(contestants)
-    return [*contestants[by:], *contestants[:by]]
+def rotated(items: Sequence[T], by: int) -> list[T]:
+    """The same in an order that begins elsewhere, so that nobody is always the first."""
+    by %= len(items)
+    return [*items[by:], *items[:by]]
 
 
 def _pgbench(target: Target, contestant: Contestant, mode: str, clients: int, seconds: int) -> Run:

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.measure import MODES, Growth, Run
+from bench.measure import MODES, Run
+from bench.processes import Growth
 
 WANTED_ADDED_MS = 0.30
 WANTED_TPS_RATIO = 0.30

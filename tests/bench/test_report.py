@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from bench import report
-from bench.measure import MODES, Growth, Run
+from bench.measure import MODES, Run
+from bench.processes import Growth
 
 
 def runs(clients: int, **per_contestant: tuple[list[float], list[float]]) -> list[Run]:
