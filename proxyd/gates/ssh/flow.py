@@ -112,7 +112,7 @@ class Flow:
             self._sftp(channel, None, data)
         elif channel.stage in _CARRYING and code in {STDOUT, STDERR}:
             number, stream = channel.number, ERRORS if code else OUTPUT
-            if not channel.client.close_wanted:
+            if channel.client.takes_data:
                 self._state.actions.records.append(lambda tape: tape.output(number, stream, data))
             if channel.scp is not None and code == STDOUT:
                 self._state.record_files(channel, channel.scp.from_target(data))
@@ -176,9 +176,14 @@ class Flow:
         if near.close_received:
             raise RemoteProtocolError("a channel that was closed twice")
         near.close_received = True
-        near.close_now()
         if side == "client":
             self._client_closed(channel)
+        if side == "client" and not far.close_received and not near.close_wanted:
+            # OpenSSH's client closes once both streams have ended, and learns the exit status afterwards: its own CLOSE
+            # comes behind what the target still says.
+            near.drop_waiting()
+        else:
+            near.close_now()
         far.send_close()  # behind what the far side has not taken yet
         self._state.forget_if_finished(channel)
 

@@ -135,7 +135,7 @@ class SshState:
 
     def say(self, channel: Channel, text: str) -> None:
         """A line of the gateway's own on the channel's stderr."""
-        if not channel.client.is_open or channel.client.close_wanted:
+        if not channel.client.is_open or not channel.client.takes_data:
             return
         data = text.encode(errors="replace") + b"\r\n"
         number = channel.number

@@ -129,12 +129,17 @@ class End:
         """What has come so far has found its place: grant as much again, in large steps."""
         self.consumed += self.unreleased
         self.unreleased = 0
-        if self.consumed * 2 >= self.window and self.peer is not None and not self.close_wanted:
+        if self.consumed * 2 >= self.window and self.peer is not None and self.takes_data:
             self.out.append(window_adjust(self.peer, self.consumed))
             self.granted += self.consumed
             self.consumed = 0
 
     # What the peer is sent
+
+    @property
+    def takes_data(self) -> bool:
+        """Is there anybody who would read it? Who has closed still takes requests, such as the exit status."""
+        return not (self.close_wanted or self.close_received)
 
     @property
     def has_room(self) -> bool:
@@ -150,7 +155,7 @@ class End:
 
     def send(self, data: bytes, stream: int = STDOUT) -> None:
         """Send data as far as the window goes, keep the rest. Nothing goes out after an end that was asked for."""
-        if self.eof_wanted or self.close_wanted or not data:
+        if self.eof_wanted or not self.takes_data or not data:
             return
         if (
             not self.queue
@@ -212,9 +217,12 @@ class End:
 
     def close_now(self) -> None:
         """Close without what still waits."""
+        self.drop_waiting()
+        self.send_close()
+
+    def drop_waiting(self) -> None:
         self.queue.clear()
         self.queued_bytes = self.queued_messages = 0
-        self.send_close()
 
     def flush(self) -> None:
         if self.peer is None or self.close_sent:
@@ -228,7 +236,7 @@ class End:
                 queue.popleft()
             elif not self._send_piece(self.peer, *head):
                 return
-        if self.eof_wanted and not self.eof_sent:
+        if self.eof_wanted and not self.eof_sent and not self.close_received:
             self.eof_sent = True
             self.out.append(channel_eof(self.peer))
         if self.close_wanted:
