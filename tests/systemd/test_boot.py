@@ -1,10 +1,12 @@
-"""proxyd as a service of a real systemd: started by its socket, reloaded, killed, stuck, stopped.
+"""proxyd as a service of a real systemd: started by its sockets, reloaded, killed, stuck, stopped.
 
-The machine is a container on the host's network; the target is a PostgreSQL on the host, and so is psql.
+The machine is a container on the host's network; the targets are a PostgreSQL and an sshd on the host, and so are psql
+and ssh.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import threading
@@ -17,19 +19,37 @@ import psycopg
 import pytest
 
 from demo.postgres_server import free_port
+from demo.ssh_config import SshHost, write_ssh_config
+from demo.ssh_keys import SshKeys
+from demo.sshd import SshServer
+from demo.terminal import Terminal, Typed
 from tests.end_to_end.gateway import HOST, Gateway
 from tests.end_to_end.policies import ALICE_AND_DORA
 from tests.end_to_end.servers import PostgresServer
 from tests.end_to_end.shop_server import READER, shop_server
 from tests.systemd.machine import ROOT, Machine, wheels
 
+SOCKETS = ("proxyd.socket", "proxyd-ssh.socket")
 WAIT_S = 30.0
 WATCHDOG_S = 3
 CONFIG = "/etc/proxyd"
+AUTHORITY = "gateway_ca"
+ADMIN_SOCKET = "/run/proxyd/admin.sock"
 MASKED_QUERY = "select email from shop.customers order by id limit 1"
+
+POLICY = ALICE_AND_DORA.replace(
+    "\nrules:\n",
+    """
+  - {name: dbas-on-web, roles: [dba], targets: {protocol: ssh}, logins: [deploy]}
+
+rules:
+  - {name: dbas-work-on-web, effect: allow, roles: [dba], ssh: {shell: true, exec: ["*"]}}
+""",
+)
 
 _DROP_INS = {
     "proxyd.socket.d/test.conf": "[Socket]\nListenStream=\nListenStream={address}\n",
+    "proxyd-ssh.socket.d/test.conf": "[Socket]\nListenStream=\nListenStream={ssh_address}\n",
     "proxyd.service.d/test.conf": (
         "[Service]\nWatchdogSec={watchdog}s\nLoadCredential=shop-reader:{config}/credentials/shop-reader\n"
     ),
@@ -37,12 +57,14 @@ _DROP_INS = {
 
 
 class Service(Gateway):
-    """proxyd in the machine, by systemctl, with the certificates and psql of the end-to-end tests."""
+    """proxyd in the machine, by systemctl, with the certificates and psql of the end-to-end tests, and ssh for dora."""
 
-    def __init__(self, server: PostgresServer, directory: Path) -> None:
-        self._port = free_port(HOST)
+    def __init__(self, server: PostgresServer, sshd: SshServer, directory: Path, keys: SshKeys) -> None:
+        self._port, self._ssh_port = free_port(HOST), free_port(HOST)
+        self._sshd = sshd
+        self._keys = keys
         self.machine: Machine
-        super().__init__(server, directory, adjust=_as_service)
+        super().__init__(server, directory, policy=POLICY, adjust=self._as_service)
         (directory / "credentials").mkdir()
         (directory / "secrets" / READER).rename(directory / "credentials/shop-reader")
 
@@ -50,22 +72,49 @@ class Service(Gateway):
     def port(self) -> int:
         return self._port
 
+    def ssh_words(self, *arguments: str) -> list[str]:
+        """The command line by which dora reaches web1."""
+        keys = self._keys
+        keys.certify("dora", "people_ca", ["deploy"])
+        known_hosts = keys.directory / "known_hosts_of_people"
+        known_hosts.write_text(f"[{HOST}]:{self._ssh_port} {keys.public('gateway_host')}\n")
+        way = (
+            HOST,
+            self._ssh_port,
+            "deploy+web1",
+            keys.private("dora"),
+            known_hosts,
+            keys.certificate("dora"),
+        )
+        config = write_ssh_config(keys.directory / "ssh_config", [SshHost("web1", *way)])
+        return ["ssh", "-F", str(config), "web1", *arguments]
+
+    def proxyd(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Another command of the installed program, as root inside."""
+        return self.machine.run("/opt/proxyd/bin/proxyd", *arguments, check=check)
+
     def install(self, machine: Machine) -> None:
         """As the unit file and the README say, with the port of the test and a short watchdog."""
         self.machine = machine
         run = machine.run
         run("python3", "-m", "venv", "/opt/proxyd")
         run("/opt/proxyd/bin/pip", "install", "--quiet", "--no-index", "--find-links=/srv/wheels", "proxyd")
-        run("cp", "/srv/units/proxyd.service", "/srv/units/proxyd.socket", "/etc/systemd/system/")
+        units = [f"/srv/units/{name}" for name in ("proxyd.service", *SOCKETS)]
+        run("cp", *units, "/etc/systemd/system/")
         run("systemd-sysusers", "/srv/units/proxyd.sysusers")
         self.install_documents()
         for name, text in _DROP_INS.items():
             path = f"/etc/systemd/system/{name}"
-            filled = text.format(address=f"{HOST}:{self.port}", watchdog=WATCHDOG_S, config=CONFIG)
+            filled = text.format(
+                address=f"{HOST}:{self.port}",
+                ssh_address=f"{HOST}:{self._ssh_port}",
+                watchdog=WATCHDOG_S,
+                config=CONFIG,
+            )
             run("mkdir", "-p", str(Path(path).parent))
             run("sh", "-c", f'printf "%s" "$1" > {path}', "sh", filled)
         run("systemctl", "daemon-reload")
-        run("systemctl", "enable", "--now", "proxyd.socket")
+        run("systemctl", "enable", "--now", *SOCKETS)
 
     def install_documents(self) -> None:
         """Configuration, certificates and secrets: root's, readable for the service; one secret for root only."""
@@ -82,7 +131,7 @@ class Service(Gateway):
         return self.machine.run("systemctl", "show", "--value", "--property", name, unit).stdout.strip()
 
     def journal(self) -> str:
-        units = ("-u", "proxyd.service", "-u", "proxyd.socket")
+        units = [word for unit in ("proxyd.service", *SOCKETS) for word in ("-u", unit)]
         return self.machine.run("journalctl", "--no-pager", "-o", "short-precise", *units, check=False).stdout
 
     def ask(self, sql: str = MASKED_QUERY) -> str:
@@ -102,14 +151,40 @@ class Service(Gateway):
             "the restart",
         )
 
+    def _as_service(self, config: dict[str, Any]) -> None:
+        listener, target = config["listeners"][0], config["targets"][0]
+        del listener["address"]
+        listener["socket"] = "postgres"
+        config["tapes"]["directory"] = "/var/lib/proxyd/tapes"
+        config["admin"] = {"socket": ADMIN_SOCKET}
+        readonly = next(login for login in target["logins"] if login["name"] == "readonly")
+        readonly["password"] = {"credential": "shop-reader"}
+        self._add_ssh(config)
 
-def _as_service(config: dict[str, Any]) -> None:
-    listener, target = config["listeners"][0], config["targets"][0]
-    del listener["address"]
-    listener["socket"] = "postgres"
-    config["tapes"]["directory"] = "/var/lib/proxyd/tapes"
-    readonly = next(login for login in target["logins"] if login["name"] == "readonly")
-    readonly["password"] = {"credential": "shop-reader"}
+    def _add_ssh(self, config: dict[str, Any]) -> None:
+        for name in ("gateway_host", "people_ca", AUTHORITY):
+            self._keys.private(name)
+        (self._keys.directory / "known_hosts").write_text(self._sshd.known_hosts_line + "\n")
+        config["listeners"].append(
+            {
+                "name": "ssh",
+                "protocol": "ssh",
+                "socket": "ssh",
+                "host_keys": ["ssh/gateway_host"],
+                "client_ca": "ssh/people_ca.pub",
+            }
+        )
+        config["identity"]["people"] = [{"name": "dora", "groups": ["dba"]}]
+        config["ssh_authority"] = {"key": {"file": f"ssh/{AUTHORITY}"}}
+        config["targets"].append(
+            {
+                "name": "web1",
+                "protocol": "ssh",
+                "address": f"{self._sshd.host}:{self._sshd.port}",
+                "host_keys": {"known_hosts": "ssh/known_hosts"},
+                "logins": [{"name": "deploy", "user": self._sshd.login, "certificate": True}],
+            }
+        )
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +192,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     directory = tmp_path_factory.mktemp("systemd")
     setup = directory / "setup"
     setup.mkdir()
-    with shop_server(15) as server:
-        found = Service(server, setup)
+    keys = SshKeys(setup / "ssh")
+    with shop_server(15) as server, SshServer(user_authorities=[keys.public(AUTHORITY)]) as sshd:
+        found = Service(server, sshd, setup, keys)
         shared = {"wheels": wheels(), "units": ROOT / "systemd", "setup": setup}
         with Machine(directory, shared) as machine:
             found.install(machine)
@@ -129,7 +205,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def journal(service: Service, request: pytest.FixtureRequest) -> Iterator[None]:
     """After a failure the journal says what the service saw."""
     failed_before = request.session.testsfailed
-    service.machine.run("systemctl", "reset-failed", "proxyd.service", "proxyd.socket", check=False)
+    service.machine.run("systemctl", "reset-failed", "proxyd.service", *SOCKETS, check=False)
     yield
     if request.session.testsfailed > failed_before:
         print(service.machine.run("systemctl", "status", "--no-pager", "proxyd.service", check=False).stdout)
@@ -137,7 +213,7 @@ def journal(service: Service, request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def test_the_units_are_clean_where_they_are_installed(service: Service) -> None:
-    done = service.machine.run("systemd-analyze", "verify", "proxyd.service", "proxyd.socket", check=False)
+    done = service.machine.run("systemd-analyze", "verify", "proxyd.service", *SOCKETS, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -147,7 +223,44 @@ def test_a_connection_starts_the_service_and_is_answered(service: Service) -> No
     answer = service.ask()
     assert re.fullmatch(r"\*+\S{4}", answer), answer
     assert service.shown("ActiveState") == "active"
-    assert service.shown("StatusText").startswith("serving 1 listener, policy ")
+    assert service.shown("StatusText").startswith("serving 2 listeners, policy ")
+
+
+def test_a_connection_to_the_other_socket_starts_it_too(service: Service) -> None:
+    service.machine.run("systemctl", "stop", "proxyd.service")
+    done = _run(service.ssh_words("echo hello; exit 7"))
+    assert (done.stdout, done.returncode) == ("hello\n", 7), done.stderr
+    assert service.shown("ActiveState") == "active"
+    assert service.ask()
+
+
+def test_root_sees_and_ends_live_sessions(service: Service, tmp_path: Path) -> None:
+    shell = Terminal(service.ssh_words(), tmp_path, dict(os.environ))
+    try:
+        assert shell.play([Typed("target$ ", "echo $((6 * 7))\n"), Typed("42")], WAIT_S), shell.new_text()
+        with service.connect("alice"):
+            listed = [line.split() for line in service.proxyd("sessions", "ls").stdout.splitlines()[1:]]
+        assert [line[1:5] for line in listed] == [
+            ["ssh", "dora", "web1", "deploy"],
+            ["postgres", "alice", "shop/shop", "readonly"],
+        ]
+        service.proxyd("sessions", "end", listed[0][0], "--reason", "the night begins")
+        assert shell.finish(WAIT_S) == 255
+        assert "ended by an administrator: the night begins" in shell.new_text()
+    finally:
+        shell.close()
+
+
+def test_the_admin_socket_is_the_services_own(service: Service) -> None:
+    service.ask()
+    shown = service.machine.run("stat", "-c", "%a %U", ADMIN_SOCKET).stdout.split()
+    assert shown == ["600", "proxyd"]
+    refused = service.machine.run(
+        *("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"),
+        *("/opt/proxyd/bin/proxyd", "sessions", "ls"),
+        check=False,
+    )
+    assert refused.returncode == 3
 
 
 def test_it_runs_as_nobody_in_particular(service: Service) -> None:
@@ -173,7 +286,7 @@ def test_reload_takes_a_new_policy_and_keeps_the_session(service: Service) -> No
     with service.connect("alice", autocommit=True) as connection:
         before = service.shown("StatusText")
         process = service.shown("MainPID")
-        service.policy_path.write_text(ALICE_AND_DORA + "# tomorrow\n")
+        service.policy_path.write_text(POLICY + "# tomorrow\n")
         service.install_documents()
         service.machine.run("systemctl", "reload", "proxyd.service")
         service.wait(lambda: service.shown("StatusText") not in {before, "reloading"}, "the reload")
@@ -195,7 +308,7 @@ def test_reload_of_a_faulty_policy_fails_aloud_and_changes_nothing(service: Serv
         assert service.shown("StatusText") == before
         assert service.ask()
     finally:
-        service.policy_path.write_text(ALICE_AND_DORA)
+        service.policy_path.write_text(POLICY)
         service.install_documents()
         service.machine.run("systemctl", "reload", "proxyd.service")
 
@@ -224,7 +337,7 @@ def test_stuck_it_is_restarted_by_the_watchdog(service: Service) -> None:
 
 
 def test_a_faulty_config_is_not_tried_again_and_again(service: Service) -> None:
-    service.machine.run("systemctl", "stop", "proxyd.service", "proxyd.socket")
+    service.machine.run("systemctl", "stop", "proxyd.service", *SOCKETS)
     service.machine.run("sh", "-c", f"echo 'surprise: 1' >> {CONFIG}/proxyd.yaml")
     try:
         service.machine.run("systemctl", "start", "proxyd.service", check=False)
@@ -235,7 +348,7 @@ def test_a_faulty_config_is_not_tried_again_and_again(service: Service) -> None:
     finally:
         service.install_documents()
         service.machine.run("systemctl", "reset-failed", "proxyd.service")
-        service.machine.run("systemctl", "start", "proxyd.socket")
+        service.machine.run("systemctl", "start", *SOCKETS)
     assert service.ask()
 
 
@@ -265,6 +378,10 @@ def test_stop_is_clean(service: Service) -> None:
     assert all(mode.split()[0].endswith("00") for mode in modes)
     for tape in tapes[-3:]:
         service.machine.run("/opt/proxyd/bin/proxyd", "tape", "verify", tape)
+
+
+def _run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
 
 
 def _is_running(server: PostgresServer, text: str) -> bool:
