@@ -35,7 +35,8 @@ demo: $(STAMP)
 	@exec $(VENV)/bin/python -m demo $(if $(filter-out 0,$(TOUR)),--tour-only)
 
 test: $(STAMP)
-	@.ci/debian "the test suite" postgresql-15 postgresql-client-15 openssl systemd
+	@.ci/debian "the test suite" postgresql-15 postgresql-client-15 openssl systemd \
+		openssh-server openssh-client git less rsync tmux vim-tiny xauth
 	@.ci/node .node
 	@$(VENV)/bin/pytest $(PYTEST_ARGS)
 
