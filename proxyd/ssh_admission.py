@@ -7,6 +7,7 @@ Decides only, from identity, configuration and the policy in force: nothing here
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 from policy.decision import Effect, SessionLimits
 from policy.evaluate import admit
@@ -20,6 +21,7 @@ from proxyd.gateway import Gateway, SshTargetRuntime
 from proxyd.identity.ssh_identity import SshIdentity
 
 SSH_PORT = 22
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,9 @@ def admit_client(gateway: Gateway, identity: SshIdentity, target_name: str, logi
     return Admitted(identity, target, login, _until_expiry(gateway, identity, admission.limits))
 
 
-def is_still_admitted(gateway: Gateway, admitted: Admitted) -> bool:
+def is_still_admitted(gateway: Gateway, identity: SshIdentity, target: Target, login: str) -> bool:
     """Would the session begin now? Asked when the policy has changed."""
-    admission = admit(
-        gateway.policy,
-        admitted.identity.subject,
-        admitted.target.facts,
-        admitted.login.name,
-        gateway.clock(),
-    )
+    admission = admit(gateway.policy, identity.subject, target, login, gateway.clock())
     return admission.effect is Effect.ALLOW
 
 
@@ -132,23 +128,37 @@ def places(gateway: Gateway, identity: SshIdentity) -> list[Choice]:
     ]
 
 
-def jump_judge(gateway: Gateway, identity: SshIdentity, login: str, host: str, port: int) -> SshJudge | None:
-    """The judge of the target whose name or address is the destination of a jump; None: there is no such target.
+def jump_target(
+    gateway: Gateway, identity: SshIdentity, login: str, host: str, port: int
+) -> tuple[SshTargetRuntime, SessionLimits] | None:
+    """The target whose name or address is the destination of a jump, and the limits there; None: there is none.
 
     Only targets can be reached so: the gateway is no way into its network.
     """
+    if identity.logins is not None and login not in identity.logins:
+        return None
     for target in gateway.targets.values():
         if not isinstance(target, SshTargetRuntime):
             continue
-        address = target.config.address
+        address, name = target.config.address, target.facts.name
         if address.is_unix:
             continue
-        if (host, port) in {
-            (target.facts.name, SSH_PORT),
-            (target.facts.name, address.port),
-            (address.host, address.port),
-        }:
+        if (host, port) in {(name, SSH_PORT), (name, address.port), (address.host, address.port)}:
             admission = admit(gateway.policy, identity.subject, target.facts, login, gateway.clock())
             if admission.effect is Effect.ALLOW:
-                return new_judge(gateway, identity, target.facts, login, admission.limits)
+                return target, _until_expiry(gateway, identity, admission.limits)
     return None
+
+
+def tighter(one: SessionLimits, other: SessionLimits) -> SessionLimits:
+    """Each limit as the stricter of the two has it."""
+    return SessionLimits(
+        _least(one.max_age_s, other.max_age_s),
+        _least(one.idle_s, other.idle_s),
+        _least(one.statements, other.statements),
+        _least(one.rows, other.rows),
+    )
+
+
+def _least(one: Number | None, other: Number | None) -> Number | None:
+    return min((value for value in (one, other) if value is not None), default=None)

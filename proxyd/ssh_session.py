@@ -28,9 +28,10 @@ from proxyd.ssh_admission import (
     NotAdmitted,
     admit_client,
     is_still_admitted,
-    jump_judge,
+    jump_target,
     new_judge,
     places,
+    tighter,
 )
 from proxyd.ssh_credentials import SshAuthority
 from proxyd.ssh_jumps import Jumps
@@ -75,7 +76,8 @@ class SshSession:
         self._listener = listener
         self._gateway = gateway
         self._log = log
-        self._admitted: Admitted | None = None
+        self._reached: dict[str, tuple[Target, str]] = {}  # by name: targets, and the login there
+        self._jump_judges: dict[str, SshJudge] = {}
         self._limits = SessionLimits()
         self._jumps: Jumps | None = None
         self._started_at = trio.current_time()
@@ -137,11 +139,10 @@ class SshSession:
         return target is not None and target.peer_version.startswith("SSH-2.0-OpenSSH_")
 
     def _lobby(self) -> Lobby:
-        gateway, identity, login = self._gateway, self._identity, self._user.login
         return Lobby(
-            places(gateway, identity),
-            lambda host, port: jump_judge(gateway, identity, login, host, port),
-            may_use_pty=identity.may_use_pty,
+            places(self._gateway, self._identity),
+            self._jump_judge,
+            may_use_pty=self._identity.may_use_pty,
         )
 
     def _lobby_limits(self) -> SessionLimits:
@@ -180,7 +181,7 @@ class SshSession:
         )
         leg.on_batch = self._relay.flush
         self._relay.target = leg
-        self._admitted = admitted
+        self._reached[session.target] = (admitted.target.facts, session.login)
         self._limits = admitted.limits
 
     def _open_tape(self, target: Target, login: str) -> None:
@@ -229,11 +230,29 @@ class SshSession:
             is_openssh = self._is_openssh()
             self._relay.act(lambda gate: gate.enter(settings, judge, is_openssh_target=is_openssh))
 
+    def _jump_judge(self, host: str, port: int) -> SshJudge | None:
+        """Who judges a jump there: one judge a target, so that its count goes on. None: it is no target."""
+        found = jump_target(self._gateway, self._identity, self._user.login, host, port)
+        if found is None:
+            return None
+        target, limits = found
+        name = target.facts.name
+        if name not in self._jump_judges:
+            self._jump_judges[name] = new_judge(
+                self._gateway, self._identity, target.facts, self._user.login, limits
+            )
+            self._limits = tighter(self._limits, limits)
+        return self._jump_judges[name]
+
     def _target_of(self, dial: Dial) -> SshTargetRuntime | None:
         """The target of a jump; from its first one on the session has a tape."""
         target = self._gateway.ssh_target(dial.target)
-        if target is not None and self._relay.tape is None:
+        if target is None:
+            return None
+        self._reached[target.facts.name] = (target.facts, self._user.login)
+        if self._relay.tape is None:
             self._session.target, self._session.login = target.facts.name, self._user.login
+            self._log = self._log.bind(target=self._session.target, login=self._session.login)
             self._open_tape(target.facts, self._user.login)
         return target
 
@@ -266,14 +285,17 @@ class SshSession:
             self._check_limits(now)
             if self._gateway.in_force.serial != serial:
                 serial = self._gateway.in_force.serial
-                if self._admitted is not None and not is_still_admitted(self._gateway, self._admitted):
-                    self._relay.finish(
-                        SshEnd(
-                            SessionOutcome.ENDED, "access taken away", "your access to this target has ended"
-                        )
-                    )
+                self._check_access()
             asked_at = self._ask_if_alive(now, asked_at)
             exchanging_since = self._check_key_exchange(now, exchanging_since)
+
+    def _check_access(self) -> None:
+        for target, login in self._reached.values():
+            if not is_still_admitted(self._gateway, self._identity, target, login):
+                farewell = f"your access to {target.name} has ended"
+                self._relay.finish(
+                    SshEnd(SessionOutcome.ENDED, f"access to {target.name} taken away", farewell)
+                )
 
     def _until_next_look(self) -> float:
         now, waits = trio.current_time(), [TICK_S]
