@@ -298,7 +298,7 @@ class SshSession:
                 )
 
     def _until_next_look(self) -> float:
-        now, waits = trio.current_time(), [TICK_S]
+        now, waits = trio.current_time(), [TICK_S, self._listener.config.keepalive]
         if self._limits.max_age_s is not None:
             waits.append(self._started_at + self._limits.max_age_s - now)
         if self._limits.idle_s is not None:
