@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import asyncssh
@@ -31,6 +32,17 @@ Finished = subprocess.CompletedProcess[bytes]
 
 class ToolFailed(AssertionError):
     """A tool ended with another status than it should; the message carries what it said."""
+
+
+class Talk(subprocess.Popen[bytes]):
+    """A tool that goes on while we talk to it. A block that fails kills it, for it might wait for us for ever."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.kill()
+        super().__exit__(kind, error, trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +101,9 @@ class SshRoute:
     def output(self, command: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
         return self.ssh(command, *arguments, env=env).stdout.decode()
 
-    def popen(
-        self, command: str, *arguments: str, env: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
+    def popen(self, command: str, *arguments: str, env: Mapping[str, str] | None = None) -> Talk:
         """One command on the target, with pipes to its three streams."""
-        return subprocess.Popen(
+        return Talk(
             self.words(*arguments, self.name, command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
