@@ -135,6 +135,11 @@ class HostKeyCheck:
     _accepted: bytes = field(default=b"", init=False)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether the target has shown a key, taken or refused."""
+        return bool(self._accepted) or self.refusal is not None
+
+    @property
     def algorithms(self) -> list[str]:
         """For asyncssh's `server_host_key_algs`: those for which a key is known, none of them with SHA-1."""
         kinds = list(_CERTIFICATES) if self.known.authorities else []

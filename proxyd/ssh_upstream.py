@@ -72,7 +72,10 @@ async def open_target(
     if host_key.refusal is not None:
         raise _not_trusted(name, host_key.refusal)
     if leg.lost is not None:
-        raise _refused(name, login.name, leg.lost.reason)
+        reason = leg.lost.reason
+        if not host_key.is_settled:
+            reason += f" before it showed a host key; expected was one for {', '.join(host_key.algorithms)}"
+        raise _refused(name, login.name, reason)
     return leg
 
 

@@ -61,8 +61,11 @@ def refused(check: HostKeyCheck, blob: bytes) -> str:
 
 
 def test_listed_keys() -> None:
-    check = begin(HostKeyPolicy.from_config(target(keys=(HOST_KEY.line, OTHER.line))))
+    policy = HostKeyPolicy.from_config(target(keys=(HOST_KEY.line, OTHER.line)))
+    assert not begin(policy).is_settled
+    check = begin(policy)
     assert check.check(HOST_KEY.blob).public_data == HOST_KEY.blob
+    assert check.is_settled
     assert check.algorithms == ["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256"]
 
 
