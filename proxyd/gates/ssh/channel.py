@@ -10,7 +10,9 @@ from enum import Enum
 from protocols.ssh.messages import ChannelRequest, channel_failure, channel_success
 from proxyd.gates.scp import ScpObserver
 from proxyd.gates.sftp import SftpGate
-from proxyd.gates.ssh.windows import End
+from proxyd.gates.ssh.windows import MAX_QUEUED_MESSAGES, End
+
+MAX_REPLIES_OWED = 64
 
 
 class Stage(Enum):
@@ -76,6 +78,11 @@ class Channel:
     @property
     def is_finished(self) -> bool:
         return self.client.is_finished and self.target.is_finished
+
+    @property
+    def is_flooded(self) -> bool:
+        """So many requests of the client wait for an answer, or behind its data, that it must be making them up."""
+        return len(self.owed) >= MAX_REPLIES_OWED or self.target.queued_messages >= MAX_QUEUED_MESSAGES
 
     def owe(self, reply: Forwarded | Local) -> None:
         self.owed.append(reply)

@@ -14,7 +14,7 @@ from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.flow import Flow
 from proxyd.gates.ssh.forwards import DIRECT, Forwards
 from proxyd.gates.ssh.lobby import Lobby
-from proxyd.gates.ssh.sessions import MAX_REPLIES_OWED, SessionRequests
+from proxyd.gates.ssh.sessions import SessionRequests
 from proxyd.gates.ssh.state import KEEPALIVE, SshState
 from proxyd.gates.ssh.windows import MIN_PACKET_BYTES
 
@@ -82,6 +82,8 @@ class ClientSide:
     def _request(self, channel: Channel, request: wire.ChannelRequest) -> None:
         if channel.client.close_received:
             return  # OpenSSH's client may still tell the size of its window then
+        if channel.is_flooded:
+            raise RemoteProtocolError("too many requests without waiting for an answer")
         judge = self._state.judge
         try:
             if channel.kind != "session":
@@ -94,8 +96,6 @@ class ClientSide:
             else:
                 self._requests.decline(channel, request)
         except ProtocolError:
-            if len(channel.owed) >= MAX_REPLIES_OWED:
-                raise
             # The framing is sound and only the body is not: a no, as the RFC has it for what is not supported.
             self._requests.decline(channel, request)
 

@@ -10,7 +10,6 @@ import re
 
 from policy.decision import Effect
 from policy.facts import SshFacts, SshOperation
-from protocols.errors import RemoteProtocolError
 from protocols.ssh import messages as wire
 from protocols.ssh.requests import (
     BreakRequest,
@@ -34,8 +33,8 @@ from proxyd.gates.ssh.state import SshState
 SFTP = "sftp"
 _STARTS = frozenset({"shell", "exec", "subsystem"})
 _SCP_OPTIONS = re.compile("-[tfrpdvq]+")  # those that scp gives its other side, alone or run together
+_VARIABLE = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 MAX_ENVIRONMENT = 128
-MAX_REPLIES_OWED = 64
 
 
 class SessionRequests:
@@ -48,8 +47,6 @@ class SessionRequests:
 
     def handle(self, channel: Channel, request: wire.ChannelRequest, judge: SshJudge) -> None:
         """Raises ProtocolError for a body that is not one."""
-        if len(channel.owed) >= MAX_REPLIES_OWED:
-            raise RemoteProtocolError("too many requests without waiting for an answer")
         name = request.name
         if channel.stage is Stage.REFUSED:
             self._answer(channel, request, is_success=False)
@@ -115,17 +112,19 @@ class SessionRequests:
 
     def _environment(self, channel: Channel, request: wire.ChannelRequest) -> None:
         asked = EnvRequest.parse(request.body)
-        name = asked.name.decode(errors="replace")
         allowed = not channel.has_started and channel.variables < MAX_ENVIRONMENT
-        if (
-            allowed
-            and name.isascii()
-            and any(glob.matches(name) for glob in self._state.settings.environment)
-        ):
+        if allowed and self._takes(asked):
             channel.variables += 1
             self._pass_on(channel, request)
         else:
             self._answer(channel, request, is_success=False)
+
+    def _takes(self, asked: EnvRequest) -> bool:
+        """Is the variable in the target's list? A name with `=` in it would be read as another one."""
+        if _VARIABLE.fullmatch(asked.name) is None or b"\0" in asked.value:
+            return False
+        name = asked.name.decode("ascii")
+        return any(glob.matches(name) for glob in self._state.settings.environment)
 
     def _resize(self, channel: Channel, request: wire.ChannelRequest) -> None:
         size = WindowChange.parse(request.body)

@@ -289,6 +289,9 @@ class Playbook:
         _check("hang_ups", actions.hang_ups, list(hang_ups))
         self.forget()
 
+    def taped(self) -> list[tuple[object, ...]]:
+        return self._tape.take(self.actions.records)
+
     def forget(self) -> Playbook:
         """What came so far is no matter of the test."""
         actions = self.actions
