@@ -1,1 +1,1 @@
-"""The demonstration: a real PostgreSQL, a small certificate authority and the gateway between them."""
+"""The demonstration: a real PostgreSQL, an SSH host, small authorities and the gateway between them."""

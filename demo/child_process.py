@@ -1,7 +1,7 @@
 """Child processes that end with us, however we end.
 
 Owns: starting a server so that it never outlives its owner, and stopping it step by step. Used for
-PostgreSQL, the gateway and PgBouncer.
+PostgreSQL, sshd, the demo's SSH host, the gateway and PgBouncer.
 """
 
 from __future__ import annotations

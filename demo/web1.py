@@ -107,9 +107,7 @@ class Web1:
     @property
     def kind(self) -> str:
         """What sort of a host it is, for the tour to say."""
-        return (
-            "a real sshd" if self._has_sshd else "the demo's own SSH host (there is no sshd on this machine)"
-        )
+        return "a real sshd" if self._has_sshd else "the demo's own SSH host (for want of an sshd)"
 
     @property
     def login(self) -> str:
