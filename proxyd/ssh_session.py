@@ -320,14 +320,17 @@ class SshSession:
         last = max(self._relay.moved_at, asked_at or 0.0)
         if self._relay.gate is None or now - last < interval_s:
             return asked_at
-        unanswered: list[int] = []
+        unanswered: dict[str, int] = {}
         moved_at = self._relay.moved_at
-        self._relay.act(lambda gate: unanswered.append(gate.ask_client()))
+        self._relay.act(lambda gate: unanswered.update(client=gate.ask_client()))
         if self._relay.target is not None:
-            self._relay.act(lambda gate: unanswered.append(gate.ask_target()))
+            self._relay.act(lambda gate: unanswered.update(target=gate.ask_target()))
         self._relay.moved_at = moved_at
-        if max(unanswered, default=0) > KEEPALIVES_MISSED:
-            self._relay.finish(SshEnd(SessionOutcome.CLIENT_CLOSED, "one end does not answer"))
+        if unanswered.get("client", 0) > KEEPALIVES_MISSED:
+            self._relay.finish(SshEnd(SessionOutcome.CLIENT_CLOSED, "the client does not answer"))
+        elif unanswered.get("target", 0) > KEEPALIVES_MISSED:
+            what = "the target does not answer"
+            self._relay.finish(SshEnd(SessionOutcome.TARGET_CLOSED, what, what))
         return now
 
     def _check_key_exchange(self, now: float, since: float | None) -> float | None:
