@@ -85,10 +85,13 @@ def _print_invitation(stage: Stage, names: dict[str, str]) -> None:
         print(f"  {shell_line([names['psql'], words])}\n")
     print("  # the same, shorter")
     print(f"  {names['psql']} service=alice\n")
-    print("  # web1 as each of them, and the menu of targets that a gateway without a target gives")
-    for host in (*(f"{person}.{SSH_TARGET}" for person in PEOPLE), "dora.gateway"):
-        print(f"  ssh -F {names['ssh_config']} {host}")
-    print("\n  # the tapes of what you did (tape play replays one), and what is open now")
+    if stage.has_ssh_client:
+        ssh = f"ssh -F {names['ssh_config']}"
+        print("  # web1: a few commands for alice, a shell for dora; without a target, a menu of them")
+        print(f"  {ssh} alice.{SSH_TARGET} ls www")
+        print(f"  {ssh} dora.{SSH_TARGET}")
+        print(f"  {ssh} dora.gateway\n")
+    print("  # the tapes of what you did (tape play replays one), and what is open now")
     print(f"  {names['proxyd']} tape ls --config {names['config']}")
     print(f"  {names['proxyd']} sessions ls --config {names['config']}\n")
     print("  # after a change of the policy")
