@@ -326,7 +326,7 @@ class Daemon:
                 await trio.sleep(DRAIN_STEP_S)
             return
         self._log.warning("drain deadline passed", sessions=len(registry))
-        registry.end_all(SessionOutcome.DRAINED, "the drain deadline has passed")
+        registry.end_all(SessionOutcome.DRAINED, "the gateway is shutting down and does not wait any longer")
         with trio.move_on_after(LAST_WORDS_S):
             while sessions.child_tasks:  # noqa: ASYNC110 (a nursery has no event for "empty")
                 await trio.sleep(DRAIN_STEP_S)
