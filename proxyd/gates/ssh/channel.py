@@ -10,6 +10,7 @@ from enum import Enum
 from protocols.ssh.messages import ChannelRequest, channel_failure, channel_success
 from proxyd.gates.scp import ScpObserver
 from proxyd.gates.sftp import SftpGate
+from proxyd.gates.ssh.menu import Menu
 from proxyd.gates.ssh.windows import MAX_QUEUED_MESSAGES, End
 
 MAX_REPLIES_OWED = 64
@@ -48,7 +49,7 @@ class Channel:
     """`number` is the gateway's number for it at both legs. `kind` is the name of its open.
 
     early: data of the client that came before anything ran. wants_eof: the client's data has ended, but not all of it
-    has gone. told: refused file operations that were explained on stderr. line: what is typed at the menu, None where
+    has gone. told: refused file operations that were explained on stderr. menu: what the client looks at, None where
     there is none. is_chosen: the menu has led to a target that is being opened. stored: what was asked of the menu so
     far, for that target.
     """
@@ -67,7 +68,7 @@ class Channel:
         self.early = bytearray()
         self.has_early_eof = False
         self.wants_eof = False
-        self.line: bytearray | None = None
+        self.menu: Menu | None = None
         self.is_chosen = False
         self.stored: list[ChannelRequest] = []
         self.sftp: SftpGate | None = None

@@ -17,15 +17,11 @@ from proxyd.gates.refusals import printable, refusal_text
 from proxyd.gates.ssh.actions import Choice, Dial
 from proxyd.gates.ssh.channel import Channel, Local, Stage
 from proxyd.gates.ssh.judge import SshJudge
+from proxyd.gates.ssh.menu import Menu, place_name
 from proxyd.gates.ssh.state import EXIT_REFUSED, SshState
 
-MAX_LINE_CHARACTERS = 256
-MAX_PLACES_SHOWN = 200
 MAX_STORED = 64
 _CODE = wire.OpenFailureCode
-
-_INTERRUPT, _END, _RETURN, _NEWLINE = 0x03, 0x04, 0x0D, 0x0A
-_ERASE = frozenset({0x7F, 0x08})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,105 +117,51 @@ class Lobby:
         elif not self._places:
             self._state.refuse(channel, self._no_target())
         else:
-            channel.line = bytearray()
-            lines = [f"{index:>4}  {printable(_shown(place))}" for index, place in self._numbered()]
-            hidden = len(self._places) - len(lines)
-            if hidden > 0:
-                lines.append(f"      and {hidden} more")
-            self._print(channel, "\r\n".join(["proxyd: which target?", *lines, ""]))
-            self._prompt(channel)
+            menu = channel.menu = Menu(self._places, is_echoing=channel.has_pty)
+            channel.client.send(menu.greeting())
             early, channel.early = bytes(channel.early), bytearray()
             self.data(channel, early)
             if channel.client.eof_received:
                 self.end_of_input(channel)
 
-    def _numbered(self) -> list[tuple[int, Choice]]:
-        return list(enumerate(self._places[:MAX_PLACES_SHOWN], 1))
-
-    def _prompt(self, channel: Channel) -> None:
-        self._print(channel, "Its number, or LOGIN+TARGET (q to leave): ")
-
-    @staticmethod
-    def _print(channel: Channel, text: str) -> None:
-        if channel.client.has_room:  # who does not read is not told more
-            channel.client.send(text.encode())
-
     def data(self, channel: Channel, data: bytes) -> None:
-        """Keystrokes (with a terminal, which the client has put into raw mode: echo is ours to do) or lines."""
-        line = channel.line
-        if line is None:
+        """Input of a session's channel that has no target yet."""
+        if channel.menu is None:
             # Chosen already, or not begun: what the shell is to read.
             channel.early += data
             return
-        for position, byte in enumerate(data):
-            if byte in {_RETURN, _NEWLINE}:
-                if byte == _NEWLINE and position and data[position - 1] == _RETURN:
-                    continue
-                self._echo(channel, b"\r\n")
-                text = line.decode(errors="replace").strip()
-                line.clear()
-                rest = data[position + 1 :]
-                if self._chosen(channel, text, rest.removeprefix(b"\n") if byte == _RETURN else rest):
-                    return
-            elif byte in {_INTERRUPT, _END}:
-                self._leave(channel)
-                return
-            elif byte in _ERASE:
-                if line:
-                    line.pop()
-                    self._echo(channel, b"\b \b")
-            elif 0x20 <= byte < 0x7F and len(line) < MAX_LINE_CHARACTERS:
-                line.append(byte)
-                self._echo(channel, bytes([byte]))
+        typed = channel.menu.typed(data)
+        if channel.client.has_room:  # who does not read is not told more
+            channel.client.send(typed.shown)
+        if typed.has_left:
+            self._leave(channel)
+        elif typed.choice is not None:
+            self._choose(channel, typed.choice, typed.rest)
 
-    @staticmethod
-    def _echo(channel: Channel, data: bytes) -> None:
-        if channel.has_pty and channel.client.has_room:
-            channel.client.send(data)
+    def _choose(self, channel: Channel, choice: Choice, rest: bytes) -> None:
+        actions = self._state.actions
+        if actions.choice is not None:
+            channel.client.send(b"A target is chosen on this connection already. Connect again.\r\n")
+            self._leave(channel)
+            return
+        channel.menu = None
+        channel.early += rest
+        channel.is_chosen = True
+        actions.choice = choice
 
     def _leave(self, channel: Channel) -> None:
-        self._echo(channel, b"\r\n")
-        channel.line = None
+        channel.menu = None
         channel.stage = Stage.REFUSED
         self._state.finish_for_client(channel, 0)
 
-    def _chosen(self, channel: Channel, text: str, rest: bytes) -> bool:
-        """True when the menu is over for this channel."""
-        if text.lower() in {"q", "quit", "exit"}:
-            self._leave(channel)
-            return True
-        place = self._find(text)
-        if self._state.actions.choice is not None:
-            self._print(channel, "A target is chosen on this connection already. Connect again.\r\n")
-            self._leave(channel)
-            return True
-        if place is None:
-            if text:
-                self._print(channel, f"There is no {printable(text)!r} here.\r\n")
-            self._prompt(channel)
-            return False
-        channel.line = None
-        channel.early += rest
-        channel.is_chosen = True
-        self._state.actions.choice = place
-        return True
-
-    def _find(self, text: str) -> Choice | None:
-        if text.isascii() and text.isdigit() and len(text) < 6:
-            number = int(text)
-            return (
-                self._places[number - 1] if 1 <= number <= min(len(self._places), MAX_PLACES_SHOWN) else None
-            )
-        return next((place for place in self._places if _shown(place) == text), None)
-
     def end_of_input(self, channel: Channel) -> None:
-        if channel.line is not None:
+        if channel.menu is not None:
             self._leave(channel)
 
     def _no_target(self) -> str:
         if not self._places:
             return "proxyd: you may reach no target. Ask the owners of the gateway's policy for access."
-        shown = ", ".join(printable(_shown(place)) for place in self._places[:20])
+        shown = ", ".join(printable(place_name(place)) for place in self._places[:20])
         more = f" and {len(self._places) - 20} more" if len(self._places) > 20 else ""
         return f"proxyd: no target was named. Use LOGIN+TARGET as the user name: {shown}{more}."
 
@@ -257,7 +199,3 @@ class Lobby:
         self._state.actions.to_client.append(
             wire.open_failure(asked.sender, _CODE.ADMINISTRATIVELY_PROHIBITED, text, "en")
         )
-
-
-def _shown(place: Choice) -> str:
-    return f"{place.login}+{place.target}"
