@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import socket
 from collections.abc import Callable
 from types import TracebackType
@@ -32,6 +33,8 @@ WINDOW = 2 * 1024 * 1024
 PACKET = 32 * 1024
 
 Credential = tuple[Key, bytes]
+
+_addresses = itertools.count()
 
 
 def credential(gateway: SshGateway, person: str = "alice") -> Credential:
@@ -58,7 +61,10 @@ class RawClient(Wire):
     @classmethod
     def plain(cls, gateway: RunningGateway) -> Self:
         """Connected, and nothing said."""
-        return cls(socket.create_connection((HOST, gateway.port), WAIT_S), gateway)
+        # From an address of its own: one that is used again would have the lines of another client in the log.
+        number = next(_addresses)
+        source = f"127.1.{number // 250}.{1 + number % 250}"
+        return cls(socket.create_connection((HOST, gateway.port), WAIT_S, (source, 0)), gateway)
 
     @classmethod
     def connect(cls, gateway: RunningGateway) -> Self:

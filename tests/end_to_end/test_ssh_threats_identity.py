@@ -455,7 +455,7 @@ class TestPermits:
 
     def test_from_here(self, ssh_gateway: SshGateway, authority: Authority) -> None:
         key = Key.new()
-        for networks in ("127.0.0.1/32", "10.0.0.0/8,127.0.0.0/8"):
+        for networks in ("127.0.0.0/8", "10.0.0.0/8,127.1.0.0/16"):
             blob = authority.certify(key, "alice", [LOGIN], options={"source-address": option(networks)})
             assert is_let_in(ssh_gateway, USER, (key, blob))
 
