@@ -166,8 +166,8 @@ def _not_authenticated(leg: Leg, login: SshLogin, timeout_s: float) -> _Refused:
             HandshakeFailure.TIMEOUT, f"no login within {timeout_s:g} s", "proxyd: the login took too long"
         )
     lost = leg.lost.reason if leg.lost is not None else "closed"
-    if login.reason:
-        return _Refused(HandshakeFailure.IDENTITY, f"{login.reason} ({lost})")
+    if login.reasons:
+        return _Refused(HandshakeFailure.IDENTITY, f"{'; '.join(login.reasons)} ({lost})")
     is_protocol = leg.lost is not None and leg.lost.is_refusal
     return _Refused(HandshakeFailure.PROTOCOL if is_protocol else HandshakeFailure.DISCONNECTED, lost)
 

@@ -56,6 +56,7 @@ from proxyd.ssh_certificate import (
 )
 
 MAX_LOOKS: Final = 100  # offers, prompts and proofs of one connection
+MAX_REASONS: Final = 4
 
 PUBLIC_KEY: Final = "publickey"
 KEYBOARD_INTERACTIVE: Final = "keyboard-interactive"
@@ -120,6 +121,7 @@ class SshLogin:
     """User authentication on one connection.
 
     identity: None until a step gave DONE. failures: proofs that did not hold. reason: of the last failure, for the log.
+    reasons: of the first few failures and of the last.
     """
 
     def __init__(
@@ -133,6 +135,7 @@ class SshLogin:
         self.identity: SshIdentity | None = None
         self.failures = 0
         self.reason = ""
+        self.reasons: list[str] = []
         self._settings = settings
         self._trust = trust
         self._totp = totp
@@ -165,7 +168,7 @@ class SshLogin:
             _, key = self._judged_key(parse_user_name(user), key_blob)
             _check_requested(algorithm, key_blob, key)
         except (_Refused, BlobError, UserNameError) as error:
-            self.reason = f"offered key: {error}"
+            self._note(f"offered key: {error}")
             return False
         return True
 
@@ -188,7 +191,7 @@ class SshLogin:
             self._begin_attempt(user)
             self._awaited_code()
         except _Refused as error:
-            self.reason = f"code: {error}"
+            self._note(f"code: {error}")
             return None
         self._is_prompted = True
         return PROMPTS
@@ -232,8 +235,17 @@ class SshLogin:
 
     def _fail(self, reason: str) -> Step:
         self.failures += 1
-        self.reason = reason
+        self._note(reason)
         return Step.FAILED
+
+    def _note(self, reason: str) -> None:
+        """Clients try one key after the other, so the last reason is seldom the one that matters."""
+        self.reason = reason
+        if reason in self.reasons:
+            return
+        if len(self.reasons) == MAX_REASONS:
+            self.reasons.pop()
+        self.reasons.append(reason)
 
     def _add(self, proof: Proof) -> Step:
         proofs = (*self._proofs, proof)

@@ -91,6 +91,16 @@ def test_nobodys_key(door: Door) -> None:
     assert name_of(login) is None
 
 
+def test_the_first_reasons_and_the_last_are_kept(door: Door) -> None:
+    """OpenSSH tries a certificate, then its key alone, then whatever its agent has."""
+    login = door.begin()
+    keys = [Key.new() for _ in range(6)]
+    for key in (*keys, keys[-1]):
+        assert not login.offer(USER, b"", key.blob)
+    kept = [*keys[:3], keys[-1]]
+    assert login.reasons == [f"offered key: {key.key.get_fingerprint()} is nobody's key" for key in kept]
+
+
 @pytest.mark.parametrize("revoked", [ALICE.line, ALICE.key.get_fingerprint()])
 def test_a_revoked_key(revoked: str, door: Door) -> None:
     door.revoked = revoked
