@@ -49,7 +49,7 @@ class Channel:
     """`number` is the gateway's number for it at both legs. `kind` is the name of its open.
 
     early: data of the client that came before anything ran. wants_eof: the client's data has ended, but not all of it
-    has gone. told: refused file operations that were explained on stderr. menu: what the client looks at, None where
+    has gone. told: refusals that were explained on stderr. menu: what the client looks at, None where
     there is none. is_chosen: the menu has led to a target that is being opened. stored: what was asked of the menu so
     far, for that target.
     """

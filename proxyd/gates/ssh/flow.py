@@ -11,14 +11,10 @@ from typing import assert_never
 
 from policy.decision import Effect
 from protocols.errors import RemoteProtocolError
-from proxyd.gates.refusals import refusal_text
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.lobby import Lobby
 from proxyd.gates.ssh.state import ERRORS, OUTPUT, SshState
 from proxyd.gates.ssh.windows import MAX_PACKET_BYTES, STDERR, STDOUT
-
-MAX_TOLD = 20
-"""Refused file operations of a channel that are explained on its stderr."""
 
 _CARRYING = frozenset({Stage.WAITING, Stage.RAW, Stage.SFTP})
 
@@ -140,10 +136,9 @@ class Flow:
         work = gate.take_actions()
         for facts, decision in work.judged:
             actions.records.append(lambda tape, f=facts, d=decision: tape.judged(number, f, d))  # type: ignore[misc]
-            if decision.effect is not Effect.ALLOW and channel.told < MAX_TOLD:
+            if decision.effect is not Effect.ALLOW:
                 # Most clients show the code of a refusal, and not the text that says why.
-                channel.told += 1
-                self._state.say(channel, refusal_text(decision))
+                self._state.explain(channel, decision)
         self._state.record_files(channel, work.files)
         for data in work.to_target:
             channel.target.send(data)

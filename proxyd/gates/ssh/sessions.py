@@ -153,7 +153,11 @@ class SessionRequests:
         decision = judge.judge(facts)
         number = channel.number
         self._state.actions.records.append(lambda tape: tape.judged(number, facts, decision))
-        return decision.effect is Effect.ALLOW
+        if decision.effect is Effect.ALLOW:
+            return True
+        # OpenSSH asks without wanting an answer, and goes on as if it had got what it asked for.
+        self._state.explain(channel, decision)
+        return False
 
     # The start
 

@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from policy.decision import Decision
 from policy.patterns import Glob
 from protocols.errors import RemoteProtocolError
 from protocols.ssh import messages as wire
 from protocols.ssh.requests import ExitStatus
 from proxyd.gates.files import FileRecord
+from proxyd.gates.refusals import refusal_text
 from proxyd.gates.ssh.actions import Actions
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.judge import SshJudge
@@ -31,6 +33,8 @@ EXIT_REFUSED = 126
 EXIT_UNREACHABLE = 255
 """What ssh gives when it cannot connect."""
 MAX_ANSWERS_OWED = 256
+MAX_TOLD = 20
+"""Refusals on a channel that are explained on its stderr."""
 
 KEEPALIVE = "keepalive@openssh.com"
 
@@ -132,6 +136,12 @@ class SshState:
         self.say(channel, text)
         self.finish_for_client(channel, status)
         channel.target.close_now()
+
+    def explain(self, channel: Channel, decision: Decision) -> None:
+        """Say on stderr why something was refused for which the protocol's answer has no words, a few times."""
+        if channel.told < MAX_TOLD:
+            channel.told += 1
+            self.say(channel, refusal_text(decision))
 
     def say(self, channel: Channel, text: str) -> None:
         """A line of the gateway's own on the channel's stderr."""

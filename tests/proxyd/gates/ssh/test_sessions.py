@@ -472,6 +472,12 @@ def test_a_flood_of_statuses_behind_data_that_waits_ends() -> None:
 COOKIE = X11Request(False, "MIT-MAGIC-COOKIE-1", "00" * 16, 0).encode()
 
 
+WAYS = {
+    "agent": ("forwarding of the key agent", "agent forwarding"),
+    "x11": ("forwarding of the display (X11)", "X11 forwarding"),
+}
+
+
 @pytest.mark.parametrize(
     ("name", "body", "operation"),
     [("auth-agent-req@openssh.com", b"", "agent"), ("x11-req", COOKIE, "x11")],
@@ -484,11 +490,18 @@ def test_agent_and_display_are_open_where_the_policy_says_so(name: str, body: by
         tape=[("judged", 0, operation, "allow")],
     )
     play.target(success(), to_client=[success(CLIENT)])
-    play = Playbook(policy=WITHOUT_WAYS).opened()
-    play.client(asking(name, body), to_client=[failure(CLIENT)], tape=[("judged", 0, operation, "deny")])
-    permits = Permits(agent=False, x11=False)
-    play = Playbook(permits=permits).opened()
-    play.client(asking(name, body), to_client=[failure(CLIENT)], tape=[("judged", 0, operation, "deny")])
+    what, certified = WAYS[operation]
+    denied = f"proxyd: no rule allows {what}. Ask the owners of the policy for a rule that allows it."
+    not_permitted = f"proxyd: your certificate does not permit {certified}. Ask for one that does."
+    for play, text in (
+        (Playbook(policy=WITHOUT_WAYS).opened(), denied),
+        (Playbook(permits=Permits(agent=False, x11=False)).opened(), not_permitted),
+    ):
+        play.client(
+            asking(name, body),
+            to_client=[stderr(f"{text}\r\n".encode(), CLIENT), failure(CLIENT)],
+            tape=[("judged", 0, operation, "deny"), said(text)],
+        )
 
 
 def test_requests_on_channels_that_are_no_sessions_are_refused() -> None:
