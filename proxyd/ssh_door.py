@@ -58,7 +58,7 @@ async def serve_ssh(stream: trio.SocketStream, listener: SshListenerRuntime, gat
         await connection.run()
     except _Refused as refused:
         gateway.metrics.handshake_failed(listener.name, refused.failure)
-        log.warning("connection refused", reason=refused.reason, failure=refused.failure.value)
+        connection.log.warning("connection refused", reason=refused.reason, failure=refused.failure.value)
     finally:
         with trio.CancelScope(deadline=trio.current_time() + LAST_WORD_TIMEOUT_S, shield=True):
             await connection.close()
@@ -87,7 +87,7 @@ class _Connection:
         self._stream = stream
         self._listener = listener
         self._gateway = gateway
-        self._log = log
+        self.log = log
         self._session_id = session_id
         self._peer = peer
         self._leg: Leg | None = None
@@ -100,7 +100,7 @@ class _Connection:
         use_loop(loop)
         options = await self._listener.options()
         login = self._listener.authenticator.begin(_host(self._stream))
-        relay = SshRelay(self._gateway.metrics, self._log)
+        relay = SshRelay(self._gateway.metrics, self.log)
         leg = self._leg = relay.client = serve_client(
             loop, options, self._stream, login, relay.client_message
         )
@@ -123,6 +123,7 @@ class _Connection:
             await leg.ready.wait()
         identity = login.identity
         if identity is None or not leg.ready.is_set():
+            self.log = self.log.bind(user=leg.user_name)
             raise _not_authenticated(leg, login, timeout_s)
         if leg.lost is not None:
             raise _Refused(HandshakeFailure.DISCONNECTED, leg.lost.reason)
@@ -130,7 +131,7 @@ class _Connection:
             user = parse_user_name(leg.user_name)
         except UserNameError as fault:
             raise _Refused(HandshakeFailure.PROTOCOL, str(fault), f"proxyd: {fault}") from fault
-        self._log = self._log.bind(subject=identity.subject.name)
+        self.log = self.log.bind(subject=identity.subject.name)
         session = Session(
             id=self._session_id,
             listener=self._listener.name,
@@ -141,7 +142,7 @@ class _Connection:
             client=self._peer,
             started_at=self._gateway.clock(),
         )
-        served = SshSession(leg, relay, session, identity, user, self._listener, self._gateway, self._log)
+        served = SshSession(leg, relay, session, identity, user, self._listener, self._gateway, self.log)
         try:
             with self._gateway.sessions.entered(session, self._listener.limits.connections_per_subject):
                 await served.run(nursery)

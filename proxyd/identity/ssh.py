@@ -284,11 +284,13 @@ class SshLogin:
 
     def _judged_certificate(self, user: UserName, certificate: Certificate) -> tuple[Proof, PublicKey]:
         trust = self._trust
-        permissions = check_user_certificate(certificate, trust.authorities, self._clock(), self._peer)
+        named = f"certificate {certificate.key_id[:64]!a} (serial {certificate.serial})"
+        try:
+            permissions = check_user_certificate(certificate, trust.authorities, self._clock(), self._peer)
+        except BlobError as error:
+            raise _Refused(f"{named}: {error}") from error
         if trust.revocations.covers(certificate):
-            raise _Refused(
-                f"certificate {certificate.key_id[:64]!a} (serial {certificate.serial}) is revoked"
-            )
+            raise _Refused(f"{named} is revoked")
         if certificate.key.blob in trust.authorities:
             raise _Refused("the certificate is for the key of an authority")
         if self._settings.principals == "logins" and user.login not in certificate.principals:
