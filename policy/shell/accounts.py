@@ -96,4 +96,21 @@ def _runuser(call: Call) -> Ran:
     return call.seen(scanned.at) if scanned.at < len(call.words) else READS_CODE
 
 
-ACCOUNTS: dict[str, Runner] = {"sudo": _sudo, "doas": _doas, "su": _su, "runuser": _su}
+def _sg(call: Call) -> Ran:
+    """sg GROUP -c TEXT; newgrp GROUP."""
+    words = call.words[1:]
+    if len(words) > 2 and words[-2].is_known and words[-2].text == "-c":
+        return call.text(words[-1], is_explained=False)
+    if len(words) > 1:
+        raise Unclear(1)
+    return READS_CODE
+
+
+ACCOUNTS: dict[str, Runner] = {
+    "sudo": _sudo,
+    "doas": _doas,
+    "su": _su,
+    "runuser": _su,
+    "sg": _sg,
+    "newgrp": _sg,
+}

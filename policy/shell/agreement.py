@@ -7,6 +7,7 @@ same words at the same places, a mistake would have to be made by both.
 from __future__ import annotations
 
 import re
+import string
 
 from policy.shell.commands import RawCommand, ShellWord, Unreadable
 from policy.shell.reading import CommandReader
@@ -15,6 +16,8 @@ from policy.shell.words import WordReader
 
 # Longer texts are shown to the grammar with what is only text blotted out, so that no misreading can be costly.
 MAX_SHOWN_BYTES = 2048
+MAX_SIGNS = 12_000
+_LETTERS = (string.ascii_letters + string.digits).encode()
 _SIGNS = re.compile(rb"[^A-Za-z0-9\n]")
 
 
@@ -30,15 +33,18 @@ def read_commands(data: bytes) -> tuple[list[RawCommand], list[str]]:
     commands = [
         command for command in reader.commands if command.words or command.assignments or command.redirects
     ]
+    commands.sort(key=_place)
     if doubts and len(data) > MAX_BROKEN_BYTES:
         return commands, doubts
-    tree = read_tree(data if len(data) <= MAX_SHOWN_BYTES else _blotted(data, reader.texts))
+    shown = data if len(data) <= MAX_SHOWN_BYTES else _blotted(data, reader.texts)
+    if len(shown.translate(None, _LETTERS)) > MAX_SIGNS:
+        return commands, [*doubts, f"it holds more than {MAX_SIGNS} blanks and signs"]
+    tree = read_tree(shown)
     doubts += tree.doubts
     if not doubts and not _agree(commands, tree):
         doubts.append("two ways to read it give different commands")
     if doubts:
-        commands = _all_of(data, commands, tree)
-    commands.sort(key=_place)
+        commands = sorted(_all_of(data, commands, tree), key=_place)
     return commands, doubts
 
 

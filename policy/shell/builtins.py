@@ -19,7 +19,7 @@ _DOUBTFUL = names("""
     alias unalias hash unhash rehash enable disable shopt setopt unsetopt emulate bind bindkey complete compgen compopt
     compctl autoload functions zmodload zle zstyle zparseopts zformat zregexparse zcompile vared sched add-zsh-hook
     fc history hist r let declare typeset local integer float nameref private setvar mapfile readarray getopts print
-    caller getln pushln bltin jobs compound enum coproc ttyctl log
+    caller getln pushln unfunction limit unlimit zpty bltin jobs compound enum coproc ttyctl log
     """)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SET_LETTERS = re.compile(r"[-+][aCefuvx]+")
@@ -29,6 +29,7 @@ _SET_NAMES = names(
 )
 _READ_OPTION = re.compile(r"-[rs]*[pdtnu]?")
 _LIMIT = re.compile(r"-[A-Za-z]+|[0-9]*|hard|soft|unlimited")
+_WAITED = re.compile(r"-[nf]|%[0-9]*")
 _NUMBER = re.compile(r"[0-9]*")
 _COMPARISONS = names("-eq -ne -lt -le -gt -ge")
 _OPERATORS = names("= == != < > -nt -ot -ef")
@@ -184,6 +185,15 @@ def _source(words: Words) -> bool:
     return len(words) == 1 or (words[1].is_known and words[1].text[:1] not in ("-", ""))
 
 
+def _wait(words: Words) -> bool:
+    """One process, or several that are known; bash has an option that sets a variable."""
+    if len(words) == 2 and not words[1].is_known:
+        return words[1].is_single or words[1].is_number
+    return all(
+        _is_number(word) or (word.is_known and _WAITED.fullmatch(word.text) is not None) for word in words[1:]
+    )
+
+
 def _ulimit(words: Words) -> bool:
     return all(word.is_known and _LIMIT.fullmatch(word.text) is not None for word in words[1:])
 
@@ -198,6 +208,7 @@ _JUDGES: dict[str, Callable[[Words], bool]] = {
     "test": _test,
     "[": _test,
     "ulimit": _ulimit,
+    "wait": _wait,
     "[[": _test,
     "exit": _numeric,
     "return": _numeric,

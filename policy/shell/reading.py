@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from policy.shell.commands import RawCommand, Unreadable
 from policy.shell.simple import SimpleReader, is_identifier
-from policy.shell.tokens import MAX_EXPANSIONS, RESERVED
+from policy.shell.tokens import RESERVED
 
 MAX_PIPED = 100
 # A bracket and a ";;" close from where they stand; reserved words only where a command could begin.
@@ -24,8 +24,6 @@ class CommandReader(SimpleReader):
 
     def read(self) -> None:
         """Read all of the text. Raises Unreadable where it cannot go on."""
-        if self.data.count(b"$") + self.data.count(b"`") > MAX_EXPANSIONS:
-            raise Unreadable(f"it holds more than {MAX_EXPANSIONS} expansions")
         self.lines()
         if self.pos < self.end:
             self._list(_TO_THE_END)

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 
 MAX_TEXT_BYTES = 128 * 1024
-# Brackets open at once. Ordinary texts stay under ten.
-MAX_NESTING = 64
+# Brackets open at once, those in quotes included. Ordinary texts stay under ten.
+MAX_NESTING = 200
 
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 # In GBK, Big5 or Shift JIS the last byte of a character may be one of these, and then it is no sign of the shell's.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from policy.shell.commands import FileRedirect, RawCommand, ShellWord, Unreadable
-from policy.shell.tokens import TokenReader
+from policy.shell.tokens import RESERVED, TokenReader
 
 _ASSIGNMENT = re.compile(rb"([A-Za-z_][A-Za-z0-9_]*)=")
 # Assignments that only bash knows, or zsh by its wider idea of a name.
@@ -18,9 +18,9 @@ _OTHER_DESCRIPTOR = re.compile(rb"(?:[0-9]{2,}|\{[A-Za-z_][A-Za-z0-9_]*\})[<>]")
 _NUMERIC_GLOB = re.compile(rb"<[0-9]*-[0-9]*>")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLAIN_PATH = re.compile(r"[\w./-]*[A-Za-z./][\w./-]*")
-_STREAM = re.compile(r"[0-9]|-|[0-9]-")
-# A name with one of these in front is a job, a modifier or history to some shell.
-_ODD_NAME = re.compile(rb"[!%^{]|-(?:\Z)|[^'\"$`]*[\^]")
+_STREAM = re.compile(r"[0-9]|-")
+# A name like this is an option, a job, a modifier or a pipe to some shell.
+_ODD_NAME = re.compile(rb"[-+!%^{]|[^'\"$`]*\^")
 
 
 def is_identifier(name: str) -> bool:
@@ -77,12 +77,20 @@ class SimpleReader(TokenReader):
         word = self.word()
         command.words.append(word)
         if len(command.words) == 1:
-            self._check_name(word)
+            self._check_name(command, word)
+        elif word.is_bare and word.text == "[[":
+            raise Unreadable("it has a [[ test in an unexpected place")
         if self.at(b"("):
             raise Unreadable("it has a bracket directly behind a word")
 
-    def _check_name(self, word: ShellWord) -> None:
+    def _check_name(self, command: RawCommand, word: ShellWord) -> None:
         source = self.data[word.start : word.end]
+        if (
+            word.is_bare
+            and word.text in RESERVED
+            and (word.start > command.start or word.text not in ("[[", "time"))
+        ):
+            raise Unreadable("it has a reserved word behind an assignment or a redirection")
         if _ODD_NAME.match(source) is not None or (word.is_known and "=" in word.text):
             raise Unreadable("it has the name of a command that shells may read differently")
 

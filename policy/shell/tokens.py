@@ -13,7 +13,6 @@ from policy.shell.words import WordReader
 MAX_DEPTH = 30
 MAX_WORDS = 4_000
 MAX_COMMANDS = 1_000
-MAX_EXPANSIONS = 2_000
 
 _BLANKS = re.compile(rb"(?:[ \t]+|\\\n)*")
 _RESERVED_FORM = re.compile(rb"(?:[a-z]+|[{}!]|\[\[)(?=[ \t\n;&|<>()]|\Z)")
@@ -129,8 +128,8 @@ class TokenReader:
         """Take a comment if one stands here."""
         if not self.at(b"#"):
             return
-        if self._substitutions:
-            raise Unreadable("it has a comment inside a substitution")
+        if self._substitutions or (self.pos and self.data[self.pos - 1] not in b" \t\n;"):
+            raise Unreadable("it has a comment where shells may not see one")
         end = self.data.find(b"\n", self.pos, self.end)
         start, self.pos = self.pos, self.end if end < 0 else end
         self.texts.append((start + 1, self.pos))
@@ -152,7 +151,8 @@ class TokenReader:
         start = self.pos
         if self.at(b"<(") or self.at(b">("):
             end = self.substitution(start + 2)
-            word = ShellWord(start, end, self.data[start:end].decode("utf-8", "replace"), is_known=False)
+            source = self.data[start:end].decode("utf-8", "replace")
+            word = ShellWord(start, end, source, is_known=False, head="/dev/fd/")
         else:
             word = self._words.word(start)
             end = word.end
@@ -163,22 +163,22 @@ class TokenReader:
         if _ENDS_WORD.match(self.data, end, self.end) is None:
             raise Unreadable("it has a word directly behind a process substitution")
         self.pos = end
-        self.check_lines(start, end)
-        self._word_count += 1
-        if self._word_count > MAX_WORDS:
-            raise Unreadable(f"it holds more than {MAX_WORDS} words")
+        self._count_word(start)
         return word
 
     def value(self, start: int) -> None:
         """Take what is assigned from `start` on."""
         self.pos = self._words.value(start)
-        self.check_lines(start, self.pos)
+        self._count_word(start)
+
+    def _count_word(self, start: int) -> None:
+        if self._documents and self.data.find(b"\n", start, self.pos) >= 0:
+            raise Unreadable("it has a line break in quotes between the name of a here-document and its text")
+        self._word_count += 1
+        if self._word_count > MAX_WORDS:
+            raise Unreadable(f"it holds more than {MAX_WORDS} words")
 
     # --- here-documents ----------------------------------------------------------------------------------------
-
-    def check_lines(self, start: int, end: int) -> None:
-        if self._documents and self.data.find(b"\n", start, end) >= 0:
-            raise Unreadable("it has a line break in quotes between the name of a here-document and its text")
 
     def here_document(self, *, strips_tabs: bool) -> None:
         """At the delimiter of a here-document; its text is read at the end of this line."""

@@ -18,7 +18,7 @@ from policy.shell.names import names
 MAX_BROKEN_BYTES = 1024
 MAX_NODES = 30_000
 
-_PARSER = Parser(Language(tree_sitter_bash.language()))
+_BASH = Language(tree_sitter_bash.language())
 
 _COMMANDS = frozenset(("command", "declaration_command", "unset_command", "test_command"))
 _KNOWN = _COMMANDS | names("""
@@ -59,7 +59,7 @@ class TreeReading:
 def read_tree(data: bytes) -> TreeReading:
     """Read a text whose length the caller has bounded."""
     reading = TreeReading()
-    root = _PARSER.parse(data).root_node
+    root = Parser(_BASH).parse(data).root_node
     if root.descendant_count > MAX_NODES:
         reading.doubts.append(f"it has more than {MAX_NODES} parts")
         return reading

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from policy.shell.commands import ShellWord, Unreadable
 
+MAX_EXPANSIONS = 2_000
 # What ends a word.
 METACHARACTERS = b" \t\n;&|<>()"
 
@@ -74,12 +75,13 @@ class _Growing:
 class WordReader:
     """Reads words of data[:end]. `end` moves while the inside of a backquote is read."""
 
-    __slots__ = ("data", "end", "inside", "texts")
+    __slots__ = ("_expansions", "data", "end", "inside", "texts")
 
     def __init__(self, data: bytes, inside: Inside) -> None:
         self.data = data
         self.end = len(data)
         self.inside = inside
+        self._expansions = 0
         self.texts: list[tuple[int, int]] = []  # what stands in quotes and is nothing but text
 
     def word(self, start: int) -> ShellWord:
@@ -136,14 +138,16 @@ class WordReader:
                 case "`":
                     pos = self._backquote(pos, growing, is_quoted=False)
                 case "~":
-                    # At the front everywhere; behind "=" and ":" in assignments, in bash also in what looks like one.
-                    if pos == start or data[pos - 1] in b"=:":
-                        growing.unknown(is_single=True)
+                    # Expanded at the front everywhere; behind "=" and ":" in assignments, in bash also in what looks
+                    # like one. A home directory begins with a slash; where there is none the tilde stays.
+                    is_expanded = not growing.text or data[pos - 1] in b"=:"
                     growing.text += b"~"
+                    if is_expanded:
+                        growing.unknown(is_single=True)
                     pos += 1
                 case "=":
                     # zsh: =name is the path of a command.
-                    if pos == start and pos + 1 < end and data[pos + 1] not in METACHARACTERS:
+                    if not growing.text and not self._ends_at(pos + 1):
                         growing.unknown(is_single=True)
                     growing.text += b"="
                     pos += 1
@@ -171,8 +175,8 @@ class WordReader:
         return pos >= self.end or self.data[pos] in METACHARACTERS
 
     def _open_brace(self, start: int, pos: int, braces: int, growing: _Growing) -> tuple[int, int]:
-        """{} alone is what find and xargs know; anything else may be expanded."""
-        if pos == start and self.data.startswith(b"{}", pos) and self._ends_at(pos + 2):
+        """{} is what find and xargs know, and never expanded; neither is { alone. Anything else may be."""
+        if not braces and self.data.startswith(b"{}", pos, self.end):
             growing.text += b"{}"
             return pos + 2, braces
         if not (pos == start and self._ends_at(pos + 1)):
@@ -247,6 +251,7 @@ class WordReader:
 
     def _dollar(self, pos: int, growing: _Growing, *, is_quoted: bool) -> int:
         """At a dollar sign; where the word goes on behind what it begins."""
+        self._count_expansion()
         data = self.data
         following = data[pos + 1] if pos + 1 < self.end else _NEWLINE
         after = pos + 2
@@ -284,7 +289,7 @@ class WordReader:
 
     def _substitution(self, pos: int) -> tuple[int, bool]:
         """$( or $((; where it ends, and whether it gives a number."""
-        if self.data.startswith(b"$((", pos):
+        if self.data.startswith(b"$((", pos, self.end):
             numbers = _NUMBERS_ONLY.match(self.data, pos + 1, self.end)
             if numbers is None:
                 raise Unreadable(
@@ -311,7 +316,7 @@ class WordReader:
                 at = run.end()
             elif self.data[at] == 0x7D:
                 return at + 1, False, operand.is_known
-            elif self.data[at] == 0x24:
+            elif self.data[at] == _DOLLAR:
                 at = self._dollar(at, operand, is_quoted=True)
             else:
                 break
@@ -327,7 +332,13 @@ class WordReader:
         growing.unknown(is_single=True)
         return close + 1
 
+    def _count_expansion(self) -> None:
+        self._expansions += 1
+        if self._expansions > MAX_EXPANSIONS:
+            raise Unreadable(f"it holds more than {MAX_EXPANSIONS} expansions")
+
     def _backquote(self, pos: int, growing: _Growing, *, is_quoted: bool) -> int:
+        self._count_expansion()
         close = self.data.find(b"`", pos + 1, self.end)
         content = self.data[pos + 1 : close]
         if close < 0 or b"\\" in content or (is_quoted and b'"' in content):

@@ -51,8 +51,6 @@ _WRAPPERS = {
         _PRIORITY,
     ),
     "taskset": Wrapper(Options(flags="c", long_flags=names("cpu-list")), _CPUS),
-    "exec": Wrapper(Options(flags="cl", values="a")),
-    "builtin": Wrapper(Options()),
 }
 
 
@@ -79,12 +77,18 @@ def _command(call: Call) -> Ran:
     return NOTHING if scanned.has("v", "V") else _run_at(call, scanned.at)
 
 
+def _without_options(call: Call) -> Ran:
+    """Some shells know options here, and others run a program of that name."""
+    if len(call.words) > 1 and call.words[1].head.startswith("-"):
+        raise Unclear(1)
+    return _run_at(call, 1)
+
+
 def _time(call: Call) -> Ran:
     """A reserved word in some shells: then what follows is read as at the start of a command."""
-    at = scan(call.words, Options(flags="pv", values="f", long_flags=names("portability verbose"))).at
-    if at < len(call.words) and ("=" in call.words[at].head or call.words[at].text in RESERVED):
-        raise Unclear(at)
-    return _run_at(call, at)
+    if len(call.words) > 1 and ("=" in call.words[1].head or call.words[1].text in RESERVED):
+        raise Unclear(1)
+    return _without_options(call)
 
 
 def _env(call: Call) -> Ran:
@@ -156,6 +160,8 @@ def _trap(call: Call) -> Ran:
 WRAPPERS: dict[str, Runner] = {
     **dict.fromkeys(_WRAPPERS, _wrapper),
     "command": _command,
+    "exec": _without_options,
+    "builtin": _without_options,
     "time": _time,
     "env": _env,
     "eval": _eval,
