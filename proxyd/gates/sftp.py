@@ -10,6 +10,8 @@ Does no I/O. The channel gate gives it the bytes of each side and carries out wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from protocols.errors import ProtocolError, RemoteProtocolError
 from protocols.ssh.sftp import (
     VERSION,
@@ -57,13 +59,15 @@ _REPLY_KINDS = frozenset(
 
 
 class SftpGate:
-    """One instance a channel. resolves_paths: rules depend on paths, so the target is asked where each one leads."""
+    """One instance a channel. resolves_paths: do rules depend on paths, so that the target has to be asked where each
+    one leads? Asked anew with each request, since rules may change while the conversation goes on.
+    """
 
     def __init__(
         self,
         judge: Judge,
         *,
-        resolves_paths: bool,
+        resolves_paths: Callable[[], bool],
         keep_content_bytes: int = 0,
         symlink_order: SymlinkOrder = SymlinkOrder.EITHER,
     ) -> None:

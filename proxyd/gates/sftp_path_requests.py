@@ -50,7 +50,9 @@ class SymlinkOrder(Enum):
 
 
 class PathRequests:
-    def __init__(self, state: SftpState, *, resolves_paths: bool, symlink_order: SymlinkOrder) -> None:
+    def __init__(
+        self, state: SftpState, *, resolves_paths: Callable[[], bool], symlink_order: SymlinkOrder
+    ) -> None:
         self._state = state
         self._resolves_paths = resolves_paths
         self._symlink_order = symlink_order
@@ -58,7 +60,7 @@ class PathRequests:
     def handle(self, request: PathRequest) -> Work:
         """Only once the start directory is known."""
         # A target may work on several requests at once: while it still moves things, paths cannot be resolved.
-        if self._resolves_paths and self._state.unsettled:
+        if self._resolves_paths() and self._state.unsettled:
             yield None
         match request:
             case Open():
@@ -140,7 +142,7 @@ class PathRequests:
     def _real_path(self, request: OnPath) -> Work:
         state = self._state
         lexical = self._lexical(request.path)
-        if not self._resolves_paths and lexical != state.start:
+        if not self._resolves_paths() and lexical != state.start:
             if state.is_allowed(request.id, _STAT, lexical):
                 reply = yield from asked(OnPath(Kind.REALPATH, 0, lexical))
                 self._name(request.id, reply, is_judged=True)
@@ -201,7 +203,7 @@ class PathRequests:
     def _judged_symlink(self, client_id: int, link: str, target: str) -> Generator[Probe, Reply, str | None]:
         found = yield from self._locate(link, sftp_paths.entry)
         place = found if isinstance(found, str) else self._lexical(link)
-        if self._resolves_paths:
+        if self._resolves_paths():
             leads_to = yield from sftp_paths.pointed_to(place, target)
         else:
             leads_to = normalised(absolute(posixpath.dirname(place), target))
@@ -218,7 +220,7 @@ class PathRequests:
         return normalised(absolute(self._start, written))
 
     def _locate(self, written: str, how: How) -> Resolution:
-        resolve = how if self._resolves_paths else sftp_paths.as_written
+        resolve = how if self._resolves_paths() else sftp_paths.as_written
         return resolve(absolute(self._start, written))
 
     def _judged(

@@ -208,7 +208,7 @@ class SessionRequests:
             channel.stage = Stage.SFTP
             channel.sftp = SftpGate(
                 judge.judge,
-                resolves_paths=judge.depends_on_paths,
+                resolves_paths=lambda: judge.depends_on_paths,
                 keep_content_bytes=self._state.settings.file_content_bytes,
                 symlink_order=(
                     SymlinkOrder.OPENSSH if self._state.is_openssh_target else SymlinkOrder.EITHER

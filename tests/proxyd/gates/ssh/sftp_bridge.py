@@ -116,7 +116,7 @@ def main(settings_file: str, log_file: str) -> None:
     settings = json.loads(Path(settings_file).read_text())
     gate = SftpGate(
         judge_by_prefix([(verb, prefix) for verb, prefix in settings["allow"]]),
-        resolves_paths=settings["resolves_paths"],
+        resolves_paths=lambda: bool(settings["resolves_paths"]),
         keep_content_bytes=settings.get("keep_content_bytes", 0),
         symlink_order=SymlinkOrder.OPENSSH,
     )

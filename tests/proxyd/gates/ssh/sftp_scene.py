@@ -83,7 +83,7 @@ class Scene:
     ) -> None:
         self.gate = SftpGate(
             judge,
-            resolves_paths=resolves_paths,
+            resolves_paths=lambda: resolves_paths,
             keep_content_bytes=keep_content_bytes,
             symlink_order=symlink_order,
         )

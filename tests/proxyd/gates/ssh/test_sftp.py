@@ -347,7 +347,7 @@ PACKETS = st.lists(
 def test_noise_from_both_sides_never_raises_and_never_passes_unjudged(
     client: list[bytes], target: list[bytes], resolves_paths: bool
 ) -> None:
-    gate = SftpGate(judge, resolves_paths=resolves_paths)
+    gate = SftpGate(judge, resolves_paths=lambda: resolves_paths)
     gate.from_client(init_packet(Kind.INIT, 3))
     gate.from_target(Version(3).encode() + name(0, START))
     for index in range(max(len(client), len(target))):
