@@ -34,6 +34,13 @@ class Address:
         return self.is_unix or self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
 
+def shown_name(name: object) -> str:
+    """What getsockname() or getpeername() has given."""
+    if isinstance(name, tuple):
+        return str(Address(str(name[0]), name[1]))
+    return f"unix:{name}"
+
+
 def parse_address(text: str) -> Address:
     """Read an address. Raises ValueError: what is wrong, "; " and what to write instead."""
     if text.startswith("unix:"):

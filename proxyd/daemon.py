@@ -26,6 +26,7 @@ from pathlib import Path
 import trio
 
 from policy.located_yaml import DocumentError
+from proxyd.addresses import shown_name
 from proxyd.admin import AdminServer
 from proxyd.config import Config, Identity
 from proxyd.doors import AnyDoor, Background
@@ -186,7 +187,7 @@ class Daemon:
             for listener in listeners:
                 doors.start_soon(reception.serve, runtime, listener)
                 name = listener.socket.getsockname()
-                self._log.info("listening", listener=runtime.name, address=_shown_address(name))
+                self._log.info("listening", listener=runtime.name, address=shown_name(name))
 
     def _handler(self, door: AnyDoor) -> Handler:
         async def handle(stream: trio.SocketStream, listener: ListenerRuntime) -> None:
@@ -356,12 +357,6 @@ class _Status:
         if not self.is_started:
             self.is_started = True
             self._task_status.started()
-
-
-def _shown_address(name: object) -> str:
-    if isinstance(name, tuple):
-        return f"[{name[0]}]:{name[1]}" if ":" in str(name[0]) else f"{name[0]}:{name[1]}"
-    return f"unix:{name}"
 
 
 def _raise_descriptor_limit(config: Config, gateway: Gateway) -> None:

@@ -16,6 +16,7 @@ from protocols.postgres.messages import (
     ready_for_query,
 )
 from protocols.postgres.startup import CancelRequested
+from proxyd.addresses import shown_name
 from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.doors import Door
 from proxyd.gates.search_path import parse_search_path
@@ -85,7 +86,9 @@ def _address(stream: trio.SocketStream) -> str:
         peer = stream.socket.getpeername()
     except OSError:
         return "gone"
-    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+    return (
+        shown_name(peer) if isinstance(peer, tuple) else "unix"
+    )  # a Unix socket's name is its client's to choose
 
 
 async def _say(greeting: ClientGreeting, farewell: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import trio
 
+from proxyd.addresses import shown_name
 from proxyd.doors import Door
 from proxyd.gateway import Gateway
 from proxyd.identity.ssh import SshLogin
@@ -69,7 +70,9 @@ def _peer(stream: trio.SocketStream) -> str:
         peer = stream.socket.getpeername()
     except OSError:
         return "gone"
-    return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+    return (
+        shown_name(peer) if isinstance(peer, tuple) else "unix"
+    )  # a Unix socket's name is its client's to choose
 
 
 class _Connection:

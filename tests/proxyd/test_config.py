@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from policy.located_yaml import DocumentError
-from proxyd.addresses import Address, parse_address
+from proxyd.addresses import Address, parse_address, shown_name
 from proxyd.cli import options
 from proxyd.config import DEFAULT_PATH, Config, LoadedConfig, PostgresListener, PostgresTarget
 from tests.proxyd.documents import CONFIG
@@ -188,3 +188,9 @@ def test_loopback() -> None:
     assert parse_address("127.0.0.1:1").is_loopback
     assert parse_address("unix:/x").is_loopback
     assert not parse_address("0.0.0.0:1").is_loopback
+
+
+def test_socket_names_are_shown_as_they_are_written() -> None:
+    assert shown_name(("127.0.0.1", 22)) == "127.0.0.1:22"
+    assert shown_name(("::1", 22, 0, 0)) == "[::1]:22"
+    assert shown_name("/run/x.sock") == "unix:/run/x.sock"
