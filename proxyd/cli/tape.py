@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from proxyd.tape.reader import TapeSummary
 
 _DESCRIPTION = """\
-Every session is recorded on a tape: who and what, each statement, the decision and its reasons, and the
-replies as the client saw them, after masking. TAPE is a session id, the beginning of one, or a path."""
+Every session is recorded on a tape: who and what, each statement, command and file operation,
+the decision and its reasons, and the replies as the client saw them, after masking. TAPE is a session id, the beginning of one, or a path."""
 
 _VERIFY = """\
 Read a whole tape and check every frame. The hash printed last proves the whole tape: compared with the one
@@ -42,7 +42,7 @@ that the daemon logged when the session ended (--chain), it also finds a tape th
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
-        "tape", help="list, show, replay and verify tapes", description=_DESCRIPTION
+        "tape", help="list, show, replay, export and verify tapes", description=_DESCRIPTION
     )
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
