@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from proxyd.tape.reader import TapeSummary
 
 _DESCRIPTION = """\
-Every session is recorded on a tape: who and what, each statement, command and file operation,
-the decision and its reasons, and the replies as the client saw them, after masking. TAPE is a session id, the beginning of one, or a path."""
+Every session is recorded on a tape: who and what, each statement, command and file operation, the
+decision and its reasons, and the replies as the client saw them, after masking. TAPE is a session id, the
+beginning of one, or a path."""
 
 _VERIFY = """\
 Read a whole tape and check every frame. The hash printed last proves the whole tape: compared with the one
