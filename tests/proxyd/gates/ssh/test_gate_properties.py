@@ -223,7 +223,7 @@ class World:
             self.target.say(answer(side.remote))
 
     def _client_data(self, pick: int, size: int) -> None:
-        if (side := _one(self.client, pick)) is not None and side.is_running:
+        if (side := _one(self.client, pick)) is not None:
             self.client.send(side, 0, _bytes(side.sent[0], size * 11))
 
     def _target_data(self, pick: int, size: int) -> None:
@@ -273,15 +273,16 @@ class World:
             if near.is_refused:
                 assert near.got[0] == far.sent[0] == far.got[0] == b""
                 continue
-            _check(near, far, [0])
-            _check(far, near, [0, 1])
+            # What the client sends before anything runs is kept for what will.
+            _check(near, far, [0], is_whole=far.is_running)
+            _check(far, near, [0, 1], is_whole=True)
 
 
-def _check(sender: Side, receiver: Side, streams: list[int]) -> None:
+def _check(sender: Side, receiver: Side, streams: list[int], *, is_whole: bool) -> None:
     for stream in streams:
         sent, got = sender.sent[stream], receiver.got[stream]
         assert sent.startswith(got)
-        if not receiver.has_sent_close and not receiver.has_got_close:
+        if is_whole and not receiver.has_sent_close and not receiver.has_got_close:
             assert got == sent
             assert receiver.has_got_eof == sender.has_sent_eof or receiver.has_got_close
 
@@ -310,7 +311,6 @@ WEIGHTED = [*STEPS, *["client_data", "target_data", "client_grant", "target_gran
 @given(
     st.lists(
         st.tuples(st.sampled_from(WEIGHTED), st.integers(0, 41), st.integers(0, 200)),
-        min_size=20,
         max_size=150,
     )
 )
