@@ -158,7 +158,7 @@ class TestDynamic:
         """
         proxy, near = free_port(HOST), sockets / "near"
         server = f"{sys.executable} -u -m http.server --bind {HOST} 0 >{sockets}/log 2>&1"
-        script = f"cd {sockets}; echo hello >index.html; {server} & echo started; wait\n"
+        script = f"cd {sockets}; echo hello >index.html; {server} & echo started; cat >/dev/null; kill $!\n"
         forward = ("-D", str(proxy), "-L", f"{near}:{sockets}/far", "-T")
         with Echo(sockets / "far"), route.popen("sh", *forward) as process:
             assert process.stdin is not None
@@ -172,7 +172,8 @@ class TestDynamic:
                 answer = exchange(dial_by_socks(proxy, HOST, port), b"GET / HTTP/1.0\r\n\r\n")
                 assert answer.endswith(b"hello\n")
             assert echoes(near)
-            process.terminate()
+            process.stdin.close()
+            assert process.wait(20) == 0
 
 
 def test_standard_streams_to_an_address(route: SshRoute, echo: Echo) -> None:

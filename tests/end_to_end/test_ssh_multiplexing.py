@@ -157,14 +157,14 @@ class TestKeepAlive:
 
     def test_a_client_that_does_not_answer_is_parted_with(self, make_ssh_gateway: SshGatewayFactory) -> None:
         gateway = make_ssh_gateway(adjust=lambda config: config["listeners"][0].update(keepalive="1s"))
-        route = gateway.route()
-        with route.popen("exec cat") as process:
-            wait_until(lambda: bool(gateway.logged("session opened")), "the session")
+        with gateway.route().popen("echo $$; exec cat") as process:
+            assert process.stdout is not None
+            command = Path(f"/proc/{int(process.stdout.readline())}")
             process.send_signal(signal.SIGSTOP)
             wait_until(lambda: bool(gateway.logged("session ended")), "the end of the session")
             process.send_signal(signal.SIGCONT)
             assert process.wait(20) == LOST
-        wait_until(lambda: not route.server.processes(), "the end of the command")
+        wait_until(lambda: not command.exists(), "the end of the command")
         assert "answer" in gateway.logged("session ended")[0]["reason"]
 
     def test_a_client_that_pauses_shorter_stays(self, make_ssh_gateway: SshGatewayFactory) -> None:

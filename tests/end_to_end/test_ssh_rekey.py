@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -58,21 +59,26 @@ def test_the_client_asks_while_data_goes_both_ways(eager: SshRoute, big: bytes) 
     assert renewals(done.stderr.decode()) >= WANTED
 
 
-def test_channels_come_and_go_while_keys_are_renewed(eager: SshRoute) -> None:
-    """In the middle of an exchange nothing else may be sent; what is due then is sent after it."""
+@pytest.fixture
+def sockets() -> Iterator[Path]:
     directory = unix_directory()
-    control = ("-S", f"{directory}/control")
+    yield directory
+    shutil.rmtree(directory)
+
+
+def test_channels_come_and_go_while_keys_are_renewed(eager: SshRoute, sockets: Path) -> None:
+    """In the middle of an exchange nothing else may be sent; what is due then is sent after it."""
+    control = ("-S", f"{sockets}/control")
     pieces = 20
     with eager.popen(f"head -c {BIG} /dev/zero; exit 3", "-M", *control, "-o", "LogLevel=ERROR") as master:
         assert master.stdout is not None
-        wait_until((directory / "control").exists, "the control socket")
+        wait_until((sockets / "control").exists, "the control socket")
         received = 0
         for number in range(pieces):
             received += _read(master.stdout, BIG // pieces)
             assert eager.ssh(f"echo {number}", *control).stdout == b"%d\n" % number
         assert _read(master.stdout, BIG) + received == BIG
         assert master.wait(20) == 3
-    shutil.rmtree(directory)
 
 
 def _read(stream: IO[bytes], wanted: int) -> int:
