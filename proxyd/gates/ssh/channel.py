@@ -20,7 +20,7 @@ class Stage(Enum):
     """Where a channel stands. Data of a session's client is only passed on once it is known what will read it."""
 
     OPENING = "opening"  # the other side has been asked
-    WAITING = "waiting"  # open, but nothing runs on it yet: what comes early is kept
+    WAITING = "waiting"  # open, but it is not certain yet that something runs on it: what comes early is kept
     RAW = "raw"  # data is passed on as it is
     SFTP = "sftp"  # data is packets, judged one by one
     LOCAL = "local"  # the gateway itself talks to the client (the menu)
@@ -79,6 +79,16 @@ class Channel:
     @property
     def is_finished(self) -> bool:
         return self.client.is_finished and self.target.is_finished
+
+    @property
+    def is_carrying(self) -> bool:
+        """What the target says on it is for the client."""
+        return self.stage in {Stage.WAITING, Stage.RAW, Stage.SFTP}
+
+    @property
+    def is_starting(self) -> bool:
+        """The target has been asked to run something and has not said whether it does."""
+        return self.has_started and self.stage is Stage.WAITING
 
     @property
     def is_flooded(self) -> bool:

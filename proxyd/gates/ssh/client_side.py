@@ -57,7 +57,7 @@ class ClientSide:
             case wire.Eof():
                 self._flow.client_eof(state.client_channel(message.recipient))
             case wire.Close():
-                self._flow.closed(state.client_channel(message.recipient), "client")
+                self._flow.client_closed(state.client_channel(message.recipient))
             case wire.GlobalRequest():
                 self._global(message)
             case wire.OpenConfirmation() | wire.OpenFailure():

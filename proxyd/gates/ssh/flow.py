@@ -16,8 +16,6 @@ from proxyd.gates.ssh.lobby import Lobby
 from proxyd.gates.ssh.state import ERRORS, OUTPUT, SshState
 from proxyd.gates.ssh.windows import MAX_PACKET_BYTES, STDERR, STDOUT
 
-_CARRYING = frozenset({Stage.WAITING, Stage.RAW, Stage.SFTP})
-
 
 class Flow:
     """Of all channels of one session."""
@@ -31,10 +29,8 @@ class Flow:
     def client_data(self, channel: Channel, data: bytes) -> None:
         channel.client.take(len(data))
         match channel.stage:
-            case Stage.RAW:
+            case Stage.RAW | Stage.SFTP:
                 self._pass_on(channel, data)
-            case Stage.SFTP:
-                self._sftp(channel, data, None)
             case Stage.WAITING:
                 channel.early += data
                 return
@@ -53,6 +49,10 @@ class Flow:
         self.release(channel)
 
     def _pass_on(self, channel: Channel, data: bytes) -> None:
+        if channel.stage is Stage.SFTP:
+            self._sftp(channel, data, None)
+        if channel.stage is not Stage.RAW:
+            return
         number = channel.number
         self._state.actions.records.append(lambda tape: tape.input(number, data))
         if channel.scp is not None:
@@ -60,19 +60,16 @@ class Flow:
         channel.target.send(data)
 
     def pass_early(self, channel: Channel) -> None:
-        """What came before anything ran on the channel, now that something does."""
-        if channel.stage is Stage.WAITING or not (channel.early or channel.has_early_eof):
-            return
-        early, channel.early = channel.early, bytearray()
-        for start in range(0, len(early), MAX_PACKET_BYTES):
-            data = bytes(early[start : start + MAX_PACKET_BYTES])
-            if channel.stage is Stage.SFTP:
-                self._sftp(channel, data, None)
-            elif channel.stage is Stage.RAW:
-                self._pass_on(channel, data)
-        if channel.has_early_eof:
-            channel.has_early_eof = False
-            self._forward_eof(channel)
+        """What came before anything ran on the channel, now that something does, or will not and the client is gone."""
+        if channel.stage is not Stage.WAITING:
+            early, channel.early = channel.early, bytearray()
+            for start in range(0, len(early), MAX_PACKET_BYTES):
+                self._pass_on(channel, bytes(early[start : start + MAX_PACKET_BYTES]))
+            if channel.has_early_eof:
+                channel.has_early_eof = False
+                self._forward_eof(channel)
+        if channel.client.close_received and not channel.is_starting:
+            self._leave_target(channel)
         self.release(channel)
 
     def client_eof(self, channel: Channel) -> None:
@@ -106,7 +103,7 @@ class Flow:
         channel.target.take(len(data))
         if channel.stage is Stage.SFTP and code == STDOUT:
             self._sftp(channel, None, data)
-        elif channel.stage in _CARRYING and code in {STDOUT, STDERR}:
+        elif channel.is_carrying and code in {STDOUT, STDERR}:
             number, stream = channel.number, ERRORS if code else OUTPUT
             if channel.client.takes_data:
                 self._state.actions.records.append(lambda tape: tape.output(number, stream, data))
@@ -120,7 +117,7 @@ class Flow:
         if end.eof_received or end.close_received:
             raise RemoteProtocolError("a second end of the data")
         end.eof_received = True
-        if channel.stage in _CARRYING:
+        if channel.is_carrying:
             channel.client.send_eof()
 
     # Both ways
@@ -166,26 +163,38 @@ class Flow:
             return channel.sftp.is_full or not channel.client.has_room
         return channel.stage is Stage.LOCAL and not channel.client.has_room
 
-    def closed(self, channel: Channel, side: str) -> None:
-        near, far = (channel.client, channel.target) if side == "client" else (channel.target, channel.client)
-        if near.close_received:
+    # The end
+
+    def client_closed(self, channel: Channel) -> None:
+        client, target = channel.client, channel.target
+        if client.close_received:
             raise RemoteProtocolError("a channel that was closed twice")
-        near.close_received = True
-        if side == "client":
-            self._client_closed(channel)
-        if side == "client" and not far.close_received and not near.close_wanted:
+        client.close_received = True
+        if target.close_received or client.close_wanted:
+            client.close_now()
+        else:
             # OpenSSH's client closes once both streams have ended, and learns the exit status afterwards: its own CLOSE
             # comes behind what the target still says.
-            near.drop_waiting()
-        else:
-            near.close_now()
-        far.send_close()  # behind what the far side has not taken yet
-        self._state.forget_if_finished(channel)
-
-    def _client_closed(self, channel: Channel) -> None:
-        channel.early.clear()
+            client.drop_waiting()
         if channel.stage is Stage.STREAM:
             self._state.actions.hang_ups.append(channel.number)
+        if not channel.is_starting:
+            self._leave_target(channel)
+        self._state.forget_if_finished(channel)
+
+    def _leave_target(self, channel: Channel) -> None:
+        """The client has closed: the target gets the end behind what it has not taken yet."""
+        channel.early.clear()
         if channel.sftp is not None:
             # What was judged still goes out; what the client has not been answered yet is not looked at any more.
             self._state.record_files(channel, channel.sftp.finish())
+        channel.target.send_close()
+
+    def target_closed(self, channel: Channel) -> None:
+        client, target = channel.client, channel.target
+        if target.close_received:
+            raise RemoteProtocolError("a channel that was closed twice")
+        target.close_received = True
+        target.close_now()
+        client.send_close()  # behind what the client has not taken yet
+        self._state.forget_if_finished(channel)

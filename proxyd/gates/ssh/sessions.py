@@ -177,9 +177,15 @@ class SessionRequests:
                 Local(True, is_shown=request.want_reply, then=lambda: self._state.refuse(channel, text))
             )
             return
-        channel.owe(Forwarded(lambda is_success: self._started(channel, is_success), request.want_reply))
+
+        def started(is_success: bool) -> None:
+            if is_success:
+                self._begin(channel, judge, facts)
+            else:
+                channel.has_started = False  # the client is free to try something else on this channel
+
+        channel.owe(Forwarded(started, request.want_reply))
         channel.target.send_message(wire.channel_request(channel.target.number, name, True, body))
-        self._begin(channel, judge, facts)
 
     def _asked(
         self, channel: Channel, request: wire.ChannelRequest, judge: SshJudge
@@ -202,7 +208,13 @@ class SessionRequests:
                 return "subsystem", request.body, facts
 
     def _begin(self, channel: Channel, judge: SshJudge, facts: SshFacts) -> None:
-        """It is known what will read the client's data. The target reads in order, so it may follow at once."""
+        """It is known now what reads the client's data.
+
+        Nothing of it has gone to the target before: after a start that failed it could be read by another, and what was
+        data of a command would be file operations that nobody has judged.
+        """
+        if channel.stage is not Stage.WAITING:
+            return
         channel.stage = Stage.RAW
         if facts.operation is SshOperation.SUBSYSTEM and facts.command == SFTP:
             channel.stage = Stage.SFTP
@@ -218,14 +230,6 @@ class SessionRequests:
             channel.scp = ScpObserver(direction, self._state.settings.file_content_bytes)
             number = channel.number
             self._state.actions.records.append(lambda tape: tape.counted(number))
-
-    @staticmethod
-    def _started(channel: Channel, is_success: bool) -> None:
-        if not is_success and channel.stage in {Stage.RAW, Stage.SFTP}:
-            # The target does not have it: the client is free to try something else on this channel.
-            channel.has_started = False
-            channel.stage = Stage.WAITING
-            channel.sftp = channel.scp = None
 
 
 def _scp_direction(facts: SshFacts) -> str | None:

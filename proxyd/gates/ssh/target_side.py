@@ -47,7 +47,7 @@ class TargetSide:
             case wire.Eof():
                 self._flow.target_eof(state.target_channel(message.recipient))
             case wire.Close():
-                self._flow.closed(state.target_channel(message.recipient), "target")
+                self._flow.target_closed(state.target_channel(message.recipient))
             case wire.OpenConfirmation() | wire.OpenFailure():
                 self._opened(message)
             case wire.ChannelOpen():
@@ -79,7 +79,7 @@ class TargetSide:
                 XonXoff.parse(request.body)
             case _:
                 is_known = False
-        if is_known and channel.stage in {Stage.RAW, Stage.SFTP}:
+        if is_known and channel.is_carrying:
             client.send_message(wire.channel_request(client.number, request.name, False, request.body))
         if request.want_reply:
             # sshd asks so whether its client is alive; data that waits for its window must not hold the answer up.
