@@ -11,7 +11,7 @@ import struct
 
 import msgspec
 
-from protocols.errors import RemoteProtocolError
+from protocols.errors import InvalidEncoding, RemoteProtocolError
 from protocols.ssh.fields import MAX_NAME_BYTES, Reader, boolean, name, path, string, text, uint32
 
 MAX_COMMAND_BYTES = 256 * 1024  # OpenSSH takes no longer packet either
@@ -44,6 +44,8 @@ class PtyRequest(msgspec.Struct, frozen=True, gc=False):
         columns, rows, width_px, height_px = (reader.uint32() for _ in range(4))
         modes = reader.string(MAX_MODES_BYTES)
         reader.end()
+        if _are_torn(modes):
+            raise RemoteProtocolError("pty-req has terminal modes that are cut short")
         return cls(term, columns, rows, width_px, height_px, modes)
 
     def encode(self) -> bytes:
@@ -53,13 +55,20 @@ class PtyRequest(msgspec.Struct, frozen=True, gc=False):
 
 def terminal_modes(modes: bytes) -> dict[int, int]:
     """Opcode to value. Ends, as the RFC says, at opcode 0 or at one of 160 and above; a torn rest is left out."""
-    values: dict[int, int] = {}
+    return dict(struct.iter_unpack(">BI", modes[: _end_of_modes(modes)]))
+
+
+def _end_of_modes(modes: bytes) -> int:
     position = 0
     while position + 5 <= len(modes) and 0 < modes[position] < 160:
-        opcode, value = struct.unpack_from(">BI", modes, position)
-        values[opcode] = value
         position += 5
-    return values
+    return position
+
+
+def _are_torn(modes: bytes) -> bool:
+    """Does a mode begin that has no whole value? sshd ends the connection at that."""
+    end = _end_of_modes(modes)
+    return end < len(modes) and 0 < modes[end] < 160
 
 
 class EnvRequest(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +95,9 @@ class ExecRequest(msgspec.Struct, frozen=True, gc=False):
         reader = Reader(body, "exec")
         command = reader.string(MAX_COMMAND_BYTES)
         reader.end()
+        if b"\0" in command:
+            # No shell can be given it, and sshd ends the connection.
+            raise InvalidEncoding("exec has a command with a NUL in it")
         return cls(command)
 
     def encode(self) -> bytes:

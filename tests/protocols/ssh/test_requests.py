@@ -141,6 +141,7 @@ def test_limits(kind: type[Body], body: bytes) -> None:
         (StreamlocalForward, s(b"/run/x\0.sock")),
         (DirectStreamlocal, s(b"/run/x\0.sock") + s(b"") + u(0)),
         (SubsystemRequest, s(b"sftp\0")),
+        (ExecRequest, s(b"echo\0id")),
         (PtyRequest, s(b"xterm\x1b[0m") + u(80, 24, 0, 0) + s(b"")),
         (SignalRequest, s(b"IN T")),
     ],
@@ -172,6 +173,12 @@ def test_an_empty_destination_is_refused() -> None:
 def test_reserved_fields_are_read_and_not_kept() -> None:
     read = DirectStreamlocal.parse(s(b"/run/x") + s(b"later") + u(9))
     assert read == DirectStreamlocal("/run/x")
+
+
+@pytest.mark.parametrize("modes", [b"\x35", b"\x35\0\0\0\1\x36\0", b"\x9f\0\0\0"])
+def test_terminal_modes_that_are_cut_short(modes: bytes) -> None:
+    with pytest.raises(RemoteProtocolError, match="cut short"):
+        PtyRequest.parse(s(b"xterm") + u(80, 24, 0, 0) + s(modes))
 
 
 def test_terminal_modes() -> None:
