@@ -224,12 +224,13 @@ def dial_by_socks(proxy: int, host: str, port: int) -> socket.socket:
 
 
 def exchange(connection: socket.socket, data: bytes) -> bytes:
-    """Send `data` and close that half; give everything that comes back until the other half ends."""
+    """Send `data` and close that half; give everything that comes back until the other half ends, however it does."""
     received = bytearray()
 
     def receive() -> None:
-        while chunk := connection.recv(65536):
-            received.extend(chunk)
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                received.extend(chunk)
 
     with connection:
         reading = threading.Thread(target=receive)
