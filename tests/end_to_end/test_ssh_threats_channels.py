@@ -209,6 +209,8 @@ def test_terminals_that_are_none(client: RawClient) -> None:
         pty(b"\xff\xfe"),
         pty("two words"),
         pty(modes=bytes(100_000)),
+        pty(modes=b"\x35"),
+        pty(modes=b"\x35\0\0\0\1\x36\0"),
         pty()[:-1],
         pty() + b"x",
         b"",
@@ -225,7 +227,14 @@ def test_terminals_that_are_none(client: RawClient) -> None:
 
 
 BODIES = {
-    "exec": [b"", uint32(5), uint32(5) + b"abc", string("id") + b"more", uint32(0xFFFFFFFF) + b"id"],
+    "exec": [
+        b"",
+        uint32(5),
+        uint32(5) + b"abc",
+        string("id") + b"more",
+        string("id\0"),
+        uint32(0xFFFFFFFF) + b"id",
+    ],
     "shell": [b"x", string("id")],
     "subsystem": [
         b"",
@@ -585,7 +594,6 @@ NESTED: dict[str, str | bytes] = {
     "unclosed": "echo '" + "x" * 100_000,
     "braces": "echo " + "{a,b}{c,d}" * 5 + "{" * 1000,
     "a large text": "echo " + "x" * 200_000,
-    "NUL": "echo a\0rm -rf /",
     "not UTF-8": b"echo \xff\xfe",
 }
 
