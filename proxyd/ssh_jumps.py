@@ -56,7 +56,7 @@ class Jumps:
     def dial(self, asked: Dial) -> None:
         target = self._target_of(asked)
         jump = self._open[asked.channel] = _Jump()
-        self._nursery.start_soon(self._run, asked.channel, jump, target)
+        self._nursery.start_soon(self._relay.guarded, self._run, asked.channel, jump, target)
 
     def send(self, streams: list[tuple[int, bytes]]) -> None:
         for number, data in streams:

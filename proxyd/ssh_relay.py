@@ -11,7 +11,7 @@ mark the reading from the other leg stops until it has gone. What the tape canno
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -133,9 +133,20 @@ class SshRelay:
             self.finish(tape_end(fault))
         except Exception:
             self._withhold()
-            self._metrics.session_crashes += 1
-            self._log.exception("a session failed")
-            self.finish(failed_end())
+            self._fail()
+
+    def _fail(self) -> None:
+        """In an `except` block: a fault of ours, which ends this session and no other."""
+        self._metrics.session_crashes += 1
+        self._log.exception("a session failed")
+        self.finish(SshEnd(SessionOutcome.FAILED, "failed", "the gateway has failed; connect again"))
+
+    async def guarded(self, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Runs a task of the session, whose faults end it."""
+        try:
+            await task(*arguments)
+        except Exception:
+            self._fail()
 
     def _withhold(self) -> None:
         """What may not be on the tape is not sent."""
@@ -251,10 +262,6 @@ def _open_or_close(leg: Leg, backlog_bytes: int) -> None:
         leg.pause_reading()
     elif backlog_bytes < LOW_WATER_BYTES:
         leg.resume_reading()
-
-
-def failed_end() -> SshEnd:
-    return SshEnd(SessionOutcome.FAILED, "failed", "the gateway has failed; connect again")
 
 
 def tape_end(fault: TapeError) -> SshEnd:

@@ -8,6 +8,8 @@ reaches for one.
 
 from __future__ import annotations
 
+import contextlib
+
 import trio
 
 from policy.decision import SessionLimits
@@ -48,7 +50,6 @@ TICK_S = 5.0
 KEEPALIVES_MISSED = 3
 KEY_EXCHANGE_TIMEOUT_S = 60.0
 REFUSED_TIMEOUT_S = 60.0
-LAST_WORD_TIMEOUT_S = 2.0
 
 # Variables that clients may set for a target that has not been chosen yet.
 _MENU_ENVIRONMENT = (Glob("LANG"), Glob("LC_*"), Glob("COLORTERM"))
@@ -79,7 +80,8 @@ class SshSession:
         self._reached: dict[str, tuple[Target, str]] = {}  # by name: targets, and the login there
         self._jump_judges: dict[str, SshJudge] = {}
         self._limits = SessionLimits()
-        self._jumps: Jumps | None = None
+        self._has_new_limits = trio.Event()
+        self._refusal = ""  # why nothing can be had, where that is so
         self._started_at = trio.current_time()
         self._has_opened = False
 
@@ -91,23 +93,23 @@ class SshSession:
         self._client.on_gone = self._client_gone
         if self._client.is_gone:
             self._client_gone()
-        nursery.start_soon(self._watch)
-        self._jumps = Jumps(nursery, self._relay, self._target_of)
+        Jumps(nursery, self._relay, self._target_of)
+        guarded = self._relay.guarded
+        nursery.start_soon(guarded, self._watch)
+        nursery.start_soon(guarded, self._begin, nursery)
         try:
-            await self._begin(nursery)
-            if self._user.target is None:
-                nursery.start_soon(self._await_choice, nursery)
             await self._relay.ended.wait()
         finally:
-            with trio.CancelScope(deadline=trio.current_time() + LAST_WORD_TIMEOUT_S, shield=True):
-                await self._finish()
+            self._finish()
 
     # Beginning
 
     async def _begin(self, nursery: trio.Nursery) -> None:
+        """Goes on while the session lasts; whoever ends it does not have to wait for a target that does not answer."""
         if self._user.target is None:
-            self._limits = self._lobby_limits()
+            self._limit(self._lobby_limits())
             self._relay.begin(SshGate(self._settings(_MENU_ENVIRONMENT), None, self._lobby()))
+            await self._await_choice(nursery)
             return
         try:
             admitted = admit_client(self._gateway, self._identity, self._user.target, self._user.login)
@@ -128,6 +130,10 @@ class SshSession:
     def _settings(self, environment: tuple[Glob, ...]) -> GateSettings:
         config = self._gateway.config
         return GateSettings(environment, self._listener.config.limits.channels, config.tapes.file_content)
+
+    def _limit(self, limits: SessionLimits) -> None:
+        self._limits = limits
+        self._has_new_limits.set()
 
     def _judge(self, admitted: Admitted) -> SshJudge:
         return new_judge(
@@ -154,7 +160,11 @@ class SshSession:
         """Nothing can be had: let the client hear it on whatever channel it opens, for a while."""
         self._gateway.metrics.handshake_failed(self._listener.name, failure)
         self._log.warning("connection refused", reason=reason, failure=failure.value)
-        self._limits = SessionLimits(max_age_s=REFUSED_TIMEOUT_S)
+        self._refusal = refusal.text.removeprefix("proxyd: ")
+        with contextlib.suppress(TapeError):  # what it cannot take now it says at the end
+            self._session.record("refused", {"reason": reason})
+        age_s = trio.current_time() - self._started_at
+        self._limit(SessionLimits(max_age_s=age_s + REFUSED_TIMEOUT_S))
         if self._relay.gate is None:
             self._relay.begin(SshGate(self._settings(()), None, Lobby([], refusal=refusal)))
         else:
@@ -177,12 +187,12 @@ class SshSession:
             clock=gateway.clock,
             version=gateway.version,
             on_message=self._relay.target_message,
-            run=self._run_target,
+            run=lambda leg: self._relay.guarded(self._run_target, leg),
         )
         leg.on_batch = self._relay.flush
         self._relay.target = leg
         self._reached[session.target] = (admitted.target.facts, session.login)
-        self._limits = admitted.limits
+        self._limit(admitted.limits)
 
     def _open_tape(self, target: Target, login: str) -> None:
         gateway, session = self._gateway, self._session
@@ -216,6 +226,11 @@ class SshSession:
         choice = self._relay.choice
         if choice is None:
             return
+        if self._relay.tape is not None:
+            # The tape is about the target that was jumped to; another one takes another session.
+            text = "proxyd: this connection is in use for `ssh -J`. Connect again for a shell."
+            self._relay.act(lambda gate: gate.turn_away(text, EXIT_REFUSED))
+            return
         try:
             admitted = admit_client(self._gateway, self._identity, choice.target, choice.login)
             await self._connect(nursery, admitted)
@@ -241,7 +256,7 @@ class SshSession:
             self._jump_judges[name] = new_judge(
                 self._gateway, self._identity, target.facts, self._user.login, limits
             )
-            self._limits = tighter(self._limits, limits)
+            self._limit(tighter(self._limits, limits))
         return self._jump_judges[name]
 
     def _target_of(self, dial: Dial) -> SshTargetRuntime | None:
@@ -259,7 +274,10 @@ class SshSession:
     # Tasks
 
     async def _run_target(self, leg: Leg) -> None:
-        await leg.run()
+        try:
+            await leg.run()
+        finally:
+            leg.close_socket()
         lost = leg.lost.reason if leg.lost is not None else "closed"
         if self._relay.target is leg:
             # What it has said before still goes out.
@@ -269,7 +287,6 @@ class SshSession:
                     SessionOutcome.TARGET_CLOSED, f"target: {lost}", "the target has closed the connection"
                 )
             )
-        leg.close_socket()
 
     def _client_gone(self) -> None:
         lost = self._client.lost.reason if self._client.lost is not None else "closed"
@@ -280,7 +297,9 @@ class SshSession:
         serial = self._gateway.in_force.serial
         asked_at = exchanging_since = None
         while True:
-            await trio.sleep(self._until_next_look())
+            with trio.move_on_after(self._until_next_look()):
+                await self._has_new_limits.wait()
+            self._has_new_limits = trio.Event()
             now = trio.current_time()
             self._check_limits(now)
             if self._gateway.in_force.serial != serial:
@@ -308,9 +327,8 @@ class SshSession:
     def _check_limits(self, now: float) -> None:
         limits = self._limits
         if limits.max_age_s is not None and now - self._started_at >= limits.max_age_s:
-            self._relay.finish(
-                SshEnd(SessionOutcome.MAX_AGE, "maximum age", "this session has reached its longest time")
-            )
+            farewell = self._refusal or "this session has reached its longest time"
+            self._relay.finish(SshEnd(SessionOutcome.MAX_AGE, "maximum age", farewell))
         elif limits.idle_s is not None and now - self._relay.moved_at >= limits.idle_s:
             self._relay.finish(SshEnd(SessionOutcome.IDLE, "idle", "this session was idle for too long"))
 
@@ -349,27 +367,34 @@ class SshSession:
     def _end_from_outside(self, outcome: SessionOutcome, reason: str) -> None:
         self._relay.finish(SshEnd(outcome, reason, reason))
 
-    async def _finish(self) -> None:
-        relay, gateway = self._relay, self._gateway
+    def _finish(self) -> None:
+        """Whatever cannot be done here must not keep the rest from being done."""
+        relay, metrics = self._relay, self._gateway.metrics
         end = relay.end or SshEnd(SessionOutcome.DRAINED, "cancelled", "the gateway is shutting down")
-        relay.say_farewell(end)
-        if relay.target is not None:
-            relay.target.disconnect("the session has ended")
-        self._client.disconnect(f"proxyd: {end.farewell}" if end.farewell else "closed")
-        if self._has_opened:
-            gateway.metrics.session_ended(self._listener.name, "ssh", end.outcome)
-        if end.outcome is SessionOutcome.TAPE:
-            gateway.metrics.tape_errors += 1
-        chain, operations = "", 0
-        tape = relay.tape
-        if tape is not None:
-            try:
-                chain = tape.end(end.reason)
-            except TapeError as fault:
-                gateway.metrics.tape_errors += 1
-                self._log.error("tape could not be finished", reason=str(fault))
-            gateway.metrics.tape_bytes += tape.bytes_written
-            operations = tape.operations
-        self._log.info(
-            "session ended", reason=end.reason, outcome=end.outcome.value, operations=operations, chain=chain
-        )
+        try:
+            relay.say_farewell(end)
+            if relay.target is not None:
+                relay.target.disconnect("the session has ended")
+            self._client.disconnect(f"proxyd: {end.farewell}" if end.farewell else "closed")
+        finally:
+            if self._has_opened:
+                metrics.session_ended(self._listener.name, "ssh", end.outcome)
+            if end.outcome is SessionOutcome.TAPE:
+                metrics.tape_errors += 1
+            self._log.info(
+                "session ended", reason=end.reason, outcome=end.outcome.value, **self._end_tape(end)
+            )
+
+    def _end_tape(self, end: SshEnd) -> dict[str, object]:
+        """What the log says of the tape."""
+        tape, metrics = self._relay.tape, self._gateway.metrics
+        if tape is None:
+            return {"operations": 0, "chain": ""}
+        chain = ""
+        try:
+            chain = tape.end(end.reason)
+        except TapeError as fault:
+            metrics.tape_errors += 1
+            self._log.error("tape could not be finished", reason=str(fault))
+        metrics.tape_bytes += tape.bytes_written
+        return {"operations": tape.operations, "chain": chain}

@@ -9,8 +9,8 @@ import trio
 from proxyd.config import SshTarget, SshTargetLogin
 from proxyd.credentials import CredentialError
 from proxyd.dialling import dial, os_reason
-from proxyd.ssh_credentials import SshAuthority, login_credential
-from proxyd.ssh_host_keys import HostKeyPolicy, HostKeyRefused
+from proxyd.ssh_credentials import SshAuthority, SshCredential, login_credential
+from proxyd.ssh_host_keys import HostKeyCheck, HostKeyPolicy, HostKeyRefused
 from proxyd.ssh_public_keys import SshSettingsError
 from proxyd.ssh_transport import Leg, connect_target
 
@@ -40,8 +40,14 @@ async def open_target(
     """A leg to the target, authenticated. Its task is started in `nursery` by `run`. Raises TargetUnavailable."""
     name = target.name
     try:
-        credential = login_credential(login, authority, subject, session, clock())
-        host_key = HostKeyPolicy.from_config(target).begin(clock)
+        # Keys and known hosts are read at each connection, and a slow disk must not hold up other sessions.
+        credential, policy = await trio.to_thread.run_sync(
+            lambda: (
+                login_credential(login, authority, subject, session, clock()),
+                HostKeyPolicy.from_config(target),
+            )
+        )
+        host_key = policy.begin(clock)
     except HostKeyRefused as refused:
         raise _not_trusted(name, refused) from refused
     except (CredentialError, SshSettingsError) as fault:
@@ -54,19 +60,13 @@ async def open_target(
             stream = await dial(target.address)
         except OSError as fault:
             raise unreachable(name, os_reason(fault)) from fault
-        leg = await connect_target(
-            stream,
-            on_message,
-            host=target.address.host or target.name,
-            port=target.address.port,
-            username=credential.username,
-            client_keys=credential.client_keys,
-            password=None if credential.password is None else credential.password.reveal(),
-            host_key=host_key,
-            version=version,
-        )
+        leg = await _begin_leg(stream, target, credential, host_key, version, on_message)
         nursery.start_soon(run, leg)
-        await leg.ready.wait()
+        try:
+            await leg.ready.wait()
+        except trio.Cancelled:
+            leg.close()
+            raise
     if scope.cancelled_caught:
         raise unreachable(name, f"no answer within {target.connect_timeout:g} s")
     if host_key.refusal is not None:
@@ -77,6 +77,31 @@ async def open_target(
             reason += f" before it showed a host key; expected was one for {', '.join(host_key.algorithms)}"
         raise _refused(name, login.name, reason)
     return leg
+
+
+async def _begin_leg(
+    stream: trio.SocketStream,
+    target: SshTarget,
+    credential: SshCredential,
+    host_key: HostKeyCheck,
+    version: str,
+    on_message: Callable[[bytes], None],
+) -> Leg:
+    try:
+        return await connect_target(
+            stream,
+            on_message,
+            host=target.address.host or target.name,
+            port=target.address.port,
+            username=credential.username,
+            client_keys=credential.client_keys,
+            password=None if credential.password is None else credential.password.reveal(),
+            host_key=host_key,
+            version=version,
+        )
+    except BaseException:
+        stream.socket.close()
+        raise
 
 
 def unreachable(name: str, reason: str) -> TargetUnavailable:
