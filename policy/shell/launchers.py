@@ -7,13 +7,14 @@ reads code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from policy.facts import SimpleCommand
 from policy.shell.calls import NOTHING, READS_CODE, Call, Ran, Runner, Unclear
 from policy.shell.commands import ANY_WORDS, ShellWord
 from policy.shell.names import names
-from policy.shell.options import Options, may_be_option, scan
+from policy.shell.options import Options, scan
 
 # Those that stand in front of a command with nothing but options, and what they start without one.
 _PLAIN: dict[str, tuple[Options, Ran]] = {
@@ -24,7 +25,7 @@ _PLAIN: dict[str, tuple[Options, Ran]] = {
     "unshare": (
         Options(
             flags="mupinUCTrcf",
-            values="RwSGl",
+            values="RwSG",
             long_flags=names(
                 """mount uts ipc net pid user cgroup time fork map-root-user map-current-user map-auto keep-caps
                 mount-proc kill-child"""
@@ -51,13 +52,11 @@ _PLAIN: dict[str, tuple[Options, Ran]] = {
         Options(flags="cCdDfFhikKnqrtTvVwxyzZ", values="abeEIoOpPsSuUX", long_flags=names("follow-forks")),
         NOTHING,
     ),
-    "ltrace": (Options(flags="bcCfhiLrStTV", values="aAeDFlnopsuwxX"), NOTHING),
     "pkexec": (
         Options(long_flags=names("disable-internal-agent keep-cwd"), long_values=names("user")),
         READS_CODE,
     ),
     "fakeroot": (Options(flags="u", values="lsib"), READS_CODE),
-    "setarch": (Options(flags="BFILRSTXZv3"), READS_CODE),
     "prlimit": (Options(attached="cdefilmnqrstuvxy"), NOTHING),
     "setpriv": (
         Options(
@@ -86,18 +85,24 @@ _PLAIN: dict[str, tuple[Options, Ran]] = {
     "busybox": (Options(), NOTHING),
     "toybox": (Options(), NOTHING),
 }
-# How many words stand between the options and the command.
-_OPERANDS = {"chroot": 1, "setarch": 1}
+# Those whose words in front of the command have no simple form.
+_UNCLEAR = names(
+    "setarch linux32 linux64 ltrace valgrind perf numactl cgexec firejail proot faketime unbuffer"
+)
 
 
 def _plain(call: Call) -> Ran:
     options, without_command = _PLAIN[call.name]
     at = scan(call.words, options).at
-    for _ in range(_OPERANDS.get(call.name, 0)):
+    if call.name == "chroot":
         if at < len(call.words) and not call.words[at].is_single:
             raise Unclear(at)
         at += 1
     return call.seen(at) if at < len(call.words) else without_command
+
+
+def _unclear(call: Call) -> Ran:
+    raise Unclear(1)
 
 
 def loader(call: Call) -> Ran:
@@ -149,30 +154,36 @@ _FIND_ACTIONS = frozenset(("-exec", "-execdir", "-ok", "-okdir"))
 
 
 def _find(call: Call) -> Ran:
-    """Every -exec of it. A word that could turn out to be one makes the rest unclear."""
+    """Every -exec of it. A word that could turn out to begin or to end one makes the rest unclear."""
+    words = call.words
     inner: list[SimpleCommand] = []
     at = 1
-    while at < len(call.words):
-        word = call.words[at]
+    while at < len(words):
+        action = words[at]
         at += 1
-        if not word.is_known and may_be_option(word):
-            call.explaining.doubt('"find" has words that are made at run time and could be actions')
-        if not (word.is_known and word.text in _FIND_ACTIONS):
-            continue
-        words: list[ShellWord] = []
-        while at < len(call.words) and not _ends_action(call.words[at], words):
-            words.append(_with_mark(call.words[at], "{}"))
+        if not action.is_known:
+            _check_certain(call, action, "-+")
+        elif action.text in _FIND_ACTIONS:
+            start = at
+            while at < len(words) and not _ends_action(action.text, words[start:at], words[at]):
+                _check_certain(call, words[at], ";+")
+                at += 1
+            if at > start:
+                inner.append(call.explaining.run([_with_mark(word, "{}") for word in words[start:at]]))
             at += 1
-        at += 1
-        if words:
-            inner.append(call.explaining.run(words))
     return Ran(tuple(inner))
 
 
-def _ends_action(word: ShellWord, before: list[ShellWord]) -> bool:
-    return word.is_known and (
-        word.text == ";" or (word.text == "+" and bool(before) and before[-1].text == "{}")
-    )
+def _check_certain(call: Call, word: ShellWord, signs: str) -> None:
+    """A word that is not known must at least not begin with one of these."""
+    if not word.is_known and (not word.is_single or not word.head or word.head[0] in signs):
+        call.explaining.doubt('"find" has words that are made at run time and could be actions')
+
+
+def _ends_action(action: str, before: Sequence[ShellWord], word: ShellWord) -> bool:
+    if not word.is_known or word.text not in (";", "+"):
+        return False
+    return word.text == ";" or (bool(before) and before[-1].text == "{}" and action in ("-exec", "-execdir"))
 
 
 _SSH = Options(flags="46AaCfGgKkMNnqsTtVvXxYy", values="BbcDEeFIiJLlmOoPpQRSWw")
@@ -281,6 +292,7 @@ def _entr(call: Call) -> Ran:
 
 LAUNCHERS: dict[str, Runner] = {
     **dict.fromkeys(_PLAIN, _plain),
+    **dict.fromkeys(_UNCLEAR, _unclear),
     "xargs": _xargs,
     "find": _find,
     "ssh": _ssh,
