@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.stamp
-SOURCES := proxyd protocols policy demo bench tests
+SOURCES := proxyd protocols policy demo bench docs tests
 # Extra arguments for pytest and for the bench, as in: make test PYTEST_ARGS=tests/policy
 PYTEST_ARGS ?=
 BENCH_ARGS ?=

@@ -190,7 +190,8 @@ def test_what_is_only_wanted_if_possible_asks_nobody_and_fails_nothing(machine: 
 
 
 def test_a_server_for_tests_does_not_start_by_itself(machine: Machine) -> None:
-    machine.pretend("sudo", "exit 0")  # which writes nothing: the guard against starts is a file of the machine's
+    # It writes nothing: the guard against starts is a file of the machine's.
+    machine.pretend("sudo", "exit 0")
     assert machine.run(".ci/debian", "the test", "openssh-server").returncode == 0
     assert "sudo systemctl --quiet disable ssh" in machine.calls
 
