@@ -32,6 +32,7 @@ from asyncssh.constants import (
     MSG_CHANNEL_OPEN,
     MSG_CHANNEL_OPEN_CONFIRMATION,
     MSG_CHANNEL_OPEN_FAILURE,
+    MSG_DISCONNECT,
     MSG_GLOBAL_REQUEST,
     MSG_IGNORE,
     MSG_REQUEST_FAILURE,
@@ -39,8 +40,9 @@ from asyncssh.constants import (
 )
 from asyncssh.kex import get_kex_algs
 from asyncssh.misc import DisconnectError
-from asyncssh.packet import SSHPacket, String
+from asyncssh.packet import PacketDecodeError, SSHPacket, String
 
+from proxyd.gates.refusals import printable
 from proxyd.identity.ssh import Step
 from proxyd.ssh_host_keys import HostKeyCheck, HostKeyRefused
 from proxyd.telemetry import Log
@@ -482,6 +484,7 @@ class _Relayed:
         def is_client(self) -> bool: ...
         def _send_disconnect(self, code: int, reason: str, lang: str) -> None: ...
         def disconnect(self, code: int, reason: str) -> None: ...
+        def _process_disconnect(self, kind: int, number: int, packet: SSHPacket) -> None: ...
         def connection_lost(self, exc: Exception | None) -> None: ...
 
     def _adopt(self, leg: Leg, on_message: Callable[[bytes], None]) -> None:
@@ -499,6 +502,17 @@ class _Relayed:
 
     def _take_message(self, _kind: int, _number: int, packet: SSHPacket) -> None:
         self.on_message(packet.get_full_payload())
+
+    def _hear_disconnect(self, kind: int, number: int, packet: SSHPacket) -> None:
+        """For the log: of the words with which a peer leaves, asyncssh keeps only those that tell of a fault."""
+        heard = SSHPacket(packet.get_full_payload())
+        with contextlib.suppress(PacketDecodeError):
+            heard.get_byte()
+            is_refusal = heard.get_uint32() != asyncssh.DISC_BY_APPLICATION
+            words = printable(heard.get_string()[:MAX_DISCONNECT_CHARACTERS].decode(errors="replace"))
+            if self.leg.lost is None:
+                self.leg.lost = TransportLost(f"disconnected: {words}", is_refusal=is_refusal)
+        self._process_disconnect(kind, number, packet)
 
     def relay(self, payload: bytes) -> None:
         self.send_packet(payload[0], payload[1:])
@@ -558,7 +572,7 @@ class _Relayed:
         self._inpbuf = b""
 
 
-_RELAYED = {
+_RELAYED: dict[int, Callable[..., None]] = {
     number: _Relayed._take_message
     for number in (
         MSG_GLOBAL_REQUEST,
@@ -569,6 +583,7 @@ _RELAYED = {
         MSG_CHANNEL_OPEN_FAILURE,
     )
 }
+_RELAYED[MSG_DISCONNECT] = _Relayed._hear_disconnect
 
 
 class _ServerConnection(_Relayed, SSHServerConnection):  # type: ignore[misc]
