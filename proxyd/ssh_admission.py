@@ -6,6 +6,7 @@ Decides only, from identity, configuration and the policy in force: nothing here
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -91,7 +92,12 @@ def _until_expiry(gateway: Gateway, identity: SshIdentity, limits: SessionLimits
 
 
 def new_judge(
-    gateway: Gateway, identity: SshIdentity, target: Target, login: str, limits: SessionLimits
+    gateway: Gateway,
+    identity: SshIdentity,
+    target: Target,
+    login: str,
+    limits: SessionLimits,
+    known_as: Sequence[tuple[str, int]] = (),
 ) -> SshJudge:
     permits = Permits(
         identity.may_use_pty,
@@ -110,6 +116,7 @@ def new_judge(
         limits,
         metrics.denied_by,
         metrics.operations("ssh"),
+        known_as,
     )
 
 
@@ -138,16 +145,17 @@ def jump_target(
     if identity.logins is not None and login not in identity.logins:
         return None
     for target in gateway.targets.values():
-        if not isinstance(target, SshTargetRuntime):
-            continue
-        address, name = target.config.address, target.facts.name
-        if address.is_unix:
-            continue
-        if (host, port) in {(name, SSH_PORT), (name, address.port), (address.host, address.port)}:
+        if isinstance(target, SshTargetRuntime) and (host, port) in jump_addresses(target):
             admission = admit(gateway.policy, identity.subject, target.facts, login, gateway.clock())
             if admission.effect is Effect.ALLOW:
                 return target, _until_expiry(gateway, identity, admission.limits)
     return None
+
+
+def jump_addresses(target: SshTargetRuntime) -> tuple[tuple[str, int], ...]:
+    """By which hosts and ports a jump may name the target."""
+    address, name = target.config.address, target.facts.name
+    return () if address.is_unix else ((address.host, address.port), (name, address.port), (name, SSH_PORT))
 
 
 def tighter(one: SessionLimits, other: SessionLimits) -> SessionLimits:

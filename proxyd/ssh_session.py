@@ -30,6 +30,7 @@ from proxyd.ssh_admission import (
     NotAdmitted,
     admit_client,
     is_still_admitted,
+    jump_addresses,
     jump_target,
     new_judge,
     places,
@@ -254,7 +255,7 @@ class SshSession:
         name = target.facts.name
         if name not in self._jump_judges:
             self._jump_judges[name] = new_judge(
-                self._gateway, self._identity, target.facts, self._user.login, limits
+                self._gateway, self._identity, target.facts, self._user.login, limits, jump_addresses(target)
             )
             self._limit(tighter(self._limits, limits))
         return self._jump_judges[name]

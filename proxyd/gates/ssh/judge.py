@@ -6,7 +6,7 @@ the channel gate for each operation, and by the sftp gate for each of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from policy.decision import Decision, Effect, Reason, SessionLimits
@@ -29,7 +29,11 @@ class Permits:
 
 
 class SshJudge:
-    """Judges for one subject, target and login. `policy` is asked anew each time: a reload is felt at once."""
+    """Judges for one subject, target and login. `policy` is asked anew each time: a reload is felt at once.
+
+    known_as: hosts and ports that all are the one place to which forwards lead here (a jump's target). A rule that
+    denies or holds one of them means it under each.
+    """
 
     def __init__(
         self,
@@ -41,6 +45,7 @@ class SshJudge:
         limits: SessionLimits = SessionLimits(),  # noqa: B008 (frozen)
         denied_by: Callable[[str], None] = lambda rule: None,
         counts: Operations | None = None,
+        known_as: Sequence[tuple[str, int]] = (),
     ) -> None:
         self.target = target
         self.permits = permits
@@ -51,6 +56,7 @@ class SshJudge:
         self._limit = limits.statements
         self._denied_by = denied_by
         self._operations = 0
+        self._known_as = [SshFacts(SshOperation.FORWARD, host=host, port=port) for host, port in known_as]
 
     @property
     def depends_on_paths(self) -> bool:
@@ -77,7 +83,13 @@ class SshJudge:
         document = self._policy()
         if refused is not None:
             return Decision(Effect.DENY, (refused,), policy_version=document.version)
-        return judge_ssh(document, self._subject, self.target, self._login, facts)
+        decision = judge_ssh(document, self._subject, self.target, self._login, facts)
+        if facts.operation is SshOperation.FORWARD and decision.effect is Effect.ALLOW:
+            for known_as in self._known_as:
+                other = judge_ssh(document, self._subject, self.target, self._login, known_as)
+                if other.effect is not Effect.ALLOW and any(reason.rule for reason in other.reasons):
+                    return other
+        return decision
 
     def _not_permitted(self, facts: SshFacts) -> Reason | None:
         permits = self.permits

@@ -99,6 +99,22 @@ def test_a_review_counts_nothing() -> None:
     assert Bench(permits=Permits(agent=False)).judge.review(AGENT).effect is Effect.DENY
 
 
+@pytest.mark.parametrize("denied", ["db.internal:5432", "web1.internal:22", "web1:*"])
+def test_a_rule_about_one_name_of_a_place_means_it_under_each(denied: str) -> None:
+    rule = f'  - {{name: closed, effect: deny, ssh: {{forward: ["{denied}"]}}}}\n'
+    known = document(POLICY + rule)
+    places = [("db.internal", 5432), ("web1.internal", 22), ("web1", 22)]
+    judge = SshJudge(SUBJECT, WEB1, "deploy", lambda: known, known_as=places)
+    decision = judge.judge(FORWARD)
+    assert (decision.effect, decision.reasons[0].rule) == (Effect.DENY, "closed")
+    assert judge.judge(SHELL).effect is Effect.ALLOW
+    # Only what denies spreads: an allow rule is about the name that it lists.
+    known = document(POLICY)
+    assert judge.judge(FORWARD).effect is Effect.ALLOW
+    other = SshFacts(SshOperation.FORWARD, host="web1", port=22)
+    assert judge.judge(other).effect is Effect.DENY
+
+
 def test_the_policy_is_asked_anew_each_time() -> None:
     bench = Bench()
     assert bench.judge.depends_on_paths
