@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import trio
 
+from protocols.ssh.fields import string, uint32
 from proxyd.addresses import shown_name
 from proxyd.doors import Door
 from proxyd.gateway import Gateway
@@ -18,10 +19,12 @@ from proxyd.sessions import Session, SubjectLimitReached
 from proxyd.ssh_listener import SshListenerRuntime
 from proxyd.ssh_relay import SshRelay
 from proxyd.ssh_session import SshSession
-from proxyd.ssh_transport import Leg, asyncio_loop, serve_client, use_loop
+from proxyd.ssh_transport import VERSION_PREFIX, Leg, asyncio_loop, serve_client, use_loop
 from proxyd.telemetry import Log
 
 LAST_WORD_TIMEOUT_S = 2.0
+
+_DISCONNECT, _TOO_MANY_CONNECTIONS = 1, 12  # RFC 4253, 11.1
 
 
 class _Refused(Exception):
@@ -35,8 +38,12 @@ class _Refused(Exception):
 
 
 def full_notice(listener: SshListenerRuntime) -> bytes:
-    """RFC 4253, 4.2 allows lines before the version; clients show them when the connection then ends."""
-    return b"proxyd: too many connections, try again in a moment\r\n"
+    """A version and, in clear as before any key exchange (RFC 4253, 6), the disconnection that says why."""
+    why = b"proxyd: too many connections, try again in a moment"
+    payload = bytes([_DISCONNECT]) + uint32(_TOO_MANY_CONNECTIONS) + string(why) + string(b"en")
+    padding = -(5 + len(payload)) % 8 + 8
+    packet = uint32(1 + len(payload) + padding) + bytes([padding]) + payload + bytes(padding)
+    return b"SSH-2.0-" + VERSION_PREFIX.encode() + listener.gateway.version.encode() + b"\r\n" + packet
 
 
 async def background(

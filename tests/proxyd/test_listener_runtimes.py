@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import struct
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from proxyd.postgres_door import POSTGRES_DOOR
 from proxyd.references import Material
 from proxyd.relay import last_words
 from proxyd.settings_files import SettingsError
+from proxyd.ssh_door import SSH_DOOR
 from proxyd.ssh_listener import SshListenerRuntime
 from proxyd.telemetry import Telemetry
 from tests.end_to_end.raw import error_fields
@@ -82,6 +84,17 @@ def test_a_full_postgres_listener_says_so_in_the_servers_own_form(tmp_path: Path
     fields = error_fields(notice[5:])
     assert (fields["S"], fields["C"], fields["M"]) == ("FATAL", "53300", "proxyd: too many connections")
     assert fields["D"] == "This listener takes 10 connections at a time."
+
+
+def test_a_full_ssh_listener_says_so_in_ssh(tmp_path: Path) -> None:
+    version, _, packet = SSH_DOOR.full_notice(ssh_runtime(tmp_path)).partition(b"\r\n")
+    assert version.startswith(b"SSH-2.0-")
+    assert len(packet) % 8 == 0
+    length, padding = struct.unpack(">IB", packet[:5])
+    assert (length, padding >= 4) == (len(packet) - 4, True)
+    payload = packet[5:-padding]
+    assert payload[:5] == struct.pack(">BI", 1, 12)  # SSH_DISCONNECT_TOO_MANY_CONNECTIONS
+    assert b"too many connections, try again" in payload
 
 
 @pytest.mark.parametrize(
