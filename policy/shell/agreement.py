@@ -21,8 +21,12 @@ _LETTERS = (string.ascii_letters + string.digits).encode()
 _SIGNS = re.compile(rb"[^A-Za-z0-9\n]")
 
 
-def read_commands(data: bytes) -> tuple[list[RawCommand], list[str]]:
-    """The commands in the order in which they stand, and what is doubtful about them."""
+def read_commands(data: bytes, *, is_compared: bool = True) -> tuple[list[RawCommand], list[str]]:
+    """The commands in the order in which they stand, and what is doubtful about them.
+
+    is_compared: False where the text is unresolved already, so that the effort of a second reading is not made again
+    and again for texts inside a text.
+    """
     reader = CommandReader(data)
     doubts: list[str] = []
     try:
@@ -34,7 +38,7 @@ def read_commands(data: bytes) -> tuple[list[RawCommand], list[str]]:
         command for command in reader.commands if command.words or command.assignments or command.redirects
     ]
     commands.sort(key=_place)
-    if doubts and len(data) > MAX_BROKEN_BYTES:
+    if not is_compared or (doubts and len(data) > MAX_BROKEN_BYTES):
         return commands, doubts
     shown = data if len(data) <= MAX_SHOWN_BYTES else _blotted(data, reader.texts)
     if len(shown.translate(None, _LETTERS)) > MAX_SIGNS:

@@ -40,9 +40,9 @@ def analyze_command(text: str | bytes) -> ShellAnalysis:
     return ShellAnalysis(commands, tuple(explainer.doubts))
 
 
-def _read(data: bytes) -> tuple[Sequence[RawCommand], Sequence[str]]:
+def _read(data: bytes, is_compared: bool) -> tuple[Sequence[RawCommand], Sequence[str]]:
     doubts = screen(data)
     if doubts.is_too_large:
         return (), doubts.reasons
-    commands, more = read_commands(data)
+    commands, more = read_commands(data, is_compared=is_compared)
     return commands, (*doubts.reasons, *more)

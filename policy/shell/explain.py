@@ -24,7 +24,8 @@ _LOADER = re.compile(r"ld-linux.*\.so.*|ld-musl-.*\.so.*|ld\.so|ld64\.so.*|ld-[0
 # Where a program of a known name is that program; from elsewhere it may be anything.
 _PLACES = frozenset(("/bin", "/usr/bin", "/usr/local/bin", "/sbin", "/usr/sbin"))
 
-ReadCommands = Callable[[str], Sequence[RawCommand]]
+# Reads a text; the flag says whether it is to be compared with a second reading.
+ReadCommands = Callable[[bytes, bool], tuple[Sequence[RawCommand], Sequence[str]]]
 
 
 class Explainer:
@@ -32,7 +33,7 @@ class Explainer:
 
     __slots__ = ("_depth", "_inner_bytes", "_read", "doubts")
 
-    def __init__(self, read: Callable[[bytes], tuple[Sequence[RawCommand], Sequence[str]]]) -> None:
+    def __init__(self, read: ReadCommands) -> None:
         self._read = read
         self._depth = 0
         self._inner_bytes = 0
@@ -43,7 +44,7 @@ class Explainer:
 
     def commands(self, data: bytes) -> tuple[SimpleCommand, ...]:
         """All commands of a text."""
-        commands, doubts = self._read(data)
+        commands, doubts = self._read(data, not self.doubts)
         self.doubts.update(dict.fromkeys(doubts))
         return tuple(self._command(raw.words, raw.assignments, raw.redirects) for raw in commands)
 

@@ -17,7 +17,7 @@ from policy.shell.explain import MAX_INNER_BYTES
 from policy.shell.reading import MAX_PIPED
 from policy.shell.screen import MAX_NESTING, MAX_TEXT_BYTES
 from policy.shell.tokens import MAX_COMMANDS, MAX_DEPTH, MAX_WORDS
-from policy.shell.tree import MAX_BROKEN_BYTES
+from policy.shell.tree import MAX_BROKEN_BYTES, TreeReading, read_tree
 from policy.shell.words import MAX_EXPANSIONS
 from tests.policy.shell.sandbox import every_command
 from tests.policy.shell.shown import is_unresolved, resolved
@@ -89,7 +89,7 @@ PIECES = (
 @given(
     st.one_of(st.binary(max_size=60), st.text(max_size=60), st.lists(st.sampled_from(PIECES)).map("".join))
 )
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 def test_any_text_is_answered(text: str | bytes) -> None:
     analysis = analyze_command(text)
     assert analyze_command(text) == analysis
@@ -103,6 +103,7 @@ ARGUMENTS = st.lists(st.text(PLAIN_LETTERS, max_size=12), max_size=6)
 
 
 @given(ARGUMENTS)
+@settings(deadline=None)
 def test_quoted_words_come_out_as_they_went_in(words: list[str]) -> None:
     analysis = analyze_command(shlex.join(["a", *words]))
     assert analysis.unresolved == ()
@@ -111,6 +112,7 @@ def test_quoted_words_come_out_as_they_went_in(words: list[str]) -> None:
 
 
 @given(st.lists(ARGUMENTS, min_size=1, max_size=4), st.sampled_from(("; ", " && ", " | ", "\n", " & ")))
+@settings(deadline=None)
 def test_a_text_in_a_text_is_the_same(lists: list[list[str]], operator: str) -> None:
     text = operator.join(shlex.join(["a", *words]) for words in lists)
     outer = analyze_command(f"sh -c {shlex.quote(text)}")
@@ -198,6 +200,22 @@ def test_what_is_not_well_formed_is_shown_to_the_grammar_only_if_it_is_short() -
     seen = analyze_command(padding + broken)
     assert ["rm", "x"] in [[word.text for word in command.words] for command in seen.commands]
     assert len(analyze_command("a" + padding + broken).commands) == 2
+
+
+def test_only_one_text_that_is_not_well_formed_is_shown_to_the_grammar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[bytes] = []
+
+    def counted(data: bytes) -> TreeReading:
+        shown.append(data)
+        return read_tree(data)
+
+    monkeypatch.setattr("policy.shell.agreement.read_tree", counted)
+    assert is_unresolved("; ".join(["eval 'a )'"] * 50))
+    assert shown.count(b"a )") == 1
+    assert is_unresolved("\r; " + "; ".join(["eval 'a; b'"] * 50))
+    assert shown.count(b"a; b") == 0
 
 
 def test_texts_in_texts_share_a_limit() -> None:

@@ -19,7 +19,7 @@ from tests.policy.shell.sandbox import Run, Sandbox, could_be, every_command
 from tests.policy.shell.shell_lines import Lines
 
 SHELLS = (("dash",), ("bash",), ("bash", "--posix"))
-LINES = int(os.environ.get("SHELL_LINES", "200"))
+LINES = int(os.environ.get("SHELL_LINES", "300"))
 # A line starts four stubs in the mean, over the shells. If far fewer start, the lines do not test much.
 FEWEST_STARTED = 2 * LINES
 
