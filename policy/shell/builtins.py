@@ -19,7 +19,7 @@ _DOUBTFUL = names("""
     alias unalias hash unhash rehash enable disable shopt setopt unsetopt emulate bind bindkey complete compgen compopt
     compctl autoload functions zmodload zle zstyle zparseopts zformat zregexparse zcompile vared sched add-zsh-hook
     fc history hist r let declare typeset local integer float nameref private setvar mapfile readarray getopts print
-    caller getln pushln unfunction limit unlimit zpty bltin jobs compound enum coproc ttyctl log
+    caller getln pushln unfunction limit unlimit zpty bltin jobs compound enum coproc ttyctl log noglob nocorrect -
     """)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SET_LETTERS = re.compile(r"[-+][aCefuvx]+")

@@ -275,6 +275,8 @@ UNRESOLVED = {
         "noglob rm x",
         "nocorrect rm x",
         "- rm x",
+        "\\- rm x",
+        "'noglob' rm x",
         "x+=1 rm x",
         "é=1 rm x",
         "a=b(c) rm x",
