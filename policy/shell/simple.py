@@ -17,7 +17,7 @@ _REDIRECT = re.compile(rb"([0-9]?)(<<<|<<-|<<|<>|<&|<(?!\()|>>|>&|>\||>(?!\()|(?
 _OTHER_DESCRIPTOR = re.compile(rb"(?:[0-9]{2,}|\{[A-Za-z_][A-Za-z0-9_]*\})[<>]")
 _NUMERIC_GLOB = re.compile(rb"<[0-9]*-[0-9]*>")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLAIN_PATH = re.compile(r"[\w./-]*[A-Za-z./][\w./-]*")
+_PLAIN_PATH = re.compile(r"[A-Za-z_./][\w./-]*")
 _STREAM = re.compile(r"[0-9]|-")
 # A name like this is an option, a job, a modifier or a pipe to some shell.
 _ODD_NAME = re.compile(rb"[-+!%^{]|[^'\"$`]*\^")

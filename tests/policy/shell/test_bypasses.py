@@ -259,6 +259,8 @@ UNRESOLVED = {
         "a 10>f",
         "a {b}>f",
         "a 2>&1- b",
+        "a >&-b",
+        "a >&2b",
         "a }",
         "{ a }",
         "{ a } always { rm x }",

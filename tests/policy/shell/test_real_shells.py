@@ -77,6 +77,8 @@ ONCE_MISREAD = (
     "r\\\nm x",
     "aa &\\\n& rm x",
     "aa x &>f rm y",
+    "aa >&-rm",
+    "aa |\\- rm x",
     "x+=1 rm y",
     "[[ aa || rm x ]]",
     "[[ x > rm ]]",
