@@ -36,10 +36,17 @@ DEFAULT_PATH = Path("/etc/proxyd/proxyd.yaml")
 
 SHORTEST_CERTIFICATE_S = 30.0
 LONGEST_CERTIFICATE_S = 86400.0
+LARGEST_FILE_CONTENT = 16 * 1024 * 1024  # one frame of a tape has to hold it
 
 
 class Masking(Section):
     keys: dict[Name, SecretSource] = Field(default={})
+
+
+def _fits_into_a_tape(size: int) -> int:
+    if size > LARGEST_FILE_CONTENT:
+        raise refusal("more than a tape keeps of a file", "write at most `16MiB`")
+    return size
 
 
 class Tapes(Section):
@@ -51,7 +58,7 @@ class Tapes(Section):
     directory: FilePath = Field(examples=["tapes"])
     reply_limit: Size = 16 * 1024 * 1024
     input: Literal["echoed", "all", "none"] = "echoed"
-    file_content: SizeOrNothing = 0
+    file_content: Annotated[SizeOrNothing, AfterValidator(_fits_into_a_tape)] = 0
 
 
 class Limits(Section):

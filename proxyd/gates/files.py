@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+MAX_HELD_BYTES = 64 * 1024 * 1024
+"""Content that one session holds in memory, of all files that are under way."""
+
 
 class FileRecord(msgspec.Struct, frozen=True):
     """One transfer that has ended, by sftp or by the legacy scp protocol.
@@ -26,3 +29,42 @@ class FileRecord(msgspec.Struct, frozen=True):
     is_in_order: bool = True
     start: int = 0
     content: bytes = b""
+
+
+class FileContents:
+    """How much of the content of files is kept: so much of each, and of all that are under way within a budget."""
+
+    __slots__ = ("left_bytes", "of_each_bytes")
+
+    def __init__(self, of_each_bytes: int = 0, budget_bytes: int = MAX_HELD_BYTES) -> None:
+        self.of_each_bytes = of_each_bytes
+        self.left_bytes = budget_bytes
+
+
+class KeptContent:
+    """The first bytes of one file. Where the budget ends they end, for good: there is no hole in them."""
+
+    __slots__ = ("_contents", "_data", "_limit")
+
+    def __init__(self, contents: FileContents) -> None:
+        self._contents = contents
+        self._data = bytearray()
+        self._limit = contents.of_each_bytes
+
+    def add(self, data: memoryview) -> None:
+        wanted = min(self._limit - len(self._data), len(data))
+        if wanted <= 0:
+            return
+        kept = min(wanted, self._contents.left_bytes)
+        self._contents.left_bytes -= kept
+        self._data += data[:kept]
+        if kept < wanted:
+            self._limit = len(self._data)
+
+    def take(self) -> bytes:
+        """All of it, which then counts no longer. Nothing more is kept."""
+        data = bytes(self._data)
+        self._contents.left_bytes += len(data)
+        self._data.clear()
+        self._limit = 0
+        return data

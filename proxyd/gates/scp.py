@@ -16,7 +16,7 @@ import re
 from collections import deque
 from enum import Enum
 
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord, KeptContent
 
 MAX_LINE_BYTES = 8192
 MAX_AHEAD_BYTES = 256 * 1024  # what a source may send before the sink's answer
@@ -41,10 +41,10 @@ _READING = frozenset({_Stage.LINE, _Stage.DATA, _Stage.END})
 class ScpObserver:
     """direction: "-t", the client is the source and the target writes; "-f", the target is, and the client reads."""
 
-    def __init__(self, direction: str, keep_content_bytes: int = 0) -> None:
+    def __init__(self, direction: str, contents: FileContents | None = None) -> None:
         self.ended: str | None = None
         self._client_is_source = direction == "-t"
-        self._keep_bytes = keep_content_bytes
+        self._contents = contents or FileContents()
         self._stage = _Stage.ANSWER  # the sink begins
         self._asked: bytes = b""  # the kind of line that is to be answered, b"" for the beginning
         self._chunks: deque[bytes] = deque()  # what the source sent and is not read yet
@@ -201,7 +201,7 @@ class ScpObserver:
         match self._asked:
             case b"C" if is_yes and self._file is not None:
                 self._stage = _Stage.DATA if self._file.left_bytes else _Stage.END
-                self._file.begin(self._keep_bytes)
+                self._file.begin(self._contents)
             case b"C":
                 self._file = None
             case b"D" if is_yes and len(self._directories) == MAX_DEPTH:
@@ -238,20 +238,18 @@ class _Observed:
         self._verb = verb
         self._size = size
         self._hash = hashlib.sha256()
-        self._content = b""
-        self._keep_bytes = 0
+        self._content = KeptContent(FileContents())
 
-    def begin(self, keep_bytes: int) -> None:
+    def begin(self, contents: FileContents) -> None:
         self.has_begun = True
-        self._keep_bytes = keep_bytes
+        self._content = KeptContent(contents)
 
     def take(self, data: memoryview) -> int:
         """Takes what belongs to it; how much that was."""
         mine = data[: self.left_bytes]
         self._hash.update(mine)
         self.left_bytes -= len(mine)
-        if (missing := self._keep_bytes - len(self._content)) > 0:
-            self._content += bytes(mine[:missing])
+        self._content.add(mine)
         return len(mine)
 
     def record(self, *, is_complete: bool) -> FileRecord:
@@ -262,5 +260,5 @@ class _Observed:
             self._size - self.left_bytes,
             self._hash.hexdigest(),
             is_whole,
-            content=self._content,
+            content=self._content.take(),
         )

@@ -42,7 +42,7 @@ from protocols.ssh.sftp_requests import (
     read_init,
     unexpected,
 )
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord
 from proxyd.gates.sftp_handle_requests import HandleRequests
 from proxyd.gates.sftp_path_requests import PathRequests, SymlinkOrder, Work
 from proxyd.gates.sftp_paths import Reply, normalised
@@ -68,10 +68,10 @@ class SftpGate:
         judge: Judge,
         *,
         resolves_paths: Callable[[], bool],
-        keep_content_bytes: int = 0,
+        contents: FileContents | None = None,
         symlink_order: SymlinkOrder = SymlinkOrder.EITHER,
     ) -> None:
-        self._state = SftpState(judge, keep_content_bytes)
+        self._state = SftpState(judge, contents or FileContents())
         self._paths = PathRequests(self._state, resolves_paths=resolves_paths, symlink_order=symlink_order)
         self._handles = HandleRequests(self._state)
         self._replies = TargetReplies(self._state)

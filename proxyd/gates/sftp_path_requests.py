@@ -92,7 +92,7 @@ class PathRequests:
             return
         file = OpenFile(
             path,
-            self._state.keep_content_bytes,
+            self._state.contents,
             may_read=sftp_verbs.READ in verbs,
             may_write=sftp_verbs.WRITE in verbs,
             is_made=bool(request.flags & (OpenFlag.CREAT | OpenFlag.TRUNC)),
@@ -115,7 +115,9 @@ class PathRequests:
                 self._state.forward(forwarded, OwedAttributes(request.id, path))
             case Kind.OPENDIR:
                 self._state.opening += 1
-                self._state.forward(forwarded, OwedOpen(request.id, OpenFile(path, 0, is_directory=True)))
+                self._state.forward(
+                    forwarded, OwedOpen(request.id, OpenFile(path, self._state.contents, is_directory=True))
+                )
             case Kind.READLINK:
                 self._state.forward(forwarded, OwedOther(request.id, Kind.NAME))
             case _:

@@ -16,7 +16,7 @@ from protocols.errors import RemoteProtocolError
 from protocols.ssh.sftp import Kind, packet
 from protocols.ssh.sftp_attributes import Attributes
 from protocols.ssh.sftp_replies import StatusCode, status
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord
 from proxyd.gates.refusals import refusal_text
 from proxyd.gates.sftp_transfers import OpenFile
 
@@ -116,9 +116,9 @@ class Encodable(Protocol):
 class SftpState:
     """One sftp channel's. `start` is the directory in which relative paths begin, None until the target has said."""
 
-    def __init__(self, judge: Judge, keep_content_bytes: int) -> None:
+    def __init__(self, judge: Judge, contents: FileContents) -> None:
         self.actions = SftpActions()
-        self.keep_content_bytes = keep_content_bytes
+        self.contents = contents
         self.start: str | None = None
         self.extensions: frozenset[str] = frozenset()
         self.handles: dict[bytes, OpenFile] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord, KeptContent
 
 
 class Transfer:
@@ -14,7 +14,6 @@ class Transfer:
     __slots__ = (
         "_content",
         "_hash",
-        "_keep_bytes",
         "_path",
         "_verb",
         "byte_count",
@@ -26,11 +25,10 @@ class Transfer:
         "start",
     )
 
-    def __init__(self, path: str, verb: str, keep_bytes: int) -> None:
+    def __init__(self, path: str, verb: str, contents: FileContents) -> None:
         self._path = path
         self._verb = verb
-        self._keep_bytes = keep_bytes
-        self._content = bytearray()
+        self._content = KeptContent(contents)
         self._hash = hashlib.sha256()
         self.byte_count = 0
         self.start: int | None = None
@@ -52,8 +50,7 @@ class Transfer:
         self._hash.update(data)
         self.byte_count += size
         self.position += size
-        if (missing := self._keep_bytes - len(self._content)) > 0:
-            self._content += data[:missing]
+        self._content.add(data)
 
     def ended_at(self, offset: int) -> None:
         self.end = offset if self.end is None else min(offset, self.end)
@@ -75,7 +72,7 @@ class Transfer:
             is_whole,
             self.is_in_order,
             start,
-            bytes(self._content),
+            self._content.take(),
         )
 
 
@@ -84,7 +81,7 @@ class OpenFile:
     """One handle of the target's. may_*: what was judged when it was opened. pending: requests not answered yet."""
 
     path: str
-    keep_bytes: int
+    contents: FileContents
     may_read: bool = False
     may_write: bool = False
     is_directory: bool = False
@@ -108,7 +105,7 @@ class OpenFile:
         return self._transfers.get("write") or self._begun("write")
 
     def _begun(self, verb: str) -> Transfer:
-        transfer = self._transfers[verb] = Transfer(self.path, verb, self.keep_bytes)
+        transfer = self._transfers[verb] = Transfer(self.path, verb, self.contents)
         return transfer
 
     def records(self) -> list[FileRecord]:

@@ -349,6 +349,12 @@ OTHER_FAULTS = [
         "`10` is not a size",
     ),
     ("{directory: tapes}", "{directory: tapes, file_content: false}", "tapes.file_content", "not a size"),
+    (
+        "{directory: tapes}",
+        "{directory: tapes, file_content: 17MiB}",
+        "tapes.file_content",
+        "at most `16MiB`",
+    ),
     ("log: {level", "admin: {group: a}\nlog: {level", "admin.socket: missing", "add `socket`"),
     (
         "log: {level",

@@ -221,13 +221,13 @@ class SessionRequests:
             channel.sftp = SftpGate(
                 judge.judge,
                 resolves_paths=lambda: judge.depends_on_paths,
-                keep_content_bytes=self._state.settings.file_content_bytes,
+                contents=self._state.contents,
                 symlink_order=(
                     SymlinkOrder.OPENSSH if self._state.is_openssh_target else SymlinkOrder.EITHER
                 ),
             )
         elif (direction := _scp_direction(facts)) is not None:
-            channel.scp = ScpObserver(direction, self._state.settings.file_content_bytes)
+            channel.scp = ScpObserver(direction, self._state.contents)
             number = channel.number
             self._state.actions.records.append(lambda tape: tape.counted(number))
 

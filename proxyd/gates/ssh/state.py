@@ -14,7 +14,7 @@ from policy.patterns import Glob
 from protocols.errors import RemoteProtocolError
 from protocols.ssh import messages as wire
 from protocols.ssh.requests import ExitStatus
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord
 from proxyd.gates.refusals import refusal_text
 from proxyd.gates.ssh.actions import Actions
 from proxyd.gates.ssh.channel import Channel, Stage
@@ -58,6 +58,7 @@ class SshState:
 
     def __init__(self, settings: GateSettings, judge: SshJudge | None) -> None:
         self.settings = settings
+        self.contents = FileContents(settings.file_content_bytes)
         self.judge = judge
         self.actions = Actions()
         self.channels: dict[int, Channel] = {}

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord
 from proxyd.gates.scp import ScpObserver
 
 PIECE_BYTES = 5000  # not what scp writes at once
@@ -21,7 +21,7 @@ PIECE_BYTES = 5000  # not what scp writes at once
 
 def main(log_file: str, command: str) -> None:
     words = shlex.split(command)
-    observer = ScpObserver("-t" if "-t" in words else "-f", keep_content_bytes=3)
+    observer = ScpObserver("-t" if "-t" in words else "-f", contents=FileContents(3))
     records: list[FileRecord] = []
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as scp:
         if scp.stdin is None or scp.stdout is None:

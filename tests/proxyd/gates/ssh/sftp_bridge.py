@@ -20,6 +20,7 @@ from typing import IO
 
 from policy.decision import Decision, Effect, Reason
 from policy.facts import SshFacts
+from proxyd.gates.files import FileContents
 from proxyd.gates.sftp import SftpGate
 from proxyd.gates.sftp_path_requests import SymlinkOrder
 
@@ -117,7 +118,7 @@ def main(settings_file: str, log_file: str) -> None:
     gate = SftpGate(
         judge_by_prefix([(verb, prefix) for verb, prefix in settings["allow"]]),
         resolves_paths=lambda: bool(settings["resolves_paths"]),
-        keep_content_bytes=settings.get("keep_content_bytes", 0),
+        contents=FileContents(settings.get("keep_content_bytes", 0)),
         symlink_order=SymlinkOrder.OPENSSH,
     )
     with subprocess.Popen(

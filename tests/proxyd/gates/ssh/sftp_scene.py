@@ -19,7 +19,7 @@ from protocols.ssh.sftp import DataHead, Kind, Packet, PacketReader, Payload, Wr
 from protocols.ssh.sftp_attributes import Attributes
 from protocols.ssh.sftp_replies import StatusCode, Version, name, status, status_code
 from protocols.ssh.sftp_requests import OnPath, Open, Request, Unknown, decode_request
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord
 from proxyd.gates.sftp import SftpGate
 from proxyd.gates.sftp_path_requests import SymlinkOrder
 from proxyd.gates.sftp_verbs import EXTENSIONS
@@ -76,7 +76,7 @@ class Scene:
         self,
         *,
         resolves_paths: bool = False,
-        keep_content_bytes: int = 0,
+        contents: FileContents | None = None,
         symlink_order: SymlinkOrder = SymlinkOrder.OPENSSH,
         extensions: tuple[str, ...] = EXTENSIONS,
         begin: bool = True,
@@ -84,7 +84,7 @@ class Scene:
         self.gate = SftpGate(
             judge,
             resolves_paths=lambda: resolves_paths,
-            keep_content_bytes=keep_content_bytes,
+            contents=contents,
             symlink_order=symlink_order,
         )
         self.close: str | None = None

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord
 from proxyd.gates.scp import MAX_AHEAD_BYTES, MAX_DEPTH, MAX_LINE_BYTES, ScpObserver
 
 ROOT = Path(__file__).parents[4]
@@ -137,7 +137,7 @@ def test_the_channel_ends_in_the_midst() -> None:
 
 
 def test_the_first_bytes_are_kept() -> None:
-    observer = ScpObserver("-t", keep_content_bytes=3)
+    observer = ScpObserver("-t", contents=FileContents(3))
     found = []
     for side, data in [*HELLO[:3], (SOURCE, b"h"), (SOURCE, b"e"), (SOURCE, b"llo\0"), HELLO[4]]:
         found += observer.from_client(data) if side == SOURCE else observer.from_target(data)

@@ -23,7 +23,7 @@ from protocols.ssh.sftp_requests import (
     Request,
     Unknown,
 )
-from proxyd.gates.files import FileRecord
+from proxyd.gates.files import FileContents, FileRecord
 from proxyd.gates.sftp_state import MAX_HANDLES
 from tests.proxyd.gates.ssh.sftp_scene import Scene, Sent, Told
 
@@ -78,7 +78,7 @@ def settle(scene: Scene, code: int = 0) -> None:
 
 
 def test_a_file_read_to_its_end() -> None:
-    scene = Scene(keep_content_bytes=4)
+    scene = Scene(contents=FileContents(4))
     scene.opened(1, "/a", b"h", READ)
     read(scene, 0, b"hello ")
     read(scene, 6, b"world")
@@ -201,7 +201,7 @@ def test_a_read_that_failed() -> None:
 
 
 def test_a_file_written() -> None:
-    scene = Scene(keep_content_bytes=100)
+    scene = Scene(contents=FileContents(100))
     scene.opened(1, "/a", b"h", CREATE)
     write(scene, 0, b"hello ")
     write(scene, 6, b"world")

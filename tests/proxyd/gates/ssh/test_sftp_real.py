@@ -20,6 +20,7 @@ from unittest import mock
 import paramiko
 import pytest
 
+from proxyd.gates.files import FileContents
 from proxyd.gates.sftp import SftpGate
 from proxyd.gates.sftp_path_requests import SymlinkOrder
 from tests.proxyd.gates.ssh.sftp_bridge import SFTP_SERVER, Bridge, fileno, judge_by_prefix
@@ -302,7 +303,7 @@ def joined(place: Place) -> Iterator[Joined]:
     gate = SftpGate(
         judge_by_prefix(place.allow()),
         resolves_paths=lambda: True,
-        keep_content_bytes=5,
+        contents=FileContents(5),
         symlink_order=SymlinkOrder.OPENSSH,
     )
     near, far = socket.socketpair()
