@@ -120,7 +120,7 @@ def _not_trusted(name: str, refused: HostKeyRefused) -> TargetUnavailable:
 
 
 def _refused(name: str, login: str, reason: str) -> TargetUnavailable:
-    if reason.startswith("Permission denied"):
+    if reason.startswith(("Permission denied", "disconnected: ")):
         return TargetUnavailable(
             f"proxyd: {name} does not let the gateway in as {login}. Tell the operators of the gateway.",
             reason,
