@@ -200,17 +200,29 @@ Conversation = Callable[[Wire], None]
 
 
 class RawTarget(Listener):
-    """An SSH server that lets everybody in, and then does `conversation`. Its connections end with it."""
+    """An SSH server that lets everybody in, and then does `conversation`; when that returns the connection ends.
 
-    def __init__(self, conversation: Conversation, key: Key | None = None) -> None:
-        self.key = key or Key.new()
-        self.conversation = conversation
+    conversation, greeting: may be changed between connections. greeting: what comes before all of SSH. Stands where an
+    `SshServer` is expected, for the `SshGateway` before it.
+    """
+
+    host = HOST
+    login = LOGIN
+
+    def __init__(self) -> None:
+        self.key = Key.new()
+        self.conversation: Conversation = lambda target: None
+        self.greeting: Conversation = lambda target: None
         self.wires: list[Wire] = []
         super().__init__()
 
     @property
+    def host_key(self) -> str:
+        return " ".join(self.key.line.split()[:2])
+
+    @property
     def known_hosts_line(self) -> str:
-        return f"[{HOST}]:{self.port} {' '.join(self.key.line.split()[:2])}"
+        return f"[{HOST}]:{self.port} {self.host_key}"
 
     def close(self) -> None:
         for target in self.wires:
@@ -222,7 +234,8 @@ class RawTarget(Listener):
         connection.settimeout(WAIT_S)
         target = Wire(connection, self.key)
         self.wires.append(target)
-        with contextlib.suppress(Ended, TimeoutError):
+        with contextlib.suppress(Ended, OSError):
+            self.greeting(target)
             target.greet()
             target.exchange_keys()
             self._let_in(target)
