@@ -108,6 +108,12 @@ class Peer:
         assert isinstance(message, kind), message
         return message
 
+    async def until(self, kind: type[MessageT]) -> MessageT:
+        """The next message of this kind, whatever comes before it."""
+        while not isinstance(message := await self._out.receive(), kind):
+            pass
+        return message
+
     def heard(self) -> list[wire.Message]:
         """What came up to now and was not waited for."""
         found: list[wire.Message] = []
