@@ -328,8 +328,15 @@ class SshSession:
     def _check_limits(self, now: float) -> None:
         limits = self._limits
         if limits.max_age_s is not None and now - self._started_at >= limits.max_age_s:
-            farewell = self._refusal or "this session has reached its longest time"
-            self._relay.finish(SshEnd(SessionOutcome.MAX_AGE, "maximum age", farewell))
+            expires_at = self._identity.subject.expires_at
+            if expires_at is not None and self._gateway.clock() >= expires_at:
+                reason, farewell = (
+                    "certificate expired",
+                    "your certificate has expired; connect with a new one",
+                )
+            else:
+                reason, farewell = "maximum age", "this session has reached its longest time"
+            self._relay.finish(SshEnd(SessionOutcome.MAX_AGE, reason, self._refusal or farewell))
         elif limits.idle_s is not None and now - self._relay.moved_at >= limits.idle_s:
             self._relay.finish(SshEnd(SessionOutcome.IDLE, "idle", "this session was idle for too long"))
 

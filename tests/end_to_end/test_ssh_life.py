@@ -9,8 +9,8 @@ import pytest
 
 from demo.sshd import SshServer
 from tests.end_to_end.running import wait_until
-from tests.end_to_end.ssh_gateway import EVERYTHING_BY_SSH, SshGateway
-from tests.end_to_end.ssh_route import SshRoute, Talk, run
+from tests.end_to_end.ssh_gateway import EVERYTHING_BY_SSH, LOGIN, PEOPLE_AUTHORITY, SshGateway
+from tests.end_to_end.ssh_route import TARGET, SshRoute, Talk, run
 
 Factory = Callable[..., SshGateway]
 LIMITED = EVERYTHING_BY_SSH.replace("logins: [deploy]", "logins: [deploy]\n    session: {{{limits}}}")
@@ -42,6 +42,14 @@ def test_a_session_ends_at_its_longest_time(
     gateway.last_session()
     assert gateway.logged("session ended", outcome="max_age")
     assert b"longest time" in done.stderr
+
+
+def test_a_session_ends_with_its_certificate(ssh_gateway: SshGateway) -> None:
+    ssh_gateway.keys.certify("brief", PEOPLE_AUTHORITY, [LOGIN], key_id="alice", validity="-1m:+5s")
+    done = run(ssh_gateway.route("brief").words("-o", "LogLevel=INFO", TARGET, FOREVER), status=255)
+    assert done.stdout == b"begun\n"
+    assert b"your certificate has expired" in done.stderr
+    wait_until(lambda: bool(ssh_gateway.logged("session ended", reason="certificate expired")), "its end")
 
 
 def test_an_idle_session_ends(make_ssh_gateway: Factory, words: Callable[[SshRoute, str], list[str]]) -> None:
