@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from bench import ssh_report, ssh_sessions, ssh_transfers
 from bench.report import Line
 from bench.ssh_effort import SshEffort
-from bench.ssh_ways import PROXYD, SshWays
+from bench.ssh_ways import PROXYD, Algorithms, SshWays
 
 PARTS = ("login", "echo", "scp", "idle", "mixed")
 NEEDS_GATEWAY = frozenset({"idle", "mixed"})
@@ -39,8 +40,9 @@ class SshHalf:
 
     def _login(self) -> None:
         seconds = ssh_sessions.login_times(self._ways, self._effort)
+        algorithms = self._algorithms(seconds)
         self.measurements["login"] = seconds
-        self.lines += ssh_report.login_lines(seconds)
+        self.lines += ssh_report.login_lines(seconds, algorithms)
 
     def _echo(self) -> None:
         seconds = ssh_sessions.echo_times(self._ways, self._effort)
@@ -48,13 +50,17 @@ class SshHalf:
         self.lines += ssh_report.echo_lines(seconds)
 
     def _scp(self) -> None:
-        ciphers = self._ways.ciphers()
         transfers, growth = ssh_transfers.transfers(self._ways, self._effort)
-        self.measurements["ciphers"] = ciphers
+        algorithms = self._algorithms(dict.fromkeys(one.name for one in transfers))
         self.measurements["scp"] = [asdict(one) for one in transfers]
         self.measurements["scp, memory"] = {direction: asdict(one) for direction, one in growth.items()}
-        self.lines += ssh_report.transfer_lines(transfers, ciphers)
+        self.lines += ssh_report.transfer_lines(transfers, algorithms)
         self.lines += [ssh_report.growth_line(direction, one) for direction, one in growth.items()]
+
+    def _algorithms(self, names: Iterable[str]) -> dict[str, Algorithms]:
+        found = {name: self._ways.algorithms(name) for name in names}
+        self.measurements["algorithms"] = {name: asdict(one) for name, one in found.items()}
+        return {name: one.short for name, one in found.items()}
 
     def _idle(self) -> None:
         idle = ssh_sessions.idle_memory(self._ways, self._effort)

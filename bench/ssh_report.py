@@ -6,13 +6,14 @@ A number that was not measured has no row, and without a way to compare it with 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from bench.processes import Growth
 from bench.report import Line
 from bench.ssh_sessions import Idle
 from bench.ssh_transfers import DIRECTIONS, Mixed, Transfer
-from bench.ssh_ways import DIRECT, JUMP, NAMES, PROXYD
+from bench.ssh_ways import APART, DIRECT, DIRECT_ALIKE, JUMP, JUMP_ALIKE, PROXYD, Algorithms
 
 WANTED_LOGIN_RATIO = 1.5
 WANTED_ADDED_MS = 2.0
@@ -23,21 +24,16 @@ WANTED_SESSION_KB = 100.0
 WANTED_MIXED_RATIO = 3.0
 
 
-def login_lines(seconds: Mapping[str, Sequence[float]]) -> list[Line]:
+def login_lines(seconds: Mapping[str, Sequence[float]], algorithms: Mapping[str, Algorithms]) -> list[Line]:
     """The median login of each way, and the median of its ratios to the direct one of the same round."""
+    bases = (DIRECT, DIRECT_ALIKE)
     lines = []
     for name, own in seconds.items():
-        measured = f"{statistics.median(own) * 1000:.0f} ms"
-        ratio = _ratio(own, seconds.get(DIRECT)) if name != DIRECT else None
+        what = f"login, ssh HOST true, {algorithms[name].key_exchange}: {name}"
+        line = Line(what, f"{statistics.median(own) * 1000:.0f} ms", "")
+        ratios = _ratios(name, own, seconds, bases)
         lines.append(
-            _line(
-                f"login, ssh HOST true: {name}",
-                measured,
-                ratio,
-                "direct",
-                f"< {WANTED_LOGIN_RATIO} x direct" if name == PROXYD else "",
-                is_reached=ratio is not None and ratio < WANTED_LOGIN_RATIO,
-            )
+            _compared(line, name, ratios, "<", WANTED_LOGIN_RATIO, lambda ratio: ratio < WANTED_LOGIN_RATIO)
         )
     return lines
 
@@ -71,28 +67,28 @@ def echo_lines(seconds: Mapping[str, Sequence[float]]) -> list[Line]:
     return sorted(lines, key=lambda line: "p99" in line.what)
 
 
-def transfer_lines(transfers: Sequence[Transfer], ciphers: Mapping[str, str]) -> list[Line]:
+def transfer_lines(transfers: Sequence[Transfer], algorithms: Mapping[str, Algorithms]) -> list[Line]:
     """The median of each way and direction, and the median of its ratios to `ssh -J` in the same round."""
+    bases = (JUMP, JUMP_ALIKE)
     lines = []
     for direction in DIRECTIONS:
-        found = {name: _of(transfers, name, direction) for name in NAMES}
-        jumps = [one.seconds for one in found[JUMP]] or None
+        found = {name: _of(transfers, name, direction) for name in algorithms}
+        times = {name: [one.seconds for one in own] for name, own in found.items()}
         for name, own in found.items():
-            if not own:
-                continue
-            seconds = statistics.median(one.seconds for one in own)
+            seconds = statistics.median(times[name])
             measured = f"{seconds:.1f} s, {own[0].bytes / seconds / 1e6:.0f} MB/s"
             if name == PROXYD:
                 measured += f", {statistics.median(one.gateway_cpu_s for one in own):.1f} s CPU"
-            ratio = _ratio([one.seconds for one in own], jumps) if name != JUMP else None
+            what = f"scp of {own[0].bytes / 1e6:,.0f} MB {direction}, {algorithms[name].cipher}: {name}"
+            ratios = _ratios(name, times[name], times, bases)
             lines.append(
-                _line(
-                    f"scp of {own[0].bytes / 1e6:,.0f} MB {direction}, {ciphers[name]}: {name}",
-                    measured,
-                    ratio,
-                    "jump",
-                    f"<= {WANTED_TRANSFER_RATIO} x jump" if name == PROXYD else "",
-                    is_reached=ratio is not None and ratio <= WANTED_TRANSFER_RATIO,
+                _compared(
+                    Line(what, measured, ""),
+                    name,
+                    ratios,
+                    "<=",
+                    WANTED_TRANSFER_RATIO,
+                    lambda ratio: ratio <= WANTED_TRANSFER_RATIO,
                 )
             )
     return lines
@@ -122,7 +118,7 @@ def mixed_lines(measured: Sequence[Mixed]) -> list[Line]:
     """The median ratio of busy to quiet; wanted is something only of the gateway that does both."""
     lines = []
     for direction in DIRECTIONS:
-        for through, what in ((PROXYD, "the same process"), ("apart", "another process")):
+        for through, what in ((PROXYD, "the same process"), (APART, "another process")):
             own = [one for one in measured if (one.through, one.direction) == (through, direction)]
             if not own:
                 continue
@@ -130,14 +126,19 @@ def mixed_lines(measured: Sequence[Mixed]) -> list[Line]:
             quiet = statistics.median(one.quiet_ms for one in own)
             busy = statistics.median(one.busy_ms for one in own)
             late = statistics.median(one.busy_p99_ms for one in own)
+            line = Line(
+                f"SELECT 1 while scp {direction} goes through {what}",
+                f"{busy:.2f} ms (p99 {late:.1f}), alone {quiet:.2f} ms",
+                "",
+            )
             lines.append(
-                _line(
-                    f"SELECT 1 while scp {direction} goes through {what}",
-                    f"{busy:.2f} ms (p99 {late:.1f}), alone {quiet:.2f} ms",
-                    ratio,
-                    "alone",
-                    f"<= {WANTED_MIXED_RATIO:.0f} x alone" if through == PROXYD else "",
-                    is_reached=ratio <= WANTED_MIXED_RATIO,
+                _compared(
+                    line,
+                    through,
+                    {"alone": ratio},
+                    "<=",
+                    WANTED_MIXED_RATIO,
+                    lambda ratio: ratio <= WANTED_MIXED_RATIO,
                 )
             )
     return lines
@@ -149,17 +150,36 @@ def p99(values: Sequence[float]) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]
 
 
-def _ratio(own: Sequence[float], base: Sequence[float] | None) -> float | None:
-    """The median of the ratios within rounds, so that a slow minute of the machine weighs on both sides."""
-    if base is None:
-        return None
-    return statistics.median(mine / its for mine, its in zip(own, base, strict=True))
+def _ratios(
+    name: str, own: Sequence[float], all_ways: Mapping[str, Sequence[float]], bases: Sequence[str]
+) -> dict[str, float]:
+    """The median of the ratios to each base, taken within rounds, so that a slow minute of the machine weighs on both
+    sides. What is itself a base is compared with nothing; only the gateway is with ways that are alike to it.
+    """
+    wanted = [] if name in bases else bases if name == PROXYD else bases[:1]
+    return {
+        base: statistics.median(mine / its for mine, its in zip(own, all_ways[base], strict=True))
+        for base in wanted
+        if base in all_ways
+    }
 
 
-def _line(what: str, measured: str, ratio: float | None, base: str, wanted: str, *, is_reached: bool) -> Line:
-    compared = f"{ratio:.2f} x {base}" if ratio is not None else ""
-    is_judged = bool(wanted) and ratio is not None
-    return Line(what, measured, compared, wanted if is_judged else "", is_reached if is_judged else None)
+def _compared(
+    line: Line,
+    name: str,
+    ratios: Mapping[str, float],
+    sign: str,
+    limit: float,
+    is_good: Callable[[float], bool],
+) -> Line:
+    """Wanted is something of the gateway only, and beside the first of its bases: that is what people would have in its
+    place. The others say how much of it is the algorithms'.
+    """
+    compared = ", ".join(f"{ratio:.2f} x {base}" for base, ratio in ratios.items())
+    if name != PROXYD or not ratios:
+        return replace(line, compared=compared)
+    base, ratio = next(iter(ratios.items()))
+    return replace(line, compared=compared, wanted=f"{sign} {limit:g} x {base}", is_reached=is_good(ratio))
 
 
 def _of(transfers: Sequence[Transfer], name: str, direction: str) -> list[Transfer]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from bench.measure import MeasurementFailed, rotated
 from bench.ssh_effort import SshEffort
-from bench.ssh_ways import PROXYD, SshWays, client_environment
+from bench.ssh_ways import DIRECT_ALIKE, PROXYD, SshWays, client_environment
 
 PROMPT = b"$ "
 READY = b"ready"
@@ -34,9 +34,10 @@ QUIET_TERMINAL = b"stty raw echo; echo rea''dy; exec cat > /dev/null\n"
 
 def login_times(ways: SshWays, effort: SshEffort) -> dict[str, list[float]]:
     """Seconds of `ssh WAY true`, a list of rounds for each way."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways.names}
+    names = ways.names_beside(DIRECT_ALIKE)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(effort.logins + 1):
-        for name in rotated(ways.names, turn):
+        for name in rotated(names, turn):
             started = time.perf_counter()
             ways.run(ways.ssh(name, "true"))
             if turn:  # the first round warms

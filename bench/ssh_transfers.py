@@ -24,7 +24,7 @@ from bench.contestants import conninfo
 from bench.measure import MeasurementFailed, rotated
 from bench.processes import Growth, PeakMemory, cpu_s
 from bench.ssh_effort import SshEffort
-from bench.ssh_ways import APART, PROXYD, SshWays, client_environment
+from bench.ssh_ways import APART, JUMP, JUMP_ALIKE, PROXYD, SshWays, client_environment
 
 DIRECTIONS = ("up", "down")
 BLOCK_BYTES = 1_000_000
@@ -71,13 +71,14 @@ def transfers(ways: SshWays, effort: SshEffort) -> tuple[list[Transfer], dict[st
     """
     done: list[Transfer] = []
     growth: dict[str, Growth] = {}
+    names = ways.names_beside(JUMP_ALIKE) if JUMP in ways.names else list(ways.names)
     with _large_file(ways, effort) as file:
         if PROXYD in ways.names:
             ways.restart_gateway()
             before = ways.gateway.memory_kib()
         for turn in range(effort.transfer_rounds):
             for direction in DIRECTIONS:
-                for name in rotated(ways.names, turn):
+                for name in rotated(names, turn):
                     if name != PROXYD:
                         done.append(_transfer(ways, file, name, direction))
                         continue

@@ -1,5 +1,8 @@
 """The three ways to one sshd: direct, by `ssh -J` through a plain sshd, through proxyd. OpenSSH's client goes them all.
 
+Each uses the algorithms that its client and server agree on. The gateway's are not those of OpenSSH among itself, and
+so there are ways that are alike to the gateway's in that, to compare with as well.
+
 Owns both servers, the gateway, their keys, and the one ssh_config in which each way is a host of its name. Everything
 is gone after `stop`. Used by the measurements over SSH.
 """
@@ -13,6 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.doors import AUTHORITY, Door, PostgresDoor, SshDoor, daemon
@@ -24,15 +28,36 @@ from demo.sshd import SshServer
 
 DIRECT, JUMP, PROXYD = "direct", "jump", "proxyd"
 NAMES = (DIRECT, JUMP, PROXYD)
+DIRECT_ALIKE, JUMP_ALIKE = (
+    "direct-alike",
+    "jump-alike",
+)  # by the algorithms that the gateway's clients agree on
 APART = "apart"  # a gateway in a process of its own, which nobody else uses
-HOP = "hop"
+HOP, HOP_ALIKE = "hop", "hop-alike"
 COMMAND_TIMEOUT_S = 120.0
 MEMORY_FILES = Path("/dev/shm")  # noqa: S108  (a directory of our own is made in it)
 
 # Clients since 9.5 send keystrokes in steps of 20 ms, which would be all that is measured.
 _CLIENT_OPTIONS = {"ObscureKeystrokeTiming": "no"}
 _BEFORE_HOSTS = "IgnoreUnknown ObscureKeystrokeTiming\n\n"
-_CIPHER = re.compile(r"kex: server->client cipher: (\S+)")
+_AGREED = re.compile(r"kex: algorithm: (\S+)|kex: server->client cipher: (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithms:
+    """As OpenSSH names them. Of a jump those of both connections, the inner one last."""
+
+    key_exchange: str
+    cipher: str
+
+    @property
+    def short(self) -> Algorithms:
+        """Without their makers' domains."""
+        return Algorithms(*(_short(name) for name in (self.key_exchange, self.cipher)))
+
+
+def _short(name: str) -> str:
+    return re.sub(r"^(\S+) in \1$", r"\1 twice", re.sub(r"@\S+", "", name))
 
 
 class SshWays:
@@ -68,8 +93,9 @@ class SshWays:
             hosts.append(self._through_gateway(PROXYD, server, keys, self.postgres))
             if self.postgres is not None:
                 hosts.append(self._through_gateway(APART, server, keys))
-        config = write_ssh_config(self.directory / "ssh_config", hosts)
-        config.write_text(_BEFORE_HOSTS + config.read_text())
+            self._write_config(hosts)
+            hosts += self._alike(hosts)
+        self._write_config(hosts)
 
     def stop(self) -> None:
         self._cleanup.close()
@@ -80,6 +106,11 @@ class SshWays:
         self.gateway.stop()
         self.gateway.start()
         self.run(self.ssh(PROXYD, "true"))
+
+    def names_beside(self, alike: str) -> list[str]:
+        """With the way that is alike to the gateway's, before it."""
+        names = [name for name in self.names if name != PROXYD]
+        return [*names, alike, PROXYD] if PROXYD in self.names else names
 
     # What clients are called with
 
@@ -114,9 +145,25 @@ class SshWays:
             )
         return done.stdout
 
-    def ciphers(self) -> dict[str, str]:
-        """What each way's client agrees on, by its own word; of a jump what is inside and outside."""
-        return {name: cipher_of(self.run(self.ssh(name, "true", options=["-v"]))) for name in self.names}
+    def algorithms(self, name: str) -> Algorithms:
+        """What the client agrees on, by its own word."""
+        return agreed(self.run(self.ssh(name, "true", options=["-v"])))
+
+    # The ways
+
+    def _write_config(self, hosts: Sequence[SshHost]) -> None:
+        config = write_ssh_config(self.directory / "ssh_config", hosts)
+        config.write_text(_BEFORE_HOSTS + config.read_text())
+
+    def _alike(self, hosts: Sequence[SshHost]) -> list[SshHost]:
+        its = self.algorithms(PROXYD)
+        options = self._options() | {"KexAlgorithms": its.key_exchange, "Ciphers": its.cipher}
+        names = {DIRECT: DIRECT_ALIKE, HOP: HOP_ALIKE, JUMP: JUMP_ALIKE}
+        return [
+            replace(host, name=names[host.name], options=options, jump=HOP_ALIKE if host.jump else None)
+            for host in hosts
+            if host.name in names
+        ]
 
     # The servers
 
@@ -160,10 +207,12 @@ class SshWays:
         start()
 
 
-def cipher_of(verbose: str) -> str:
-    """The ciphers in the words of `ssh -v`, without their makers' domains."""
-    found = [name.partition("@")[0] for name in _CIPHER.findall(verbose)]
-    return " in ".join(found) or "unknown"
+def agreed(verbose: str) -> Algorithms:
+    """The algorithms in the words of `ssh -v`."""
+    found = _AGREED.findall(verbose)
+    key_exchanges = [key_exchange for key_exchange, _ in found if key_exchange]
+    ciphers = [cipher for _, cipher in found if cipher]
+    return Algorithms(" in ".join(key_exchanges) or "unknown", " in ".join(ciphers) or "unknown")
 
 
 def client_environment() -> dict[str, str]:
