@@ -12,7 +12,7 @@ import base64
 import contextlib
 import itertools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -51,6 +51,8 @@ class RawClient(Wire):
     in `peers`.
     """
 
+    patience_s = WAIT_S
+
     def __init__(self, sock: socket.socket, gateway: RunningGateway) -> None:
         super().__init__(sock)
         self.gateway = gateway
@@ -64,23 +66,34 @@ class RawClient(Wire):
         # From an address of its own: one that is used again would have the lines of another client in the log.
         number = next(_addresses)
         source = f"127.1.{number // 250}.{1 + number % 250}"
-        return cls(socket.create_connection((HOST, gateway.port), WAIT_S, (source, 0)), gateway)
+        return cls(socket.create_connection((HOST, gateway.port), cls.patience_s, (source, 0)), gateway)
 
     @classmethod
     def connect(cls, gateway: RunningGateway) -> Self:
         """With keys exchanged and the service of authentication accepted."""
         client = cls.plain(gateway)
-        client.greet()
-        client.exchange_keys()
-        client.send(bytes([SERVICE_REQUEST]) + string("ssh-userauth"))
-        assert client.receive()[0] == SERVICE_ACCEPT
+        with client.closed_at_failure():
+            client.greet()
+            client.exchange_keys()
+            client.send(bytes([SERVICE_REQUEST]) + string("ssh-userauth"))
+            assert client.receive()[0] == SERVICE_ACCEPT
         return client
 
     @classmethod
     def logged_in(cls, gateway: SshGateway, user: str = USER, person: str = "alice") -> Self:
+        given = credential(gateway, person)
         client = cls.connect(gateway)
-        assert client.sign_in(user, credential(gateway, person)) == SUCCESS
+        with client.closed_at_failure():
+            assert client.sign_in(user, given) == SUCCESS
         return client
+
+    @contextlib.contextmanager
+    def closed_at_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
