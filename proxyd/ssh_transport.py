@@ -1,7 +1,7 @@
 """SSH's transport and authentication layers, by asyncssh, over trio streams: payloads in, payloads out.
 
 The only module that knows that asyncssh is an asyncio library, and the only one that touches what lies below its public
-names (the version is pinned in pyproject.toml; `tests/proxyd/test_ssh_transport.py` fails when those names move). Used
+names (the version is pinned in pyproject.toml; `tests/proxyd/test_asyncssh_names.py` fails when those names move). Used
 by `proxyd.ssh_door` for both legs of a session.
 
 Theory of operation. asyncssh's connection is an asyncio protocol: it is given bytes, and writes bytes to a transport.
