@@ -36,6 +36,9 @@ _KNOWN = _COMMANDS | names("""
 _NOT_ARGUMENTS = frozenset(
     ("command_name", "variable_assignment", "file_redirect", "heredoc_redirect", "herestring_redirect")
 )
+# The grammar's scanner looks characters up in a table of C's library that ends at 255, and reads behind its end for
+# others: a text with such a character may end the process. To every shell they are letters like others.
+_ASCII = bytes(range(128)) + b"x" * 128
 Span = tuple[int, int]
 
 
@@ -57,9 +60,9 @@ class TreeReading:
 
 
 def read_tree(data: bytes) -> TreeReading:
-    """Read a text whose length the caller has bounded."""
+    """Read a text whose length the caller has bounded. Places are those in `data`."""
     reading = TreeReading()
-    root = Parser(_BASH).parse(data).root_node
+    root = Parser(_BASH).parse(data.translate(_ASCII)).root_node
     if root.descendant_count > MAX_NODES:
         reading.doubts.append(f"it has more than {MAX_NODES} parts")
         return reading

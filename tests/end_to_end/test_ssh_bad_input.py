@@ -287,6 +287,9 @@ EXCHANGES: dict[str, Action] = {
     "half a point": lambda client: client.send(client.kexinit(), bytes([KEX_INIT]) + string(bytes(16))),
     "no point": lambda client: client.send(client.kexinit(), bytes([KEX_INIT])),
     "keys twice": lambda client: client.send(client.kexinit(), client.kexinit()),
+    "a word slipped into a strict exchange (Terrapin)": lambda client: client.send(
+        client.kexinit("curve25519-sha256,kex-strict-c-v00@openssh.com"), bytes([IGNORE]) + string("")
+    ),
     "fifty thousand names": lambda client: client.send(client.kexinit(",".join(["kex"] * 50_000))),
 }
 
