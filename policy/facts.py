@@ -8,6 +8,7 @@ values). Nothing here does I/O or reads a clock; times are passed in as Unix sec
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import msgspec
 
@@ -201,3 +202,64 @@ class SshFacts(msgspec.Struct, frozen=True):
     other_path: str = ""
     host: str = ""
     port: int = 0
+
+
+# --- HTTP -----------------------------------------------------------------------------------------------------
+
+
+class BodyState(Enum):
+    """What is known of the body of a request when it is judged."""
+
+    NONE = "none"  # there is none
+    UNREAD = "unread"  # there is one, and no rule needed to look into it
+    JSON = "json"  # read whole; `body` holds it
+    FORM = "form"  # read whole; `body` holds names, each with the list of its values
+    UNKNOWN = "unknown"  # of a type that is not looked into, or compressed
+    BROKEN = "broken"  # not what its type says: it does not parse, or says one name twice
+    TOO_LARGE = "too_large"  # longer than the gateway reads before it decides
+
+
+class LlmFacts(msgspec.Struct, frozen=True):
+    """One call of a language model, as its request shows it.
+
+    api: "openai" or "anthropic" (the shape). operation: chat, responses, completions, embeddings, count_tokens,
+    models, or "other" for one that the gateway does not know. max_tokens: the most that may be answered (all answers
+    together), None when the request leaves it open. input_tokens: estimated from the text. estimated_cost_usd: input
+    and the most of output by the price table; None when model or length is not known. tools: names of the tools
+    offered. unresolved: why something in it could not be seen (fail closed on these where a rule depends on it).
+    """
+
+    api: str
+    operation: str
+    model: str = ""
+    max_tokens: int | None = None
+    input_tokens: int = 0
+    estimated_cost_usd: float | None = None
+    tools: tuple[str, ...] = ()
+    is_stream: bool = False
+    unresolved: tuple[str, ...] = ()
+
+
+class HttpFacts(msgspec.Struct, frozen=True):
+    """One HTTP request, as it will be sent to the target.
+
+    host: the target's, without a port where it is the scheme's own. path: absolute, in its one normal form (RFC 3986,
+    6.2.2; no dot segments). other_paths: what a target could also read it as (an encoded slash as a slash): a deny or
+    hold rule means any of them, an allow rule has to mean all. query and headers: in their order, header names in
+    lower case, credentials left out. body_bytes: None when it is not known before it has passed. upgrade: "websocket"
+    or "". body: see BodyState.
+    """
+
+    method: str
+    scheme: str
+    host: str
+    path: str
+    other_paths: tuple[str, ...] = ()
+    query: tuple[tuple[str, str], ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = ""
+    body_bytes: int | None = 0
+    body_state: BodyState = BodyState.NONE
+    body: Any = None
+    upgrade: str = ""
+    llm: LlmFacts | None = None
