@@ -170,7 +170,8 @@ def _unknown_key(model: type[BaseModel], data: Any, path: Path) -> tuple[str, st
     ]
     if elsewhere:
         ours = " and ".join(f"`{key}: {words[0]}`" for owner in owners for key, words in _fixed(owner))
-        return f"not a key of {ours}", f"only {' and '.join(elsewhere)} has it: remove it; {listed}"
+        verb = "has" if len(elsewhere) == 1 else "have"
+        return f"not a key of {ours}", f"only {' and '.join(elsewhere)} {verb} it: remove it; {listed}"
     if not known:
         return "unknown key", "remove it"
     return "unknown key", f"{closest(str(path[-1]), known)}{listed}"

@@ -22,7 +22,7 @@ from policy import facts
 from policy.document import PolicyDocument
 from policy.sql.catalog import Catalog
 from proxyd.catalog import CatalogSource, CatalogUnavailable
-from proxyd.config import Config, PostgresTarget, SshTarget, Target
+from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
 from proxyd.gates.judge import VerdictCache
 from proxyd.identity.totp import TotpGuard
 from proxyd.metrics import Metrics
@@ -50,7 +50,15 @@ class SshTargetRuntime:
     facts: facts.Target
 
 
-TargetRuntime = PostgresTargetRuntime | SshTargetRuntime
+@dataclass(frozen=True, slots=True)
+class HttpTargetRuntime:
+    """One HTTP target. `facts` is what the policy sees of it."""
+
+    config: HttpTarget
+    facts: facts.Target
+
+
+TargetRuntime = PostgresTargetRuntime | SshTargetRuntime | HttpTargetRuntime
 
 
 def target_runtime(target: Target) -> TargetRuntime:
@@ -61,6 +69,8 @@ def target_runtime(target: Target) -> TargetRuntime:
             return PostgresTargetRuntime(target, known, UpstreamTarget.from_config(target))
         case SshTarget():
             return SshTargetRuntime(target, known)
+        case HttpTarget():
+            return HttpTargetRuntime(target, known)
         case _:
             assert_never(target)
 
@@ -161,6 +171,26 @@ class Gateway:
         """None also for a target that speaks something else."""
         target = self.targets.get(name)
         return target if isinstance(target, SshTargetRuntime) else None
+
+    def http_target(self, name: str) -> HttpTargetRuntime | None:
+        """None also for a target that speaks something else."""
+        target = self.targets.get(name)
+        return target if isinstance(target, HttpTargetRuntime) else None
+
+    def http_target_of(self, host: str, port: int | None = None) -> HttpTargetRuntime | None:
+        """Whom a client means that asks for `host` (as `config.normal_host` gives it).
+
+        Without `port` as a virtual host, which has to be listed in `hosts`. With one as through a forward proxy: then
+        a target's own address counts too, unless several share it.
+        """
+        known = [target for target in self.targets.values() if isinstance(target, HttpTargetRuntime)]
+        if port is None:
+            return next((target for target in known if host in target.config.virtual_hosts()), None)
+        listed = next((target for target in known if target.config.is_listed(host, port)), None)
+        if listed is not None:
+            return listed
+        there = [target for target in known if target.config.is_at(host, port)]
+        return there[0] if len(there) == 1 else None
 
     def catalog(self, target: PostgresTargetRuntime, database: str) -> CatalogSource:
         """The one source of this database's catalog; new ones have no snapshot until `refresh`.

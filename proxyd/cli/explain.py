@@ -81,7 +81,7 @@ def _claim(text: str) -> tuple[str, str]:
 
 def run(options: argparse.Namespace) -> int:
     from policy.located_yaml import DocumentError
-    from proxyd.config import PostgresTarget
+    from proxyd.config import PostgresTarget, SshTarget
     from proxyd.references import Material
 
     try:
@@ -98,6 +98,8 @@ def run(options: argparse.Namespace) -> int:
         return _run_sql(options, material.policy, target, database)
     if database:
         return _fault(f"the target {target_name!r} speaks {target.protocol}, and has no databases")
+    if not isinstance(target, SshTarget):
+        return _fault(f"the target {target_name!r} speaks {target.protocol}, which is not explained here yet")
     return _run_ssh(options, material.policy, target)
 
 

@@ -18,7 +18,28 @@ from proxyd.config.document import (
     Tapes,
     read_text,
 )
+from proxyd.config.factors import ClientFactor, ClientFactors
 from proxyd.config.fields import SecretSource
+from proxyd.config.host_names import HostPattern, TargetUrl, normal_host, normal_port
+from proxyd.config.http_listener import (
+    CertificateAuthority,
+    HttpListener,
+    HttpListenerLimits,
+    HttpListenerTimeouts,
+    HttpProxy,
+    HttpVersion,
+)
+from proxyd.config.http_target import (
+    HttpBasic,
+    HttpClientCertificate,
+    HttpHeader,
+    HttpOAuth2,
+    HttpSigV4,
+    HttpTarget,
+    HttpTargetLimits,
+    HttpTargetLogin,
+    HttpTargetTimeouts,
+)
 from proxyd.config.identity import (
     CertificateGroups,
     CertificateIdentity,
@@ -26,40 +47,56 @@ from proxyd.config.identity import (
     Person,
     SshCertificateIdentity,
 )
+from proxyd.config.issuers import Issuer, TokenClaims
+from proxyd.config.listener_base import ListenerBase, ListenerLimits, ListenerTls
 from proxyd.config.listeners import (
     Factor,
     Listener,
-    ListenerBase,
-    ListenerLimits,
-    ListenerTls,
     PostgresListener,
     SshListener,
     SshListenerLimits,
 )
+from proxyd.config.target_base import Login, LoginBase, TargetBase, TargetTls
 from proxyd.config.targets import (
     ANY_DATABASE,
     HostKeys,
-    Login,
     PostgresLogin,
     PostgresTarget,
     SshTarget,
     SshTargetLogin,
     Target,
-    TargetBase,
     TargetCatalog,
-    TargetTls,
 )
 
 __all__ = [
     "ANY_DATABASE",
     "DEFAULT_PATH",
     "Admin",
+    "CertificateAuthority",
     "CertificateGroups",
     "CertificateIdentity",
+    "ClientFactor",
+    "ClientFactors",
     "Config",
     "Factor",
     "HostKeys",
+    "HostPattern",
+    "HttpBasic",
+    "HttpClientCertificate",
+    "HttpHeader",
+    "HttpListener",
+    "HttpListenerLimits",
+    "HttpListenerTimeouts",
+    "HttpOAuth2",
+    "HttpProxy",
+    "HttpSigV4",
+    "HttpTarget",
+    "HttpTargetLimits",
+    "HttpTargetLogin",
+    "HttpTargetTimeouts",
+    "HttpVersion",
     "Identity",
+    "Issuer",
     "Limits",
     "Listener",
     "ListenerBase",
@@ -68,6 +105,7 @@ __all__ = [
     "LoadedConfig",
     "Log",
     "Login",
+    "LoginBase",
     "Masking",
     "MetricsEndpoint",
     "Person",
@@ -86,5 +124,9 @@ __all__ = [
     "TargetBase",
     "TargetCatalog",
     "TargetTls",
+    "TargetUrl",
+    "TokenClaims",
+    "normal_host",
+    "normal_port",
     "read_text",
 ]

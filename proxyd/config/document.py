@@ -28,6 +28,7 @@ from policy.located_yaml import (
 )
 from proxyd.addresses import MAX_UNIX_PATH_BYTES
 from proxyd.config.fields import FilePath, SecretSource, SizeOrNothing, SocketAddress, Some, refuse_twice
+from proxyd.config.http_names import check_http_names
 from proxyd.config.identity import Identity
 from proxyd.config.listeners import Factors, Listener, SshListener
 from proxyd.config.targets import SshTarget, Target
@@ -136,6 +137,7 @@ class Config(Section):
     def _names_are_unique(self) -> Self:
         refuse_twice("listener", ("listeners",), [listener.name for listener in self.listeners])
         refuse_twice("target", ("targets",), [target.name for target in self.targets])
+        check_http_names(self.listeners, self.targets)
         return self
 
     @model_validator(mode="after")

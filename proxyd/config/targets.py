@@ -1,21 +1,20 @@
 """`targets`: the systems behind the gateway, how they are reached and by which accounts.
 
-One model a protocol, told apart by `protocol`. Used by what connects to targets, and by `proxyd.references`.
+One model a protocol, told apart by `protocol`; HTTP's is in `http_target`. Used by what connects to targets, and by
+`proxyd.references`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from policy.located_yaml import Duration, Name, Section, closest, refusal
-from policy.located_yaml import Path as DocumentPath
-from proxyd.config.fields import FilePath, PublicKey, SecretSource, SocketAddress, Some, refuse_twice
-
-LoginT = TypeVar("LoginT", bound="Login")
+from proxyd.config.fields import FilePath, PublicKey, SecretSource, Some, refuse_twice
+from proxyd.config.http_target import HttpTarget
+from proxyd.config.target_base import AddressedTarget, Login, TargetTls, login_named, refuse_dots
 
 ANY_DATABASE = "*"
 
@@ -23,48 +22,7 @@ MAX_POSTGRES_USER = 63  # NAMEDATALEN - 1
 MAX_SSH_USER = 255
 
 
-class Login(Section):
-    """An account on the target. `user` is the target's own name for it (by default the same)."""
-
-    name: Name
-    user: str | None = Field(default=None, min_length=1)
-    password: SecretSource | None = None
-
-    @property
-    def account(self) -> str:
-        return self.user or self.name
-
-
-class TargetBase(Section):
-    """A system behind the gateway, whatever it speaks."""
-
-    name: Name
-    address: SocketAddress = Field(examples=["db.example:5432"])
-    labels: dict[str, str] = Field(default={})
-    connect_timeout: Duration = 5.0
-
-
 # --- PostgreSQL -------------------------------------------------------------------------------------------
-
-
-class TargetTls(Section):
-    """In libpq's words. `ca`: a file, or `system` for the machine's own authorities."""
-
-    mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "verify-full"
-    ca: Literal["system"] | FilePath | None = None
-    certificate: FilePath | None = None
-    key: FilePath | None = None
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            raise refusal("half of a client certificate", "give both `certificate` and `key`, or neither")
-        if self.mode in {"verify-ca", "verify-full"} and self.ca is None:
-            raise refusal(
-                f"mode {self.mode} without an authority to verify with",
-                "add `ca`, the file of the authority that issued the target's certificate, or `ca: system`",
-            )
-        return self
 
 
 class PostgresLogin(Login):
@@ -78,7 +36,7 @@ class TargetCatalog(Section):
     poll: Duration = 1.0
 
 
-class PostgresTarget(TargetBase):
+class PostgresTarget(AddressedTarget):
     """`databases`: those that may be named (`*`: any), by default `database`."""
 
     protocol: Literal["postgres"] = Field(examples=["postgres"])
@@ -107,7 +65,7 @@ class PostgresTarget(TargetBase):
         return self
 
     def login(self, name: str) -> PostgresLogin | None:
-        return _named(self.logins, name)
+        return login_named(self.logins, name)
 
     def allows_database(self, database: str) -> bool:
         """Without an allow-list only the default database is open."""
@@ -167,7 +125,7 @@ def _variables(value: str) -> str:
 _VARIABLES = re.compile(r"[A-Za-z_*][A-Za-z0-9_*]{0,127}")
 
 
-class SshTarget(TargetBase):
+class SshTarget(AddressedTarget):
     """`environment`: names (with `*`) of the variables that clients may set."""
 
     protocol: Literal["ssh"] = Field(examples=["ssh"])
@@ -178,23 +136,13 @@ class SshTarget(TargetBase):
     @model_validator(mode="after")
     def _can_be_asked_for(self) -> Self:
         refuse_twice("login", ("logins",), [login.name for login in self.logins])
-        _refuse_dots(self.name, ("name",))
+        refuse_dots(self.name, ("name",))
         for index, login in enumerate(self.logins):
-            _refuse_dots(login.name, ("logins", index, "name"))
+            refuse_dots(login.name, ("logins", index, "name"))
         return self
 
     def login(self, name: str) -> SshTargetLogin | None:
-        return _named(self.logins, name)
+        return login_named(self.logins, name)
 
 
-def _refuse_dots(name: str, place: DocumentPath) -> None:
-    """`LOGIN+TARGET` comes from strangers, and two dots in it are refused wherever they stand."""
-    if ".." in name:
-        raise refusal("`..` in a name that clients give", "write one dot, or none", at=place)
-
-
-Target = PostgresTarget | SshTarget
-
-
-def _named(logins: Sequence[LoginT], name: str) -> LoginT | None:
-    return next((login for login in logins if login.name == name), None)
+Target = PostgresTarget | SshTarget | HttpTarget

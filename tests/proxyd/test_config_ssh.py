@@ -129,7 +129,7 @@ LISTENER_FAULTS = [
         "    host_keys: [ssh/host]\n",
         "    host_keys: [ssh/host]\n    tls: {certificate: a, key: b}\n",
         "12:5: listeners[1].tls: not a key of `protocol: ssh`",
-        "only `protocol: postgres` has it",
+        "only `protocol: postgres` and `protocol: http` have it",
     ),
     ("    address: 127.0.0.1:0\n    host", "    host", "8:5: listeners[1]", "give either `address`"),
     (
