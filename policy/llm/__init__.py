@@ -1,0 +1,1 @@
+"""What calls of language models mean: requests to facts, the `llm` sections of rules, prices, budgets. Pure."""

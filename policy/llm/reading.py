@@ -1,0 +1,124 @@
+"""One request to a model's API to facts. Pure; what it cannot see it says in `unresolved`.
+
+Each reason there begins with what it is about (one of ASPECTS), so that only rules that depend on it fail closed:
+`operation`, `model`, `tools`, `prompts`, `length` (of the answer), `cost`, and `body` for all of them at once. Called
+by the HTTP gate for targets with an `api`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from policy.facts import LlmFacts
+from policy.llm.content import Content, content_of
+from policy.llm.length import Most, input_tokens, most_output
+from policy.llm.operations import APIS, COUNT_TOKENS, MODELS, OTHER, Place, place_of
+from policy.llm.prices import PriceTable
+from policy.llm.tools import Tools, tools_of
+
+ASPECTS = ("operation", "model", "tools", "prompts", "length", "cost", "body")
+
+# Keys by which some gateways in front of models are told to take another model than `model`.
+_OTHER_MODELS = ("models", "fallbacks", "fallback_models", "route")
+_USUAL_TIERS = frozenset({None, "auto", "default", "flex", "standard", "standard_only", "batch"})
+
+
+def reads_body(api: str, method: str, path: str) -> bool:
+    """Does what the request asks stand in its body? (A call that is "other" may have any body, of any length.)"""
+    if api not in APIS:
+        return False
+    place = place_of(api, method, path)
+    return place.has_body and place.operation != OTHER
+
+
+def is_unresolved(facts: LlmFacts, *aspects: str) -> bool:
+    """Is one of `aspects` (or all of the body) something that could not be seen?"""
+    return any(
+        reason.startswith((*(f"{aspect}: " for aspect in aspects), "body: ")) for reason in facts.unresolved
+    )
+
+
+def read_call(api: str, method: str, path: str, body: object | None, prices: PriceTable) -> LlmFacts | None:
+    """The facts of one request; None when `api` is none that is known, and plain HTTP rules decide.
+
+    `path` without the query, in its normal form. `body`: the parsed JSON, None when there is none or it could not be
+    read. Every request to a target with an `api` is a call of a model: what is not a known operation is "other".
+    """
+    if api not in APIS:
+        return None
+    place = place_of(api, method, path)
+    faults = [] if place.is_certain else ["operation: the path is not exactly that of the operation"]
+    if not place.has_body:
+        return LlmFacts(api, place.operation, place.model, 0, 0, 0.0, unresolved=tuple(faults))
+    if not isinstance(body, Mapping):
+        faults.append("body: it is not a JSON object that could be read")
+        return LlmFacts(api, place.operation, place.model, unresolved=tuple(faults))
+    model = _model(place, body, faults)
+    content, tools = content_of(body), tools_of(body)
+    most = most_output(api, place.operation, body)
+    faults += [f"prompts: {reason}" for reason in dict.fromkeys(content.unseen)]
+    faults += [f"tools: {reason}" for reason in tools.faults]
+    if most.fault:
+        faults.append(f"length: {most.fault}")
+    unknown_cost = _unknown_cost(place, body, content, tools)
+    faults += [f"cost: {reason}" for reason in unknown_cost]
+    tokens = input_tokens(content)
+    is_priced = not unknown_cost and not any(fault.startswith("model: ") for fault in faults)
+    return LlmFacts(
+        api=api,
+        operation=place.operation,
+        model=model,
+        max_tokens=most.tokens,
+        input_tokens=tokens,
+        estimated_cost_usd=_cost(place, model, tokens, most, content, prices) if is_priced else None,
+        tools=tools.names,
+        is_stream=body.get("stream") is True,
+        unresolved=tuple(faults),
+    )
+
+
+def _model(place: Place, body: Mapping[str, Any], faults: list[str]) -> str:
+    model = body.get("model")
+    for key in _OTHER_MODELS:
+        if body.get(key):
+            faults.append(f"model: the request names others by `{key}`")
+    if place.model:
+        if model not in {None, place.model} if isinstance(model, str) or model is None else True:
+            faults.append("model: the path and the body name two")
+        return place.model
+    if isinstance(model, str) and model:
+        return model
+    faults.append("model: the request names none")
+    return ""
+
+
+def _unknown_cost(place: Place, body: Mapping[str, Any], content: Content, tools: Tools) -> list[str]:
+    """Why the price table cannot tell what the call costs."""
+    if place.operation == COUNT_TOKENS:
+        return []
+    reasons = [f"the provider runs {name} itself" for name in tools.hosted]
+    reasons += [
+        f"the model reads {reason}" for reason in dict.fromkeys(content.unseen) if "in tokens" not in reason
+    ]
+    if content.sounds or body.get("audio") is not None:
+        reasons.append("sound has a price of its own")
+    if body.get("prediction") is not None:
+        reasons.append("a prediction is paid for as far as it was wrong")
+    tier = body.get("service_tier")
+    if tier is not None and (not isinstance(tier, str) or tier not in _USUAL_TIERS):
+        reasons.append("the service tier has prices of its own")
+    return reasons
+
+
+def _cost(
+    place: Place, model: str, tokens: int, most: Most, content: Content, prices: PriceTable
+) -> float | None:
+    if place.operation in {COUNT_TOKENS, MODELS}:
+        return 0.0
+    price = prices.price(model)
+    if price is None or most.tokens is None or place.operation == OTHER:
+        return None
+    if content.is_cached:
+        return price.cost_usd(0, most.tokens, written_tokens=tokens)
+    return price.cost_usd(tokens, most.tokens)

@@ -1,0 +1,170 @@
+"""The `llm` section of one rule, compiled: does it touch this call of a model, does it cover it?
+
+The two questions are those of `policy.rules`: touching (deny, hold) counts what may be meant, covering (allow, hold)
+counts only what is certain. What follows from the rules together is `policy.http.evaluate`.
+
+- `operations`: a rule without it is about every operation but "other", which has to be named to be allowed.
+- `models`: to touch, case and blanks around the name do not count. The list of models names none: a rule with `models`
+  covers it when it also lists the operation `models`, and never touches it.
+- `tools`: touches when one of the tools offered is meant, covers when all are (so also when none is offered).
+- `prompts`: see `policy.llm.prompts`; what cannot be seen of them may be anything.
+- `max_tokens`, `cost_usd`: what is not known is touched and not covered.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Self
+
+from policy.facts import LlmFacts
+from policy.llm.content import Content, content_of
+from policy.llm.operations import MODELS, OTHER
+from policy.llm.prompts import PromptPattern, is_any_in
+from policy.llm.reading import is_unresolved
+from policy.llm.section import CostLimit, LlmMatcher, TokenLimit
+from policy.patterns import Glob
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """From `least` to `most`, both included; None is no bound."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def has(self, value: float) -> bool:
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LlmRule:
+    """None where the section has no such key."""
+
+    operations: frozenset[str] | None = None
+    models: tuple[Glob, ...] | None = None
+    tools: tuple[Glob, ...] | None = None
+    prompts: tuple[PromptPattern, ...] | None = None
+    max_tokens: Range | None = None
+    cost_usd: Range | None = None
+
+    @classmethod
+    def of(cls, section: LlmMatcher) -> Self:
+        return cls(
+            frozenset(section.operations) if section.operations is not None else None,
+            tuple(map(Glob, section.models)) if section.models is not None else None,
+            tuple(map(Glob, section.tools)) if section.tools is not None else None,
+            tuple(map(PromptPattern, section.prompts)) if section.prompts is not None else None,
+            _range(section.max_tokens),
+            _range(section.cost_usd),
+        )
+
+    def needs_body(self, llm: LlmFacts) -> bool:
+        """Must the body be read to know whether the rule means the call? `llm`: its facts without a body."""
+        if llm.operation == MODELS:
+            return False
+        if llm.operation != OTHER:
+            return True
+        return self.may_be_operation(llm) and any(
+            part is not None
+            for part in (self.models, self.tools, self.prompts, self.max_tokens, self.cost_usd)
+        )
+
+    # --- touching: deny and hold ---
+
+    def may_be_operation(self, llm: LlmFacts) -> bool:
+        return self.operations is None or llm.operation in self.operations or is_unresolved(llm, "operation")
+
+    def touches(self, llm: LlmFacts, body: object) -> bool:
+        """`body`: the parsed JSON, or `content_of` it where several rules are asked; None when it could not be read."""
+        return (
+            self.may_be_operation(llm)
+            and self._may_be_model(llm)
+            and self._may_be_tools(llm)
+            and self._may_be_length(llm)
+            and self._may_be_cost(llm)
+            and self._may_be_prompt(llm, body)
+        )
+
+    def _may_be_model(self, llm: LlmFacts) -> bool:
+        if self.models is None:
+            return True
+        if is_unresolved(llm, "model"):
+            return True
+        if not llm.model:
+            return False  # no model is run, or named
+        name = _plain(llm.model)
+        return any(glob.matches(llm.model) or _plain_glob(glob).matches(name) for glob in self.models)
+
+    def _may_be_tools(self, llm: LlmFacts) -> bool:
+        if self.tools is None or is_unresolved(llm, "tools"):
+            return True
+        return any(glob.matches(tool) for glob in self.tools for tool in llm.tools)
+
+    def _may_be_length(self, llm: LlmFacts) -> bool:
+        return self.max_tokens is None or llm.max_tokens is None or self.max_tokens.has(llm.max_tokens)
+
+    def _may_be_cost(self, llm: LlmFacts) -> bool:
+        cost = llm.estimated_cost_usd
+        return self.cost_usd is None or cost is None or self.cost_usd.has(cost)
+
+    def _may_be_prompt(self, llm: LlmFacts, body: object) -> bool:
+        if self.prompts is None:
+            return True
+        if is_unresolved(llm, "prompts"):
+            return True
+        return llm.operation != MODELS and is_any_in(self.prompts, _content(body))
+
+    # --- covering: allow and hold ---
+
+    def covers(self, llm: LlmFacts, body: object) -> bool:
+        """Is everything about the call inside what the rule lists? `body` as for `touches`."""
+        if is_unresolved(llm, "operation") or not self._is_operation(llm):
+            return False
+        if self.models is not None and not self._is_model(llm):
+            return False
+        if self.tools is not None and (
+            is_unresolved(llm, "tools")
+            or not all(any(glob.matches(tool) for glob in self.tools) for tool in llm.tools)
+        ):
+            return False
+        if self.max_tokens is not None and (
+            llm.max_tokens is None or not self.max_tokens.has(llm.max_tokens)
+        ):
+            return False
+        cost = llm.estimated_cost_usd
+        if self.cost_usd is not None and (cost is None or not self.cost_usd.has(cost)):
+            return False
+        return self.prompts is None or is_any_in(self.prompts, _content(body))
+
+    def _is_operation(self, llm: LlmFacts) -> bool:
+        if llm.operation == OTHER:
+            if self.operations is None or OTHER not in self.operations:
+                return False
+            return not self.needs_body(llm) or not is_unresolved(llm, "body")
+        if is_unresolved(llm):  # the body of an operation whose whole meaning stands there
+            return False
+        return self.operations is None or llm.operation in self.operations
+
+    def _is_model(self, llm: LlmFacts) -> bool:
+        if llm.operation == MODELS and not llm.model:
+            return self.operations is not None and MODELS in self.operations
+        if is_unresolved(llm, "model"):
+            return False
+        return any(glob.matches(llm.model) for glob in self.models or ())
+
+
+def _content(body: object) -> Content:
+    return body if isinstance(body, Content) else content_of(body)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).strip().casefold()
+
+
+def _plain_glob(glob: Glob) -> Glob:
+    return Glob(glob.text.casefold())
+
+
+def _range(limit: TokenLimit | CostLimit | None) -> Range | None:
+    return Range(limit.min, limit.max) if limit is not None else None
