@@ -153,6 +153,7 @@ class Daemon:
             background.start_soon(trio.serve_listeners, serve, self.metrics_listeners)
         if self.admin is not None:
             background.start_soon(self.admin.serve, name="admin socket")
+        background.start_soon(self.gateway.tokens.run, name="issuers")
 
     async def _open_services(self, background: trio.Nursery) -> None:
         """What the doors in use need behind them. One that cannot start keeps the daemon from starting."""
@@ -243,6 +244,7 @@ class Daemon:
         try:
             material = await trio.to_thread.run_sync(Material.read, self._config_path, now)
             await trio.to_thread.run_sync(self._reload_sides, material.config.identity)
+            issuers = await trio.to_thread.run_sync(gateway.tokens.prepare, material.config.identity.issuers)
         except DocumentError as error:
             for fault in error.faults:
                 self._log.error("configuration fault", what=str(fault))
@@ -252,6 +254,7 @@ class Daemon:
             is_success = False
         else:
             self._apply(material)
+            gateway.tokens.take(issuers)
             is_success = True
         gateway.metrics.reloaded(is_success=is_success, now=now)
         if is_success:

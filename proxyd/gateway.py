@@ -24,6 +24,7 @@ from policy.sql.catalog import Catalog
 from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
 from proxyd.gates.judge import VerdictCache
+from proxyd.identity.oidc import Tokens
 from proxyd.identity.totp import TotpGuard
 from proxyd.metrics import Metrics
 from proxyd.sessions import Sessions
@@ -107,6 +108,7 @@ class Gateway:
         self.verdicts = VerdictCache()
         self.nursery: trio.Nursery | None = None
         self.totp = TotpGuard()
+        self.tokens = Tokens(config.identity.issuers, log=telemetry.log, metrics=metrics, clock=clock)
         # The loop of the SSH doors' library. Set by their background service for as long as it runs.
         self.ssh_loop: asyncio.AbstractEventLoop | None = None
         self._in_force = PolicyInForce(policy)
@@ -124,7 +126,7 @@ class Gateway:
         metrics: Metrics | None = None,
         clock: Callable[[], float] = time.time,
     ) -> Self:
-        """`policy` comes with its keys. Reads the targets' TLS files. Raises TlsSettingsError."""
+        """`policy` comes with its keys. Reads the TLS files of targets and issuers. Raises SettingsError."""
         telemetry = telemetry or Telemetry(config.log.level)
         lost = partial(getattr, telemetry, "lost_lines")
         return cls(

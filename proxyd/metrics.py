@@ -64,6 +64,19 @@ class Operations:
     held: int = 0
 
 
+@dataclass(slots=True)
+class IssuerNumbers:
+    """What is known of one issuer of tokens. `last_success`: Unix seconds, 0 for never. Plain values too."""
+
+    is_up: bool = False
+    keys: int = 0
+    last_success: float = 0.0
+    successes: int = 0
+    failures: int = 0
+    accepted: int = 0
+    refused: int = 0
+
+
 class Metrics:
     """Counters of one daemon. Attributes without a method are plain integers: add to them directly."""
 
@@ -80,9 +93,11 @@ class Metrics:
         self.tape_errors = 0
         self.cancels = 0
         self.session_crashes = 0
+        self.tokens_refused = 0  # before it was known of which issuer they are
         self.policy_loaded_at = 0.0
         self.is_draining = False
         self._operations: dict[str, Operations] = {}
+        self._issuers: dict[str, IssuerNumbers] = {}
         self._open: Counter[tuple[str, str]] = Counter()
         self._connections: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
@@ -119,6 +134,15 @@ class Metrics:
     def operations(self, protocol: str) -> Operations:
         """Where the operations of `protocol` are counted. A session asks once and keeps it."""
         return self._operations.setdefault(protocol, Operations())
+
+    def issuer(self, name: str) -> IssuerNumbers:
+        """Where the numbers of one issuer are kept, from its configuration on."""
+        return self._issuers.setdefault(name, IssuerNumbers())
+
+    def keep_issuers(self, names: Iterable[str]) -> None:
+        """Forget every issuer but these."""
+        kept = set(names)
+        self._issuers = {name: numbers for name, numbers in self._issuers.items() if name in kept}
 
     def denied_by(self, rule: str) -> None:
         """Count a denial under its rule's name ("" when no rule allows it)."""
@@ -206,6 +230,7 @@ class Metrics:
             },
         )
         yield from self._upkeep()
+        yield from self._issuer_families()
 
     def _upkeep(self) -> Iterator[Metric]:
         yield _counter("proxyd_tape_bytes", "Bytes written to tapes.", (), {(): self.tape_bytes})
@@ -233,6 +258,50 @@ class Metrics:
             {(): self.policy_loaded_at},
         )
 
+    def _issuer_families(self) -> Iterator[Metric]:
+        issuers = self._issuers
+        yield _gauge(
+            "proxyd_issuer_up",
+            "1 while an issuer of tokens gave its keys when it was last asked.",
+            ("issuer",),
+            {(name,): int(numbers.is_up) for name, numbers in issuers.items()},
+        )
+        yield _gauge(
+            "proxyd_issuer_keys",
+            "Keys of an issuer that can verify tokens.",
+            ("issuer",),
+            {(name,): numbers.keys for name, numbers in issuers.items()},
+        )
+        yield _gauge(
+            "proxyd_issuer_last_success_timestamp_seconds",
+            "When an issuer last gave its keys; 0 for never.",
+            ("issuer",),
+            {(name,): numbers.last_success for name, numbers in issuers.items()},
+        )
+        yield _counter(
+            "proxyd_issuer_fetches",
+            "Questions to an issuer for its keys, by outcome.",
+            ("issuer", "outcome"),
+            {
+                (name, outcome): count
+                for name, numbers in issuers.items()
+                for outcome, count in (("success", numbers.successes), ("failure", numbers.failures))
+            },
+        )
+        yield _counter(
+            "proxyd_tokens",
+            "Tokens that were looked at, by issuer (none: not known whose) and outcome.",
+            ("issuer", "outcome"),
+            {
+                ("", "refused"): self.tokens_refused,
+                **{
+                    (name, outcome): count
+                    for name, numbers in issuers.items()
+                    for outcome, count in (("accepted", numbers.accepted), ("refused", numbers.refused))
+                },
+            },
+        )
+
 
 class _Numbers(Collector):
     """Shows the integers to prometheus_client when it collects."""
@@ -244,7 +313,13 @@ class _Numbers(Collector):
         return self._metrics.families()
 
 
-_Values = dict[tuple[()], int] | dict[tuple[str], int] | dict[tuple[str, str], int] | dict[tuple[()], float]
+_Values = (
+    dict[tuple[()], int]
+    | dict[tuple[str], int]
+    | dict[tuple[str, str], int]
+    | dict[tuple[()], float]
+    | dict[tuple[str], float]
+)
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], values: _Values) -> Metric:

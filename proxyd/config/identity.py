@@ -1,4 +1,4 @@
-"""`identity`: how a certificate or a key becomes a subject.
+"""`identity`: how a certificate, a key or a token becomes a subject.
 
 Used by `proxyd.identity`, and by `proxyd.references`.
 """
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from policy.located_yaml import Section, refusal
 from proxyd.config.fields import PublicKey, SecretSource, Some, refuse_twice
+from proxyd.config.issuers import Issuer
 
 MAX_SUBJECT_NAME = 255
 
@@ -63,6 +64,7 @@ class Identity(Section):
     certificates: CertificateIdentity = CertificateIdentity()
     ssh_certificates: SshCertificateIdentity = SshCertificateIdentity()
     people: tuple[Person, ...] = ()
+    issuers: tuple[Issuer, ...] = ()
 
     @model_validator(mode="after")
     def _a_key_is_of_one_person(self) -> Self:
@@ -77,6 +79,19 @@ class Identity(Section):
                         "a key says who somebody is: keep it in one place, and give everybody their own",
                         at=("people", index, "keys", number),
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _an_issuer_stands_once(self) -> Self:
+        refuse_twice("issuer", ("issuers",), [issuer.name for issuer in self.issuers])
+        urls = [issuer.issuer for issuer in self.issuers]
+        for index, url in enumerate(urls):
+            if url in urls[:index]:
+                raise refusal(
+                    f"tokens of {url} are spoken of already",
+                    "keep one entry for each issuer, with all its `audiences`",
+                    at=("issuers", index, "issuer"),
+                )
         return self
 
     def person(self, name: str) -> Person | None:
