@@ -6,21 +6,22 @@ older reader still shows a newer tape. Fields may be added at the end of a kind,
 
 A PostgreSQL tape has requests and replies of operations. An SSH tape has the bytes of channels, each named by
 the number that the gateway gave it (on a tape no number is used by two channels at a time). What of a
-channel's input and output is on the tape is decided by `ssh_taping`.
+channel's input and output is on the tape is decided by `ssh_taping`. The entries of HTTP are in `http_entries`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Final
 
 import msgspec
 
 from policy.decision import Decision
-from policy.facts import SqlFacts, SshFacts, Subject
+from policy.facts import HttpFacts, SqlFacts, SshFacts, Subject
 from proxyd.gates.files import FileRecord
-from proxyd.tape.format import END_KIND, HEADER_KIND, Frame
+from proxyd.tape.format import Frame
+from proxyd.tape.frames import FrameKind, Placed, builder
+from proxyd.tape.http_entries import HTTP_BUILDERS, HttpEntry
 
 DENIED: Final = "denied"
 """Name of the event that says an operation was refused. `ls` counts these."""
@@ -30,34 +31,11 @@ CHANNEL_CLOSED: Final = "channel closed"
 
 POSTGRES: Final = "postgres"
 SSH: Final = "ssh"
+HTTP: Final = "http"
 
 STDIN: Final = 0
 STDOUT: Final = 1
 STDERR: Final = 2
-
-
-class FrameKind(IntEnum):
-    HEADER = HEADER_KIND  # map: TapeHeader
-    JUDGEMENT = (
-        1  # id, text, [SqlFacts or SshFacts as map], [Decision as map], policy version, [channel or nil]
-    )
-    REQUEST = 2  # operation, [judgement id], raw
-    REPLY = 3  # operation, raw
-    REPLY_DIGEST = 4  # operation, bytes kept, bytes omitted, sha256 of the omitted
-    EVENT = 5  # name, map
-    END = END_KIND  # reason, operations, denials
-    # SSH. Streams of a channel: 0 input (to the target), 1 output, 2 output on stderr.
-    INPUT = 7  # channel, raw
-    TYPED = 8  # channel, size: input of a terminal, of which only the number of bytes is told at once
-    ECHOED = 9  # channel, text: typed input that the target showed again as it was typed
-    WITHHELD = 10  # channel, size, reason: input that stays off the tape
-    OUTPUT = 11  # channel, stream, raw
-    STREAM_DIGEST = (
-        12  # channel, stream, bytes kept, bytes omitted, sha256 of the omitted (empty: not hashed)
-    )
-    TERMINAL = 13  # channel, name of the terminal's kind, columns, rows
-    RESIZED = 14  # channel, columns, rows
-    FILE = 15  # channel, FileRecord as map
 
 
 class TapeHeader(msgspec.Struct, frozen=True):
@@ -80,30 +58,25 @@ class TapeHeader(msgspec.Struct, frozen=True):
     database: str = ""
 
 
-class _Placed(msgspec.Struct, frozen=True, kw_only=True):
-    """Where and when: the frame's first byte in the file and microseconds since the tape began."""
-
-    position: int
-    at_us: int
-
-
-class Judgement(_Placed, frozen=True):
+class Judgement(Placed, frozen=True):
     """One text and what was decided about each of its statements. `decisions[i]` is about `facts[i]`.
 
     A decision beyond the facts is about the whole text: it could not be analysed, or a limit was reached.
     On an SSH tape each judgement is one operation of one `channel` (None: of the connection), done or refused
-    then and there.
+    then and there. On an HTTP tape it is a request, of which others that are the same in all that counts refer to
+    it; `omitted` says what of its facts is not here ("" when they are whole).
     """
 
     id: int
     text: str
-    facts: tuple[SqlFacts, ...] | tuple[SshFacts, ...]
+    facts: tuple[SqlFacts, ...] | tuple[SshFacts, ...] | tuple[HttpFacts, ...]
     decisions: tuple[Decision, ...]
     policy_version: str
     channel: int | None = None
+    omitted: str = ""
 
 
-class Request(_Placed, frozen=True):
+class Request(Placed, frozen=True):
     """Client bytes as sent after startup. Raw bytes of one operation that come in several entries belong
     together.
     """
@@ -113,14 +86,14 @@ class Request(_Placed, frozen=True):
     raw: bytes
 
 
-class Reply(_Placed, frozen=True):
+class Reply(Placed, frozen=True):
     """Bytes as the client saw them: after masking, the gateway's own answers included."""
 
     operation: int
     raw: bytes
 
 
-class ReplyDigest(_Placed, frozen=True):
+class ReplyDigest(Placed, frozen=True):
     """The replies to an operation went beyond the limit: `omitted` bytes are not here, `sha256` is
     theirs.
     """
@@ -131,39 +104,39 @@ class ReplyDigest(_Placed, frozen=True):
     sha256: bytes
 
 
-class Event(_Placed, frozen=True):
+class Event(Placed, frozen=True):
     name: str
     data: dict[str, object]
 
 
-class End(_Placed, frozen=True):
+class End(Placed, frozen=True):
     reason: str
     operations: int
     denials: int
 
 
-class Input(_Placed, frozen=True):
+class Input(Placed, frozen=True):
     """Bytes that the client sent on a channel."""
 
     channel: int
     raw: bytes
 
 
-class Typed(_Placed, frozen=True):
+class Typed(Placed, frozen=True):
     """Bytes that came from a terminal. What they were follows in `Echoed`, or they are `Withheld`."""
 
     channel: int
     size: int
 
 
-class Echoed(_Placed, frozen=True):
+class Echoed(Placed, frozen=True):
     """Typed lines, with the keys that ended them, which the target's output had shown as they were typed."""
 
     channel: int
     text: str
 
 
-class Withheld(_Placed, frozen=True):
+class Withheld(Placed, frozen=True):
     """`size` bytes of input that are not on the tape, and why. Passwords are among these."""
 
     channel: int
@@ -171,7 +144,7 @@ class Withheld(_Placed, frozen=True):
     reason: str
 
 
-class Output(_Placed, frozen=True):
+class Output(Placed, frozen=True):
     """Bytes that the target (or the gateway, when it refuses) sent to the client."""
 
     channel: int
@@ -179,7 +152,7 @@ class Output(_Placed, frozen=True):
     raw: bytes
 
 
-class StreamDigest(_Placed, frozen=True):
+class StreamDigest(Placed, frozen=True):
     """At the end of a stream that is not wholly here. `sha256` is of the omitted bytes, empty when they were
     only counted.
     """
@@ -191,34 +164,34 @@ class StreamDigest(_Placed, frozen=True):
     sha256: bytes
 
 
-class Terminal(_Placed, frozen=True):
+class Terminal(Placed, frozen=True):
     channel: int
     term: str
     columns: int
     rows: int
 
 
-class Resized(_Placed, frozen=True):
+class Resized(Placed, frozen=True):
     channel: int
     columns: int
     rows: int
 
 
-class FileMoved(_Placed, frozen=True):
+class FileMoved(Placed, frozen=True):
     """A file went through a channel by sftp or scp."""
 
     channel: int
     file: FileRecord
 
 
-class Unknown(_Placed, frozen=True):
+class Unknown(Placed, frozen=True):
     kind: int
     fields: tuple[object, ...]
 
 
 PostgresEntry = Request | Reply | ReplyDigest
 SshEntry = Input | Typed | Echoed | Withheld | Output | StreamDigest | Terminal | Resized | FileMoved
-Entry = Judgement | PostgresEntry | SshEntry | Event | End | Unknown
+Entry = Judgement | PostgresEntry | SshEntry | HttpEntry | Event | End | Unknown
 
 
 def header_of(frame: Frame) -> TapeHeader:
@@ -231,8 +204,8 @@ def header_of(frame: Frame) -> TapeHeader:
 def entry_of(frame: Frame, protocol: str = POSTGRES) -> Entry:
     """The entry that a frame (not the header) stands for on a tape of this protocol (`TapeHeader.protocol`)."""
     build = _BUILDERS.get(frame.kind)
-    if protocol == SSH and frame.kind == FrameKind.JUDGEMENT:
-        build = _build_ssh_judgement
+    if frame.kind == FrameKind.JUDGEMENT:
+        build = _JUDGEMENTS.get(protocol, build)
     if build is not None:
         try:
             return build(frame)
@@ -256,6 +229,16 @@ class _SshJudgementFields(msgspec.Struct, array_like=True):
     decisions: tuple[Decision, ...]
     policy_version: str
     channel: int | None = None
+
+
+class _HttpJudgementFields(msgspec.Struct, array_like=True):
+    id: int
+    text: str
+    facts: tuple[HttpFacts, ...]
+    decisions: tuple[Decision, ...]
+    policy_version: str
+    channel: int | None = None
+    omitted: str = ""
 
 
 class _RequestFields(msgspec.Struct, array_like=True):
@@ -340,33 +323,25 @@ class _FileFields(msgspec.Struct, array_like=True):
     file: FileRecord
 
 
-def _builder(fields: type[msgspec.Struct], entry: Callable[..., Entry]) -> Callable[[Frame], Entry]:
-    names = fields.__struct_fields__
-
-    def build(frame: Frame) -> Entry:
-        values = msgspec.convert(frame.fields, fields, builtin_types=(bytes,))
-        return entry(
-            position=frame.position, at_us=frame.at_us, **{name: getattr(values, name) for name in names}
-        )
-
-    return build
-
-
 _BUILDERS: Final[dict[int, Callable[[Frame], Entry]]] = {
-    FrameKind.JUDGEMENT: _builder(_JudgementFields, Judgement),
-    FrameKind.REQUEST: _builder(_RequestFields, Request),
-    FrameKind.REPLY: _builder(_ReplyFields, Reply),
-    FrameKind.REPLY_DIGEST: _builder(_ReplyDigestFields, ReplyDigest),
-    FrameKind.EVENT: _builder(_EventFields, Event),
-    FrameKind.END: _builder(_EndFields, End),
-    FrameKind.INPUT: _builder(_InputFields, Input),
-    FrameKind.TYPED: _builder(_TypedFields, Typed),
-    FrameKind.ECHOED: _builder(_EchoedFields, Echoed),
-    FrameKind.WITHHELD: _builder(_WithheldFields, Withheld),
-    FrameKind.OUTPUT: _builder(_OutputFields, Output),
-    FrameKind.STREAM_DIGEST: _builder(_StreamDigestFields, StreamDigest),
-    FrameKind.TERMINAL: _builder(_TerminalFields, Terminal),
-    FrameKind.RESIZED: _builder(_ResizedFields, Resized),
-    FrameKind.FILE: _builder(_FileFields, FileMoved),
+    FrameKind.JUDGEMENT: builder(_JudgementFields, Judgement),
+    FrameKind.REQUEST: builder(_RequestFields, Request),
+    FrameKind.REPLY: builder(_ReplyFields, Reply),
+    FrameKind.REPLY_DIGEST: builder(_ReplyDigestFields, ReplyDigest),
+    FrameKind.EVENT: builder(_EventFields, Event),
+    FrameKind.END: builder(_EndFields, End),
+    FrameKind.INPUT: builder(_InputFields, Input),
+    FrameKind.TYPED: builder(_TypedFields, Typed),
+    FrameKind.ECHOED: builder(_EchoedFields, Echoed),
+    FrameKind.WITHHELD: builder(_WithheldFields, Withheld),
+    FrameKind.OUTPUT: builder(_OutputFields, Output),
+    FrameKind.STREAM_DIGEST: builder(_StreamDigestFields, StreamDigest),
+    FrameKind.TERMINAL: builder(_TerminalFields, Terminal),
+    FrameKind.RESIZED: builder(_ResizedFields, Resized),
+    FrameKind.FILE: builder(_FileFields, FileMoved),
+    **HTTP_BUILDERS,
 }
-_build_ssh_judgement: Final = _builder(_SshJudgementFields, Judgement)
+_JUDGEMENTS: Final[dict[str, Callable[[Frame], Entry]]] = {
+    SSH: builder(_SshJudgementFields, Judgement),
+    HTTP: builder(_HttpJudgementFields, Judgement),
+}

@@ -18,7 +18,7 @@ from typing import Final, Self
 import msgpack
 import msgspec
 
-from proxyd.tape.entries import DENIED, POSTGRES, SSH, Entry, FrameKind, TapeHeader, entry_of, header_of
+from proxyd.tape.entries import DENIED, POSTGRES, SSH, Entry, TapeHeader, entry_of, header_of
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import (
     HEAD_BYTES,
@@ -30,6 +30,7 @@ from proxyd.tape.format import (
     Verdict,
     last_frame,
 )
+from proxyd.tape.frames import FrameKind
 from proxyd.tape.writer import SUFFIX
 
 CHUNK_BYTES: Final = 256 * 1024

@@ -16,9 +16,10 @@ import msgspec
 
 from policy.decision import Decision
 from policy.facts import SqlFacts
-from proxyd.tape.entries import FrameKind, TapeHeader
+from proxyd.tape.entries import TapeHeader
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import Buffer
+from proxyd.tape.frames import FrameKind
 from proxyd.tape.writer import COPY_LIMIT_BYTES, MICROSECONDS, Opener, TapeWriter, create_file
 
 MAX_REMEMBERED_JUDGEMENTS: Final = 1024

@@ -14,14 +14,15 @@ from proxyd.tape.entries import (
     End,
     Entry,
     Event,
-    FrameKind,
     Judgement,
     Reply,
     ReplyDigest,
     Request,
+    SshEntry,
     TapeHeader,
     Unknown,
 )
+from proxyd.tape.frames import FrameKind
 from proxyd.tape.postgres import PostgresView
 from proxyd.tape.screen import plain, shortened
 from proxyd.tape.ssh_view import SshView
@@ -122,7 +123,7 @@ class Renderer:
                 yield f"-- session ended: {plain(entry.reason)}"
             case Unknown():
                 yield from self._unknown(entry)
-            case _ if self._ssh is not None:
+            case _ if self._ssh is not None and isinstance(entry, SshEntry):
                 yield from self._ssh.entry(entry)
             case _:
                 yield f"-- {type(entry).__name__.lower()} of a channel, which this protocol has not"

@@ -34,11 +34,11 @@ from proxyd.tape.entries import (
     STDERR,
     STDIN,
     STDOUT,
-    FrameKind,
     TapeHeader,
 )
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import MAX_FRAME_BYTES, Buffer
+from proxyd.tape.frames import FrameKind
 from proxyd.tape.secret_input import reads_secret
 from proxyd.tape.writer import COPY_LIMIT_BYTES, MICROSECONDS, Opener, TapeWriter, create_file
 

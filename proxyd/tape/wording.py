@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final, assert_never
 
 from policy.decision import Decision, Effect
-from policy.facts import SimpleCommand, SqlFacts, SshFacts
+from policy.facts import HttpFacts, SimpleCommand, SqlFacts, SshFacts
 from proxyd.tape.entries import Judgement, TapeHeader
 from proxyd.tape.format import Tampered, Torn, Verdict, Whole
 from proxyd.tape.json_lines import to_json
@@ -88,13 +88,20 @@ def detail_lines(entry: Judgement, index: int) -> list[str]:
     if index < len(entry.facts):
         facts = entry.facts[index]
         lines += [f"--   {text}" for text in [_facts_text(facts)] if text]
-        lines += [f"--   not seen through: {plain(reason)}" for reason in facts.unresolved]
+        if not isinstance(facts, HttpFacts):
+            lines += [f"--   not seen through: {plain(reason)}" for reason in facts.unresolved]
     lines.append(f"--   policy {plain(entry.policy_version)}")
     return lines
 
 
-def _facts_text(facts: SqlFacts | SshFacts) -> str:
-    parts = _sql_parts(facts) if isinstance(facts, SqlFacts) else _ssh_parts(facts)
+def _facts_text(facts: SqlFacts | SshFacts | HttpFacts) -> str:
+    match facts:
+        case SqlFacts():
+            parts = _sql_parts(facts)
+        case SshFacts():
+            parts = _ssh_parts(facts)
+        case HttpFacts():
+            parts = []
     return shortened(plain("; ".join(parts)), MAX_DATA_CHARACTERS)
 
 

@@ -23,9 +23,10 @@ from typing import Final
 import msgpack
 import msgspec
 
-from proxyd.tape.entries import DENIED, FrameKind, TapeHeader
+from proxyd.tape.entries import DENIED, TapeHeader
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import MAGIC, MAX_FRAME_BYTES, Buffer, FrameEncoder
+from proxyd.tape.frames import FrameKind
 
 SUFFIX: Final = ".tape"
 RAW_PIECE_BYTES: Final = 1024 * 1024

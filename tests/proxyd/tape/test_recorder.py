@@ -20,7 +20,6 @@ from proxyd.tape import writer
 from proxyd.tape.entries import (
     End,
     Event,
-    FrameKind,
     Judgement,
     Reply,
     ReplyDigest,
@@ -28,6 +27,7 @@ from proxyd.tape.entries import (
 )
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import MAX_FRAME_BYTES, Torn, Whole
+from proxyd.tape.frames import FrameKind
 from proxyd.tape.reader import read_tape
 from proxyd.tape.recorder import TapeRecorder
 from proxyd.tape.writer import RAW_PIECE_BYTES, tape_name
@@ -434,4 +434,14 @@ def test_frame_kinds_never_change() -> None:
         ("TERMINAL", 13),
         ("RESIZED", 14),
         ("FILE", 15),
+        ("HTTP_HEADERS", 16),
+        ("HTTP_REQUEST", 17),
+        ("HTTP_RESPONSE", 18),
+        ("HTTP_BODY", 19),
+        ("HTTP_BODY_END", 20),
+        ("HTTP_MESSAGE", 21),
+        ("HTTP_ABORTED", 22),
+        ("HTTP_MASKED", 23),
+        ("HTTP_TOOL_CALL", 24),
+        ("HTTP_USAGE", 25),
     ]

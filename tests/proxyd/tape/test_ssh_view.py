@@ -188,7 +188,7 @@ def test_streams_that_do_not_exist_are_shown_somewhere(tmp_path: Path) -> None:
 
 
 def tape_kind(name: str) -> object:
-    from proxyd.tape.entries import FrameKind
+    from proxyd.tape.frames import FrameKind
 
     return FrameKind[name]
 

@@ -1,0 +1,139 @@
+"""What may not stand on a tape of HTTP, although it stands in a message: credentials in headers, URLs and queries.
+
+Goes by names. A value whose name says that it is a secret is replaced by `REMOVED`, wherever such names stand: in a
+header, in a query, in a parameter of a path, in a URL that a header carries (`Location`, `Referer`), in the
+subprotocols of a WebSocket. Bodies are not looked into: they are what the session is about, and masks are for them.
+Pure; called by `http_taping`, after the relay has left out what it knows itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import unquote_plus
+
+REMOVED: Final = "<removed>"
+
+Pairs = tuple[tuple[str, str], ...]
+
+_HEADERS: Final = frozenset(
+    (
+        "authorization",
+        "proxy-authorization",
+        "authentication-info",
+        "proxy-authentication-info",
+        "cookie",
+        "cookie2",
+        "set-cookie",
+        "set-cookie2",
+        "api-key",
+        "dpop",
+        "x-auth",
+        "x-auth-key",
+    )
+)
+_PARAMETERS: Final = frozenset(
+    (
+        "key",
+        "sig",
+        "auth",
+        "authorization",
+        "bearer",
+        "jwt",
+        "pass",
+        "pwd",
+        "sid",
+        "sessionid",
+        "jsessionid",
+        "phpsessid",
+    )
+)
+_TELLING: Final = re.compile(
+    "token|secret|signature|credential|password|passwd|passphrase|assertion"
+    "|api[-_.]?key|access[-_.]?key|private[-_.]?key|subscription[-_.]?key|functions[-_.]?key"
+)
+_SUBPROTOCOLS: Final = "sec-websocket-protocol"
+_TELLING_SUBPROTOCOL: Final = re.compile("bearer|token|secret|api[-_.]?key|auth")
+_COUNT: Final = re.compile(r"\d{1,12}")
+# A parameter: what may stand before it, its name, its value. Of `a?b?token=x` too.
+_PARAMETER: Final = re.compile(
+    r"(?:(?<=[?&;#,\s\"'<(])|^)([^=&;#?,\s\"'<>()]{1,200})=(\"[^\"]*\"|[^&;#\s\"'<>]*)"
+)
+_USER: Final = re.compile(r"(?<=//)[^/?#\s@\"<>]*@")
+_SUSPECT: Final = re.compile("[=@]")
+
+
+def without_header_secrets(
+    headers: Iterable[tuple[str, str]], *, more: frozenset[str] = frozenset()
+) -> Pairs:
+    """The headers, in their order, without secrets. `more`: further names, in lower case, that are secret here."""
+    return tuple(
+        (
+            name,
+            REMOVED if _is_secret_header(name.lower(), value, more) else _header_value(name.lower(), value),
+        )
+        for name, value in headers
+    )
+
+
+def without_query_secrets(query: Iterable[tuple[str, str]]) -> Pairs:
+    """Decoded parameters without secrets."""
+    return tuple(
+        (name, REMOVED if _is_secret_parameter(name, value) else without_url_secrets(value))
+        for name, value in query
+    )
+
+
+def without_url_secrets(text: str) -> str:
+    """A URL, or a text with URLs or parameters in it, without secret parameters and without user and password."""
+    if _SUSPECT.search(text) is None:
+        return text
+    if "@" in text:
+        text = _USER.sub(f"{REMOVED}@", text)
+    return _PARAMETER.sub(_parameter, text)
+
+
+def _parameter(match: re.Match[str]) -> str:
+    name, value = match[1], match[2]
+    decoded = unquote_plus(value)
+    if not _is_secret_parameter(unquote_plus(name), decoded) and not _holds_secret(decoded):
+        return match[0]
+    return f"{name}={REMOVED}" if value else match[0]
+
+
+def _holds_secret(value: str) -> bool:
+    """Is it a URL that has a secret of its own (`redirect_uri=https%3A%2F%2Fx%2F%3Faccess_token%3D...`)?"""
+    if _SUSPECT.search(value) is None:
+        return False
+    return _USER.search(value) is not None or any(
+        _is_secret_parameter(name, held)
+        for name, held in _PARAMETER.findall(value if "%" not in value else unquote_plus(value))
+        if held
+    )
+
+
+def _is_secret_header(name: str, value: str, more: frozenset[str]) -> bool:
+    if name in _HEADERS or name in more:
+        return True
+    if _TELLING.search(name) is None:
+        return False
+    return not ("ratelimit" in name or _is_count(name, value))
+
+
+def _header_value(name: str, value: str) -> str:
+    if name == _SUBPROTOCOLS and _TELLING_SUBPROTOCOL.search(value.lower()) is not None:
+        return REMOVED  # `bearer, TOKEN`, `openai-insecure-api-key.KEY`: browsers have no other place for it
+    return without_url_secrets(value)
+
+
+def _is_secret_parameter(name: str, value: str) -> bool:
+    lowered = name.strip().lower()
+    if lowered in _PARAMETERS:
+        return True
+    return _TELLING.search(lowered) is not None and not _is_count(lowered, value)
+
+
+def _is_count(name: str, value: str) -> bool:
+    """`max_tokens=100` is about tokens, and is none."""
+    return name.endswith("tokens") and _COUNT.fullmatch(value) is not None
