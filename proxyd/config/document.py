@@ -31,6 +31,7 @@ from proxyd.config.fields import FilePath, SecretSource, SizeOrNothing, SocketAd
 from proxyd.config.http_names import check_http_names
 from proxyd.config.identity import Identity
 from proxyd.config.listeners import Factors, Listener, SshListener
+from proxyd.config.models import Models, Store
 from proxyd.config.targets import SshTarget, Target
 
 DEFAULT_PATH = Path("/etc/proxyd/proxyd.yaml")
@@ -125,6 +126,8 @@ class Config(Section):
     ssh_authority: SshAuthority | None = None
     targets: Some[Annotated[Target, Field(discriminator="protocol")]]
     masking: Masking = Masking()
+    models: Models = Models()
+    store: Store | None = None
     policy: FilePath = Field(examples=["policy.yaml"])
     tapes: Tapes = Field(examples=["{directory: tapes}"])
     limits: Limits = Limits()
