@@ -8,7 +8,8 @@ adds `targets`, `policy.document` compiles. Called by them, and by the HTTP gate
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +17,9 @@ from policy.facts import LlmFacts, Target
 from policy.llm.operations import COUNT_TOKENS, MODELS
 from policy.located_yaml import Name, Section, refusal
 from policy.rules import Selector
+
+AMOUNTS: Final = ("cost_usd", "input_tokens", "output_tokens", "requests")
+DAY_S: Final = 86400
 
 Tokens = Annotated[int, Field(ge=1, le=2**50)]
 Requests = Annotated[int, Field(ge=1, le=2**50)]
@@ -84,6 +88,27 @@ class Budget:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What has been set aside for one call, on the day of its request, and in which budgets."""
+
+    subject: str
+    day: str
+    budgets: tuple[str, ...]
+    amounts: Amounts
+
+
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """A call that does not fit: `spent` and `asked` together are more than `limit` of the budget's `what`."""
+
+    budget: str
+    what: str
+    limit: float
+    spent: float
+    asked: float
+
+
 def limits_of(section: DaySection) -> Limits:
     return Limits(section.cost_usd, section.input_tokens, section.output_tokens, section.requests)
 
@@ -104,3 +129,13 @@ def unknown_of(limits: Limits, amounts: Amounts) -> tuple[str, ...]:
         for name in ("cost_usd", "input_tokens", "output_tokens")
         if getattr(limits, name) is not None and getattr(amounts, name) is None
     )
+
+
+def day_of(now: float) -> str:
+    """The day, in UTC, of a Unix time: "2026-11-21"."""
+    return datetime.fromtimestamp(now, UTC).date().isoformat()
+
+
+def until_tomorrow_s(now: float) -> int:
+    """Seconds, rounded up, until the next day begins."""
+    return DAY_S - int(now % DAY_S)

@@ -20,6 +20,7 @@ BYTES_PER_TOKEN = 3
 TOKENS_PER_THING = 8
 TOKENS_PER_IMAGE = 5_000
 MOST_TOKENS = 2**40
+_MOST_TOGETHER = 2**53
 
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens", "max_tokens_to_sample")
 
@@ -64,6 +65,8 @@ def most_output(api: str, operation: str, body: Mapping[str, Any]) -> Most:
         if not _is_count(budget):
             return Most(None, "thinking.budget_tokens is not a number of tokens")
         most = max(most, budget)  # thinking between calls of tools may have more than the answer
+    if most * answers > _MOST_TOGETHER:
+        return Most(None, "more answers than any number can tell")
     return Most(most * answers)
 
 

@@ -42,13 +42,15 @@ def denial(api: str, status: int, message: str, rule: str, hint: str, code: str)
     if api == ANTHROPIC:
         error = {"type": _type(_ANTHROPIC_TYPES, status, "api_error"), "message": text}
         return CONTENT_TYPE, msgspec.json.encode({"type": "error", "error": error})
-    error = {
-        "message": text,
-        "type": _type(_OPENAI_TYPES, status, "server_error"),
-        "param": None,
-        "code": code,
+    shape: dict[str, dict[str, str | None]] = {
+        "error": {
+            "message": text,
+            "type": _type(_OPENAI_TYPES, status, "server_error"),
+            "param": None,
+            "code": code,
+        }
     }
-    return CONTENT_TYPE, msgspec.json.encode({"error": error})
+    return CONTENT_TYPE, msgspec.json.encode(shape)
 
 
 def denial_headers(retry_after_s: int | None = None) -> Headers:

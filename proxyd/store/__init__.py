@@ -1,0 +1,1 @@
+"""What has to outlive the gateway's process, in an SQLite file: the spending of budgets."""
