@@ -16,11 +16,23 @@ from typing import TypeVar
 from policy.commands import COMMANDS, MUST_BE_NAMED, commands_matching
 from policy.decision import Effect, SessionLimits
 from policy.document_checks import check_document
-from policy.facts import Use
+from policy.facts import Subject, Target, Use
+from policy.http_rules.compiling import http_rule
+from policy.http_rules.rule import HttpRule
+from policy.json_paths import JsonPath
 from policy.located_yaml import DocumentError, Fault, parse, validate
 from policy.masking import Mask, MaskingKeyMissing
 from policy.patterns import Glob, column_pattern, function_pattern, relation_pattern
-from policy.rules import AccessEntry, GrantTerms, MaskEntry, Membership, Selector, SqlRule
+from policy.rules import (
+    AccessEntry,
+    DetectMaskEntry,
+    GrantTerms,
+    JsonMaskEntry,
+    MaskEntry,
+    Membership,
+    Selector,
+    SqlRule,
+)
 from policy.sections import Access, MaskSection, PolicySections, PostgresMatcher, Rule, Targets
 from policy.ssh_rules.addresses import AddressPattern
 from policy.ssh_rules.commands import CommandPattern
@@ -31,11 +43,12 @@ from policy.ssh_rules.section import SshMatcher
 __all__ = ["DocumentError", "Fault", "PolicyDocument", "load_document"]
 
 PatternT = TypeVar("PatternT")
+EntryT = TypeVar("EntryT", MaskEntry, JsonMaskEntry, DetectMaskEntry)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyDocument:
-    """One version of the policy. Immutable but for `views`, what `policy.view` has worked out and can again.
+    """One version of the policy. Immutable but for `views` and `seen`: what `policy.view` has worked out and can again.
 
     version: the first 16 hexadecimal digits of the text's SHA-256. warnings: what the document says without
     effect.
@@ -48,21 +61,36 @@ class PolicyDocument:
     rules: tuple[SqlRule, ...]
     masks: tuple[MaskEntry, ...]
     ssh_rules: tuple[SshRule, ...] = ()
+    http_rules: tuple[HttpRule, ...] = ()
+    json_masks: tuple[JsonMaskEntry, ...] = ()
+    detect_masks: tuple[DetectMaskEntry, ...] = ()
     warnings: tuple[Fault, ...] = ()
     views: dict[Hashable, object] = field(default_factory=dict, repr=False)
+    seen: dict[tuple[int, int], tuple[Subject, Target, object]] = field(default_factory=dict, repr=False)
 
     def with_keys(self, keys: Mapping[str, bytes]) -> PolicyDocument:
         """The document with the keys of its pseudonym masks. Raises MaskingKeyMissing, naming every mask."""
         missing: list[str] = []
-        masks: list[MaskEntry] = []
-        for entry in self.masks:
-            try:
-                masks.append(replace(entry, mask=entry.mask.with_key(keys)))
-            except MaskingKeyMissing as error:
-                missing.append(str(error))
+
+        def keyed(entries: Iterable[EntryT]) -> tuple[EntryT, ...]:
+            found: list[EntryT] = []
+            for entry in entries:
+                try:
+                    found.append(
+                        entry if entry.mask is None else replace(entry, mask=entry.mask.with_key(keys))
+                    )
+                except MaskingKeyMissing as error:
+                    missing.append(str(error))
+            return tuple(found)
+
+        masks, json_masks, detect_masks = (
+            keyed(self.masks),
+            keyed(self.json_masks),
+            keyed(self.detect_masks),
+        )
         if missing:
             raise MaskingKeyMissing("; ".join(missing))
-        return replace(self, masks=tuple(masks), views={})
+        return replace(self, masks=masks, json_masks=json_masks, detect_masks=detect_masks, views={}, seen={})
 
 
 def load_document(text: str, source: str, keys: Mapping[str, bytes] | None = None) -> PolicyDocument:
@@ -93,6 +121,13 @@ def load_document(text: str, source: str, keys: Mapping[str, bytes] | None = Non
             for order, rule in enumerate(sections.rules)
             if rule.ssh is not None
         ),
+        http_rules=tuple(
+            http_rule(order, rule, _optional_selector(rule.targets))
+            for order, rule in enumerate(sections.rules)
+            if rule.is_about_http
+        ),
+        json_masks=tuple(entry for mask in sections.masks for entry in _json_mask(mask)),
+        detect_masks=tuple(entry for mask in sections.masks for entry in _detect_mask(mask)),
         warnings=tuple(sorted(warnings)),
     )
     return document if keys is None else document.with_keys(keys)
@@ -197,12 +232,43 @@ def _each(texts: tuple[str, ...] | None, parse: Callable[[str], PatternT]) -> tu
 
 
 def _mask(mask: MaskSection) -> Iterable[MaskEntry]:
-    method = mask.method.method()
+    method = mask.method_or_token.method()
     if mask.columns is None or method is None:
         return
     yield MaskEntry(
         mask=Mask(mask.name, method, frozenset(Use(use) for use in mask.uses or ())),
         columns=tuple(column_pattern(text) for text in mask.columns),
-        unless=frozenset(mask.unless.roles) if mask.unless is not None else frozenset(),
+        unless=_unless(mask),
         targets=_optional_selector(mask.targets),
     )
+
+
+def _json_mask(mask: MaskSection) -> Iterable[JsonMaskEntry]:
+    method = mask.method_or_token.method()
+    if mask.json_paths is None or method is None:
+        return
+    yield JsonMaskEntry(
+        mask=Mask(mask.name, method),
+        paths=tuple(JsonPath.parse(text) for text in mask.json_paths),
+        on=frozenset(mask.on or ("response",)),
+        unless=_unless(mask),
+        targets=_optional_selector(mask.targets),
+    )
+
+
+def _detect_mask(mask: MaskSection) -> Iterable[DetectMaskEntry]:
+    method = mask.method_or_token.method()
+    if mask.detect is None:
+        return
+    yield DetectMaskEntry(
+        name=mask.name,
+        mask=None if method is None else Mask(mask.name, method),
+        kinds=mask.detect,
+        on=frozenset(mask.on or ("response",)),
+        unless=_unless(mask),
+        targets=_optional_selector(mask.targets),
+    )
+
+
+def _unless(mask: MaskSection) -> frozenset[str]:
+    return frozenset(mask.unless.roles) if mask.unless is not None else frozenset()

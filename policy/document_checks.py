@@ -75,7 +75,7 @@ def _unknown_roles(document: PolicySections, located: Located) -> Iterable[Fault
 def _roles_without_access(document: PolicySections, located: Located) -> Iterable[Fault]:
     given = {role for entry in document.access for role in entry.roles}
     for index, rule in enumerate(document.rules):
-        if rule.postgres is None and rule.ssh is None:
+        if rule.postgres is None and rule.ssh is None and not rule.is_about_http:
             continue
         for position, role in enumerate(rule.roles or ()):
             if role in document.roles and role not in given:
@@ -100,19 +100,11 @@ def _unless_without_access(document: PolicySections, located: Located) -> Iterab
 
 def _without_a_door(document: PolicySections, located: Located) -> Iterable[Fault]:
     for index, rule in enumerate(document.rules):
-        for protocol in ("http", "mcp"):
-            if getattr(rule, protocol) is not None:
-                yield located.fault(
-                    ("rules", index, protocol),
-                    f"has no effect: this version has no door for {protocol}",
-                    "keep it for later, or remove it",
-                )
-    for index, mask in enumerate(document.masks):
-        if mask.json_paths is not None:
+        if rule.mcp is not None:
             yield located.fault(
-                ("masks", index, "json"),
-                "has no effect: this version has no door for HTTP",
-                "keep it for later, or mask the columns by `columns`",
+                ("rules", index, "mcp"),
+                "has no effect: this version has no door for mcp",
+                "keep it for later, or remove it",
             )
 
 

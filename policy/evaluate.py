@@ -27,6 +27,7 @@ from policy.coverage import Coverage
 from policy.decision import Admission, Decision, Effect, Reason, SessionLimits
 from policy.document import PolicyDocument
 from policy.facts import HIDDEN, SqlFacts, Subject, Target
+from policy.http_rules.rule import HttpRule
 from policy.rules import AccessEntry, SqlRule
 from policy.ssh_rules.rule import SshRule
 from policy.view import MaskSet, View, roles_of, view_of
@@ -40,6 +41,7 @@ MAX_REASONS = 20
 _WHERE_THE_NAMES_STAND = {
     "postgres": "the database name (TARGET or TARGET/DATABASE) and the user name (the login)",
     "ssh": "the user name (LOGIN+TARGET)",
+    "http": "the host name or the path (/t/TARGET/, /t/LOGIN+TARGET/) and the header Proxyd-Login",
 }
 _EXPIRED = Reason("", "your credential has expired", "Sign in again, or renew the certificate.")
 
@@ -93,7 +95,8 @@ def _entries(view: View, login: str) -> list[AccessEntry]:
 
 def has_standing_access(view: View, login: str) -> bool:
     """Is there an entry that admits the view's roles as `login`, without a grant?"""
-    return any(entry.grant is None for entry in _entries(view, login))
+    logins = view.standing_logins
+    return logins is None or login in logins
 
 
 def _needs_grant(entry: AccessEntry) -> Reason:
@@ -215,7 +218,7 @@ def _what_touched(rule: SqlRule, facts: SqlFacts, commands: Sequence[str]) -> st
     return f"`{next((command for command in done if rule.touches_command(command)), facts.command)}`"
 
 
-def held_by(rule: SqlRule | SshRule) -> Reason:
+def held_by(rule: SqlRule | SshRule | HttpRule) -> Reason:
     """What a hold rule says of what it holds."""
     people = ", ".join(rule.approvers)
     needed = "an approval" if rule.approvals == 1 else f"{rule.approvals} approvals"

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from policy.commands import WRAPPING_COMMANDS
 from policy.decision import Effect, SessionLimits
 from policy.facts import RelationAccess, SqlFacts, Subject, Target
+from policy.json_paths import JsonPath
 from policy.masking import Mask
 from policy.patterns import Glob, NamePattern
 
@@ -88,6 +89,38 @@ class MaskEntry:
 
     mask: Mask
     columns: tuple[NamePattern, ...]
+    unless: frozenset[str]
+    targets: Selector | None
+
+    def applies(self, roles: frozenset[str], target: Target) -> bool:
+        return self.unless.isdisjoint(roles) and (self.targets is None or self.targets.matches(target))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JsonMaskEntry:
+    """One mask by paths into JSON bodies. on: "response", "request" or both."""
+
+    mask: Mask
+    paths: tuple[JsonPath, ...]
+    on: frozenset[str]
+    unless: frozenset[str]
+    targets: Selector | None
+
+    def applies(self, roles: frozenset[str], target: Target) -> bool:
+        return self.unless.isdisjoint(roles) and (self.targets is None or self.targets.matches(target))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectMaskEntry:
+    """One mask by detectors. kinds: names of built-in detectors or of the document's own patterns.
+
+    mask: None where the method is `token`, which every kind of detector has a text of its own for.
+    """
+
+    name: str
+    mask: Mask | None
+    kinds: tuple[str, ...]
+    on: frozenset[str]
     unless: frozenset[str]
     targets: Selector | None
 

@@ -6,11 +6,15 @@ What needs the whole document (names that must exist, rules that shadow each oth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from policy.commands import COMMANDS, commands_matching
+from policy.http_rules.section import HttpMatcher
+from policy.json_paths import JsonPath
+from policy.llm.section import LlmMatcher, check_effect
 from policy.located_yaml import Duration, Name, Section, closest, refusal
 from policy.masking import Fixed, Method, Null, Partial, Pseudonym, Redact
 from policy.patterns import column_pattern, function_pattern, relation_pattern
@@ -156,13 +160,6 @@ class PostgresMatcher(Section):
         return self
 
 
-class HttpMatcher(Section):
-    methods: Texts | None = Field(default=None, examples=["[POST]"])
-    paths: Texts | None = Field(default=None, examples=['["/v1/*"]'])
-    hosts: Texts | None = None
-    models: Texts | None = None
-
-
 class McpMatcher(Section):
     tools: Texts | None = Field(default=None, examples=['["read_*"]'])
     resources: Texts | None = None
@@ -184,17 +181,24 @@ class Rule(Section):
         default=None, examples=['{commands: [select], relations: ["shop.*"]}']
     )
     ssh: SshMatcher | None = Field(default=None, examples=['{exec: ["git-upload-pack *"]}'])
-    http: HttpMatcher | None = None
+    http: HttpMatcher | None = Field(default=None, examples=['{methods: [GET], paths: ["/v1/**"]}'])
+    llm: LlmMatcher | None = Field(default=None, examples=['{models: ["gpt-4o*"]}'])
     mcp: McpMatcher | None = None
     when: Text | None = None
     message: Text | None = None
     approval: Approval | None = Field(default=None, examples=["{approvers: [dba], timeout: 10m}"])
 
+    @property
+    def is_about_http(self) -> bool:
+        return self.http is not None or self.llm is not None
+
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if self.postgres is None and self.ssh is None and self.http is None and self.mcp is None:
+        sections = (self.postgres, self.ssh, self.http, self.llm, self.mcp)
+        if all(section is None for section in sections):
             raise refusal(
-                "matches no operation", "say what it is about, with `postgres: {...}` or `ssh: {...}`"
+                "matches no operation",
+                "say what it is about, with `postgres: {...}`, `ssh: {...}` or `http: {...}`",
             )
         if self.effect == "hold" and self.approval is None:
             raise refusal(
@@ -206,6 +210,16 @@ class Rule(Section):
                 f"an approval on a rule that says {self.effect}",
                 "make it `effect: hold`, or remove it",
                 at=("approval",),
+            )
+        if self.llm is not None:
+            check_effect(self.llm, self.effect)
+        if self.http is not None and self.http.body_bytes is not None:
+            self.http.body_bytes.check_effect(self.effect)
+        if self.when is not None and self.is_about_http:
+            raise refusal(
+                "this version cannot judge conditions on HTTP",
+                "remove `when`, or use `query`, `headers` and `body` instead",
+                at=("when",),
             )
         if self.postgres is not None and self.when is not None:
             raise refusal(
@@ -220,14 +234,19 @@ class Rule(Section):
                 at=("when",),
             )
         protocol = self.targets.protocol if self.targets is not None else None
-        for section, matcher in (("postgres", self.postgres), ("ssh", self.ssh)):
-            if matcher is not None and protocol not in (None, section):
+        for section, matcher in _doors(self):
+            speaks = "http" if section == "llm" else section
+            if matcher is not None and protocol not in (None, speaks):
                 raise refusal(
                     f"can never match: `{section}` on targets that speak {protocol}",
-                    f"remove `protocol`, or make it {section}",
+                    f"remove `protocol`, or make it {speaks}",
                     at=("targets", "protocol"),
                 )
         return self
+
+
+def _doors(rule: Rule) -> Sequence[tuple[str, Section | None]]:
+    return (("postgres", rule.postgres), ("ssh", rule.ssh), ("http", rule.http), ("llm", rule.llm))
 
 
 class PartialSection(Section):
@@ -303,9 +322,16 @@ class Unless(Section):
 class MaskSection(Section):
     name: Name = Field(examples=["contact-data"])
     columns: Columns | None = Field(default=None, examples=['["shop.customers.email"]'])
-    detect: Texts | None = None
-    json_paths: Texts | None = Field(default=None, alias="json", examples=['["$..email"]'])
-    method: Annotated[MethodSection, BeforeValidator(_method_words)] = Field(examples=["redact"])
+    detect: Texts | None = Field(default=None, examples=["[credit_card, email]"])
+    json_paths: (
+        Annotated[tuple[Annotated[Text, patterned(JsonPath.parse)], ...], Field(min_length=1)] | None
+    ) = Field(default=None, alias="json", examples=['["$..email"]'])
+    on: Annotated[tuple[Literal["response", "request"], ...], Field(min_length=1)] | None = Field(
+        default=None, examples=["[response, request]"]
+    )
+    method: Annotated[MethodSection, BeforeValidator(_method_words)] | None = Field(
+        default=None, examples=["redact"]
+    )
     unless: Unless | None = Field(default=None, examples=["{roles: [dba]}"])
     targets: Targets | None = Field(default=None, examples=["{labels: {env: prod}}"])
     uses: Annotated[tuple[Literal["filter", "join", "group", "order"], ...], Field(min_length=1)] | None = (
@@ -314,17 +340,28 @@ class MaskSection(Section):
 
     @model_validator(mode="after")
     def _masks_one_thing(self) -> Self:
-        if self.detect is not None:
+        kinds = {"columns": self.columns, "json": self.json_paths, "detect": self.detect}
+        given = [key for key, value in kinds.items() if value is not None]
+        if len(given) != 1:
+            raise refusal("a mask of nothing, or of two things", "give one of `columns`, `json` and `detect`")
+        if self.method is None and self.detect is None:
             raise refusal(
-                "this version cannot apply detectors: it would let pass what the mask promises to hide",
-                "remove the mask, and list the columns that hold such values in a mask with `columns`",
-                at=("detect",),
+                "missing", f"add `method`, as in `method: redact`, one of {_METHODS}", at=("method",)
             )
-        if (self.columns is None) == (self.json_paths is None):
-            raise refusal("a mask of nothing, or of two things", "give `columns`, or `json`, and not both")
-        if self.method.word == "token":
+        if self.method_or_token.word == "token" and self.detect is None:
             raise refusal("`token` is a method of detectors only", f"write one of {_METHODS}", at=("method",))
+        if self.uses is not None and self.columns is None:
+            raise refusal("columns have uses, and this mask has none", "remove `uses`", at=("uses",))
+        if self.on is not None and self.columns is not None:
+            raise refusal(
+                "a column is masked in answers", "remove `on`: it is for `json` and `detect`", at=("on",)
+            )
         return self
+
+    @property
+    def method_or_token(self) -> MethodSection:
+        """The method; of detectors `token` where none is written."""
+        return MethodSection(word="token") if self.method is None else self.method
 
 
 class PolicySections(Section):

@@ -13,9 +13,17 @@ from functools import cached_property
 from policy.decision import Effect
 from policy.document import PolicyDocument
 from policy.facts import ColumnName, RelationAccess, SqlFacts, Subject, Target
+from policy.http_rules.index import HttpRules
 from policy.masking import Mask
 from policy.patterns import NamePattern, PatternIndex
-from policy.rules import UNKNOWN_SCHEMA, AccessEntry, MaskEntry, SqlRule
+from policy.rules import (
+    UNKNOWN_SCHEMA,
+    AccessEntry,
+    DetectMaskEntry,
+    JsonMaskEntry,
+    MaskEntry,
+    SqlRule,
+)
 from policy.ssh_rules.index import SshRuleIndex
 from policy.system_relations import is_harmless
 
@@ -195,21 +203,26 @@ class View:
             if not entry.roles.isdisjoint(roles) and entry.targets.matches(target)
         )
         self._target = target
-        self._all_rules, self._all_masks, self._all_ssh_rules = (
-            document.rules,
-            document.masks,
-            document.ssh_rules,
-        )
+        self._document = document
+        self.body_masks: object = None  # `policy.http.masks` keeps there what it has made
+
+    @cached_property
+    def standing_logins(self) -> frozenset[str] | None:
+        """The logins that the roles may use without a grant; None for any."""
+        standing = [entry for entry in self.access if entry.grant is None]
+        if any(entry.logins is None for entry in standing):
+            return None
+        return frozenset(login for entry in standing for login in entry.logins or ())
 
     @cached_property
     def rules(self) -> Mapping[Effect, RuleIndex]:
         """The rules about SQL."""
-        rules = [rule for rule in self._all_rules if rule.applies(self.roles, self._target)]
+        rules = [rule for rule in self._document.rules if rule.applies(self.roles, self._target)]
         return {effect: RuleIndex(rule for rule in rules if rule.effect is effect) for effect in Effect}
 
     @cached_property
     def masks(self) -> MaskSet:
-        return MaskSet(entry for entry in self._all_masks if entry.applies(self.roles, self._target))
+        return MaskSet(entry for entry in self._document.masks if entry.applies(self.roles, self._target))
 
     @cached_property
     def refuses_columns(self) -> bool:
@@ -226,12 +239,43 @@ class View:
     @cached_property
     def ssh_rules(self) -> Mapping[Effect, SshRuleIndex]:
         """The rules about SSH."""
-        rules = [rule for rule in self._all_ssh_rules if rule.applies(self.roles, self._target)]
+        rules = [rule for rule in self._document.ssh_rules if rule.applies(self.roles, self._target)]
         return {effect: SshRuleIndex(rule for rule in rules if rule.effect is effect) for effect in Effect}
+
+    @cached_property
+    def http_rules(self) -> HttpRules:
+        """The rules about HTTP."""
+        return HttpRules(rule for rule in self._document.http_rules if rule.applies(self.roles, self._target))
+
+    @cached_property
+    def json_masks(self) -> tuple[JsonMaskEntry, ...]:
+        entries = self._document.json_masks
+        return tuple(entry for entry in entries if entry.applies(self.roles, self._target))
+
+    @cached_property
+    def detect_masks(self) -> tuple[DetectMaskEntry, ...]:
+        entries = self._document.detect_masks
+        return tuple(entry for entry in entries if entry.applies(self.roles, self._target))
 
 
 def view_of(document: PolicyDocument, subject: Subject, target: Target) -> View:
-    """The view for the subject's roles at the target, built at most once while the document remembers it."""
+    """The view for the subject's roles at the target, built at most once while the document remembers it.
+
+    Also remembered by the very objects: a session asks with the same ones again and again, and roles take a while to
+    work out.
+    """
+    objects = (id(subject), id(target))
+    last = document.seen.get(objects)
+    if last is not None and last[0] is subject and last[1] is target and isinstance(last[2], View):
+        return last[2]
+    view = _view_by_roles(document, subject, target)
+    if len(document.seen) >= MAX_VIEWS:
+        document.seen.clear()
+    document.seen[objects] = (subject, target, view)
+    return view
+
+
+def _view_by_roles(document: PolicyDocument, subject: Subject, target: Target) -> View:
     roles = roles_of(document, subject)
     key = (roles, target.name, target.protocol, tuple(sorted(target.labels.items())))
     known = document.views.get(key)

@@ -1,0 +1,1 @@
+"""HTTP requests judged: rules and facts to a decision, masks for bodies, and the words for both."""

@@ -1,0 +1,145 @@
+"""Document and facts of an HTTP request to a decision. Pure: the same facts and document give the same answer.
+
+Deny beats hold beats allow; silence is deny. Called by the HTTP gates (each request), by `proxyd explain` and by
+whoever judges a tape again.
+
+How a request is judged:
+
+1. Deny rules and hold rules that touch it are found. What is not known (which of two readings of a path, a body that
+   cannot be looked into) counts as meant.
+2. What is left must be covered by one allow rule (or by a hold rule that holds it anyway), for certain. An upgrade is
+   covered only by a rule that names it, a call of a model only by a rule with `llm`.
+
+Before a body is read, `needs_of` says from the head alone whether any rule depends on it.
+
+The session's access entry is looked at again with every request, so that a reload that takes it away takes effect on
+open connections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from policy.decision import Decision, Effect, Reason
+from policy.document import PolicyDocument
+from policy.evaluate import bounded, has_standing_access, held_by, no_admission
+from policy.facts import HttpFacts, Subject, Target
+from policy.http.wording import ASK, SEND_WHAT_CAN_BE_READ, described, why_unseen
+from policy.http_rules.index import Found
+from policy.http_rules.rule import HttpRule, Touch
+from policy.view import view_of
+
+_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What must be known before a request can be judged. reasons: names of the rules that ask for it."""
+
+    body: bool
+    reasons: tuple[str, ...] = ()
+
+
+_NOTHING = Needs(False)
+
+
+def judge_http(
+    document: PolicyDocument, subject: Subject, target: Target, login: str, facts: HttpFacts
+) -> Decision:
+    """May this request be sent to the target?
+
+    ALLOW carries the rule that covers it; HOLD the rules that hold it; DENY every reason there is (bounded).
+    """
+    view = view_of(document, subject, target)
+    if not has_standing_access(view, login):
+        return Decision(Effect.DENY, (no_admission(target.protocol),), policy_version=document.version)
+    found = view.http_rules.find(facts, methods_of(facts))
+    if not found.is_all_head or facts.upgrade or facts.llm is not None:
+        return _judged(found, facts, document.version)
+    if found.decision is None:
+        found.decision = _judged(found, facts, document.version)
+    return found.decision
+
+
+def needs_of(
+    document: PolicyDocument, subject: Subject, target: Target, login: str, facts: HttpFacts
+) -> Needs:
+    """Does the answer depend on the body? `facts` are those of the head (`body_state` UNREAD, or NONE).
+
+    `facts.llm` is to be there already for what is a call of a model by its path, with what the head tells of it. A
+    request that is refused whatever its body says needs none.
+    """
+    view = view_of(document, subject, target)
+    if not has_standing_access(view, login):
+        return _NOTHING
+    found = view.http_rules.find(facts, methods_of(facts))
+    if found.is_all_head and facts.llm is None:
+        return _NOTHING
+    refusing = [rule for rule in (*found.denies, *found.holds) if rule.may_touch(facts)]
+    if any(rule.effect is Effect.DENY and not rule.needs_body(facts) for rule in refusing):
+        return _NOTHING
+    covering = [rule for rule in (*found.held, *found.allows) if rule.may_cover(facts)]
+    if not covering:
+        return _NOTHING
+    names = [rule.name for rule in refusing if rule.needs_body(facts)]
+    if not any(rule.effect is Effect.ALLOW and not rule.needs_body(facts) for rule in covering):
+        names.extend(rule.name for rule in covering if rule.needs_body(facts))
+    return Needs(True, tuple(dict.fromkeys(names))) if names else _NOTHING
+
+
+def methods_of(facts: HttpFacts) -> tuple[str, ...]:
+    """The method, and those that a target could take instead because a header or a parameter names them."""
+    others = [value.strip() for name, value in facts.headers if name in _OVERRIDES]
+    others.extend(value.strip() for name, value in facts.query if name == "_method")
+    return (facts.method, *others) if others else (facts.method,)
+
+
+def _judged(found: Found, facts: HttpFacts, version: str) -> Decision:
+    holds = [(rule, how) for rule in found.holds if (how := rule.touches_rest(facts)) is not Touch.NO]
+    refusals = _refusals(found.denies, facts)
+    refusals.extend(_unseen(rule, facts) for rule, how in holds if how is Touch.UNSEEN)
+    covering = _covering(found, facts, [rule for rule, _ in holds])
+    if covering is None:
+        refusals.append(_uncovered(found, facts))
+    if refusals:
+        return Decision(Effect.DENY, bounded(refusals), policy_version=version)
+    if holds:
+        reasons = bounded([held_by(rule) for rule, _ in holds])
+        return Decision(Effect.HOLD, reasons, policy_version=version)
+    name = covering.name if covering is not None else ""
+    return Decision(Effect.ALLOW, (Reason(name, "allowed"),), policy_version=version)
+
+
+def _refusals(denies: Sequence[HttpRule], facts: HttpFacts) -> list[Reason]:
+    """Those that are sure first: what could not be seen matters less then."""
+    touched = [(rule, how) for rule in denies if (how := rule.touches_rest(facts)) is not Touch.NO]
+    sure = [_denied_by(rule, facts) for rule, how in touched if how is Touch.YES]
+    return sure or [_unseen(rule, facts) for rule, how in touched]
+
+
+def _covering(found: Found, facts: HttpFacts, holding: Sequence[HttpRule]) -> HttpRule | None:
+    for rule in found.allows:
+        if rule.covers_rest(facts):
+            return rule
+    return next((rule for rule in found.held if rule in holding and rule.covers_rest(facts)), None)
+
+
+def _denied_by(rule: HttpRule, facts: HttpFacts) -> Reason:
+    return Reason(
+        rule.name,
+        rule.message or f"{described(facts)} is denied",
+        f"Ask the owners of the policy about rule {rule.name}.",
+    )
+
+
+def _unseen(rule: HttpRule, facts: HttpFacts) -> Reason:
+    return Reason(
+        rule.name,
+        f"rule {rule.name} looks into the body of {described(facts)}, and {why_unseen(facts.body_state)}",
+        f"{SEND_WHAT_CAN_BE_READ}.",
+    )
+
+
+def _uncovered(found: Found, facts: HttpFacts) -> Reason:
+    return Reason("", f"no rule allows {described(facts)}", f"{ASK[:1].upper()}{ASK[1:]}.")

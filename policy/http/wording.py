@@ -1,0 +1,36 @@
+"""HTTP requests in words, for reasons: short, and without characters that a terminal would obey.
+
+What a client sends stands in these texts, and they reach clients, logs and tapes. Query strings are left out: they
+hold what nobody should find in a log. Called by `policy.http.evaluate` and `proxyd explain`.
+"""
+
+from __future__ import annotations
+
+from policy.facts import BodyState, HttpFacts
+from policy.ssh.wording import shown
+
+ASK = "ask the owners of the policy for a rule that allows it"
+
+
+def described(facts: HttpFacts) -> str:
+    """The request as a noun, as in "`POST /v1/orders`"."""
+    kind = f" (an upgrade to {shown(facts.upgrade)})" if facts.upgrade else ""
+    return f"`{shown(facts.method)} {shown(facts.path)}`{kind}"
+
+
+_WHY_UNSEEN = {
+    BodyState.UNREAD: "it has not been read",
+    BodyState.UNKNOWN: "its type is not one that the gateway reads, or it is compressed",
+    BodyState.BROKEN: "it does not parse as what its content type says, or has a name twice",
+    BodyState.TOO_LARGE: "it is longer than the gateway reads before it decides",
+}
+
+
+def why_unseen(state: BodyState) -> str:
+    return _WHY_UNSEEN.get(state, "it cannot be read")
+
+
+SEND_WHAT_CAN_BE_READ = (
+    "Send application/json or application/x-www-form-urlencoded, not compressed, with each name once, "
+    "and no longer than the listener's `judged_body`"
+)

@@ -1,0 +1,247 @@
+"""What a rule says of the values in a body that has been read: `body: {"$.amount": {max: 100}}`.
+
+Covering (allow) counts what is certain: the path leads somewhere as it is written, and every value that anybody could
+take for it is of the right kind and listed. Touching (deny, hold) counts what may be meant: names without regard to
+case (`Amount`), an array or an object where a plain value is expected and what is in it, numbers written as text.
+
+A form is an object of lists of texts here; its texts count as numbers where they are written as plain numbers.
+Called by `policy.http_rules.rule`. No recursion: depth is no attack.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from policy.facts import BodyState, HttpFacts
+from policy.http_rules.fields import Presence
+from policy.http_rules.folding import TextPattern, fold
+from policy.json_paths import JsonPath
+
+Scalar = str | int | float | bool | None
+
+SEEN = frozenset({BodyState.JSON, BodyState.FORM, BodyState.NONE})
+_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?", re.ASCII)
+_LEADING_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_,' ]*)?(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,4})?")
+_HEXADECIMAL = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]{1,64})")
+_LONGEST_NUMBER = 512
+MAX_FORM_DEPTH = 32
+_TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
+_FALSE = frozenset({"false", "f", "no", "n", "off", "0", ""})
+_FORM_NAME = re.compile(r"[\[\].]+")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bounds:
+    """From `least` to `most`, either None."""
+
+    least: float | None = None
+    most: float | None = None
+
+    def holds(self, number: float) -> bool:
+        return (self.least is None or number >= self.least) and (self.most is None or number <= self.most)
+
+    def may_hold(self, value: Scalar) -> bool:
+        return any(self.holds(number) for number in _numbers_in(value))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BodyCondition:
+    """One path and what is said of it: that it is there or not, `bounds`, or one of `texts` and `values`.
+
+    values: numbers, booleans and null, which are no text.
+    """
+
+    path: JsonPath
+    presence: Presence | None = None
+    bounds: Bounds | None = None
+    texts: tuple[TextPattern, ...] = ()
+    values: tuple[int | float | bool | None, ...] = ()
+
+    def touches(self, body: Body) -> bool:
+        if self.presence is Presence.ABSENT:
+            return all(value is None for value in body.certain(self.path))
+        found = body.possible(self.path)
+        if self.presence is Presence.PRESENT:
+            return bool(found)
+        return any(self._may_be(value) for value in _scalars(found))
+
+    def covers(self, body: Body) -> bool:
+        possible = body.possible(self.path)
+        if self.presence is Presence.ABSENT:
+            return not possible
+        if not body.certain(self.path):
+            return False
+        if self.presence is Presence.PRESENT:
+            return True
+        if not body.is_form:
+            return all(self._is(value, is_form=False) for value in possible)
+        return all(self._is(value, is_form=True) for value in _scalars(possible))
+
+    def _may_be(self, value: Scalar) -> bool:
+        if self.bounds is not None:
+            return self.bounds.may_hold(value)
+        if any(pattern.touches(text) for text in _texts_of(value) for pattern in self.texts):
+            return True
+        return any(_may_equal(listed, value) for listed in self.values)
+
+    def _is(self, value: object, *, is_form: bool) -> bool:
+        if isinstance(value, str) and any(pattern.covers(value) for pattern in self.texts):
+            return True
+        number = _plain_number(value, is_form=is_form)
+        if self.bounds is not None:
+            return number is not None and self.bounds.holds(number)
+        return any(_equals(listed, value, number, is_form=is_form) for listed in self.values)
+
+
+class Body:
+    """A body that has been read, with the ways to look into it."""
+
+    __slots__ = ("_readings", "is_form")
+
+    def __init__(self, facts: HttpFacts) -> None:
+        self.is_form = facts.body_state is BodyState.FORM
+        self._readings: Sequence[object] = ()
+        if self.is_form:
+            self._readings = (facts.body, _nested(facts.body))
+        elif facts.body_state is BodyState.JSON:
+            self._readings = (facts.body,)
+
+    def certain(self, path: JsonPath) -> list[object]:
+        """The values that the path leads to, as it is written."""
+        return list(path.values(self._readings[0])) if self._readings else []
+
+    def possible(self, path: JsonPath) -> list[object]:
+        """The values that some target could take for these."""
+        return [value for reading in self._readings for value in _lenient(path, reading)]
+
+
+def _lenient(path: JsonPath, document: object) -> Iterator[object]:
+    end = len(path.segments)
+    names = [None if segment.name is None else fold(segment.name) for segment in path.segments]
+    seen: set[tuple[int, int]] = set()
+    waiting: list[tuple[object, int]] = [(document, 0)]
+    while waiting:
+        node, taken = waiting.pop()
+        if (id(node), taken) in seen and isinstance(node, (dict, list)):
+            continue
+        seen.add((id(node), taken))
+        if taken == end:
+            yield node
+            continue
+        segment, name = path.segments[taken], names[taken]
+        if isinstance(node, dict):
+            for key, value in node.items():
+                if segment.is_any or (name is not None and fold(key) == name):
+                    waiting.append((value, taken + 1))
+                if segment.is_deep:
+                    waiting.append((value, taken))
+            if segment.index is not None and not segment.is_deep:
+                waiting.append((node, taken + 1))  # one thing where a list of one is expected
+        elif isinstance(node, list):
+            for index, value in enumerate(node):
+                if segment.is_any or segment.index == index:
+                    waiting.append((value, taken + 1))
+                if segment.is_deep or segment.name is not None:
+                    waiting.append((value, taken))  # a list where one thing is expected
+
+
+def _scalars(found: Sequence[object]) -> Iterator[Scalar]:
+    """The plain values in `found` and below."""
+    waiting = list(found)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
+        elif node is None or isinstance(node, (str, int, float)):
+            yield node
+
+
+def _nested(form: Any) -> dict[str, Any]:
+    """The form as frameworks read names like `order[amount]` and `order.amount`: as objects in each other.
+
+    What is both a text and an object becomes a list of the two.
+    """
+    tree: dict[str, Any] = {}
+    for name, texts in form.items() if isinstance(form, Mapping) else ():
+        node = tree
+        *above, last = [part for part in _FORM_NAME.split(name) if part][:MAX_FORM_DEPTH] or [name]
+        for part in above:
+            below = node.setdefault(part, [{}])
+            if not isinstance(below[0], dict):
+                below.insert(0, {})
+            node = below[0]
+        node.setdefault(last, []).extend(texts)
+    return tree
+
+
+# --- comparing ----------------------------------------------------------------------------------------------
+
+
+def _texts_of(value: Scalar) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (fold(value), fold(value).strip())
+    if value is None or isinstance(value, bool):
+        return ("null" if value is None else str(value).lower(),)
+    if isinstance(value, int):
+        return (str(value) if abs(value) < 10**400 else "",)
+    return (repr(value), f"{value:.0f}" if math.isfinite(value) else "")
+
+
+def _numbers_in(value: Scalar) -> Iterator[float]:
+    """Every number that somebody could read in the value."""
+    if isinstance(value, (bool, int, float)):
+        if not math.isnan(value):
+            yield value
+    elif isinstance(value, str) and value:
+        text = fold(value[:_LONGEST_NUMBER]).strip()
+        hexadecimal = _HEXADECIMAL.match(text)
+        if hexadecimal is not None:
+            yield float(int(hexadecimal[2], 16)) * (-1 if hexadecimal[1] == "-" else 1)
+        leading = _LEADING_NUMBER.match(text)
+        yield from _parsed(text)
+        if leading is not None and leading[0]:
+            yield from _parsed(re.sub(r"[_,' ]", "", leading[0]))
+
+
+def _parsed(text: str) -> Iterator[float]:
+    try:
+        number = float(text)
+    except ValueError:
+        return
+    if not math.isnan(number):
+        yield number
+
+
+def _may_equal(listed: int | float | bool | None, value: Scalar) -> bool:
+    if listed is None:
+        return value is None or (
+            isinstance(value, str) and fold(value).strip() in ("", "null", "nil", "none")
+        )
+    if isinstance(listed, bool):
+        words = _TRUE if listed else _FALSE
+        if isinstance(value, str):
+            return fold(value).strip() in words
+        return value is not None and bool(value) == listed
+    return any(number == listed for number in _numbers_in(value))
+
+
+def _plain_number(value: object, *, is_form: bool) -> float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    if is_form and isinstance(value, str) and _PLAIN_NUMBER.fullmatch(value) is not None:
+        return float(value)
+    return None
+
+
+def _equals(listed: int | float | bool | None, value: object, number: float | None, *, is_form: bool) -> bool:
+    if listed is None:
+        return value is None
+    if isinstance(listed, bool):
+        return value is listed or (is_form and value == str(listed).lower())
+    return number is not None and number == listed

@@ -1,0 +1,192 @@
+"""One rule about HTTP, compiled: does it touch this request, does it cover it?
+
+Every key that the rule has must hold. Methods, hosts and paths are its head: an index finds rules by them. The rest
+(query, headers, content types, size, body, model, condition) is asked of those that it found. The two questions are
+those of `policy.rules`. What follows from the rules together is `policy.http.evaluate`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from policy.decision import Effect
+from policy.facts import BodyState, HttpFacts, Target
+from policy.http_rules.bodies import SEEN, Body, BodyCondition, Bounds
+from policy.http_rules.fields import HostPattern, NamedValues, media_type
+from policy.http_rules.folding import TextPattern, fold
+from policy.http_rules.paths import PathReadings, UrlPattern, covered_by
+from policy.llm.rule import LlmRule
+from policy.rules import Selector
+
+
+class Touch(Enum):
+    """How a deny or hold rule is about a request."""
+
+    NO = "no"
+    YES = "yes"
+    UNSEEN = "unseen"  # it would have to look into the body, and cannot
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HttpRule:
+    """One rule about HTTP.
+
+    methods, hosts, paths, content_types, llm: None where the rule has no such key. upgrade: "" without.
+    """
+
+    order: int
+    name: str
+    effect: Effect
+    roles: frozenset[str] | None
+    targets: Selector | None
+    methods: frozenset[str] | None
+    hosts: tuple[HostPattern, ...] | None
+    paths: tuple[UrlPattern, ...] | None
+    query: tuple[NamedValues, ...]
+    headers: tuple[NamedValues, ...]
+    content_types: tuple[TextPattern, ...] | None
+    body_bytes: Bounds | None
+    upgrade: str
+    body: tuple[BodyCondition, ...]
+    llm: LlmRule | None
+    message: str
+    approvers: tuple[str, ...]
+    approvals: int
+
+    def applies(self, roles: frozenset[str], target: Target) -> bool:
+        return (self.roles is None or not self.roles.isdisjoint(roles)) and (
+            self.targets is None or self.targets.matches(target)
+        )
+
+    # --- the head: method, host, path ---
+
+    @property
+    def is_all_head(self) -> bool:
+        """Do method, host and path alone decide? (For a request that neither upgrades nor calls a model.)"""
+        return not (
+            self.query
+            or self.headers
+            or self.content_types is not None
+            or self.body_bytes is not None
+            or self.upgrade
+            or self.body
+            or self.llm is not None
+        )
+
+    def touches_head(self, methods: Sequence[str], host: str, path: PathReadings) -> bool:
+        if self.methods is not None and not any(method.upper() in self.methods for method in methods):
+            return False
+        if self.hosts is not None and not any(pattern.matches(host) for pattern in self.hosts):
+            return False
+        return self.paths is None or any(pattern.touches(path) for pattern in self.paths)
+
+    def covers_head(self, methods: Sequence[str], host: str, path: PathReadings) -> bool:
+        if self.methods is not None and not all(method in self.methods for method in methods):
+            return False
+        if self.hosts is not None and not any(pattern.matches(host) for pattern in self.hosts):
+            return False
+        return self.paths is None or covered_by(self.paths, path)
+
+    # --- the rest ---
+
+    def touches_rest(self, facts: HttpFacts) -> Touch:
+        if not self._touches_fields(facts):
+            return Touch.NO
+        is_seen = facts.body_state in SEEN
+        if self.llm is not None and (
+            facts.llm is None or not self.llm.touches(facts.llm, facts.body if is_seen else None)
+        ):
+            return Touch.NO
+        if self.body:
+            if not is_seen:
+                return Touch.UNSEEN
+            body = Body(facts)
+            if not all(condition.touches(body) for condition in self.body):
+                return Touch.NO
+        return Touch.YES if self.llm is None or is_seen else Touch.UNSEEN
+
+    def covers_rest(self, facts: HttpFacts) -> bool:
+        if not self._covers_fields(facts):
+            return False
+        is_seen = facts.body_state in SEEN
+        if self.llm is not None and (
+            facts.llm is None or not self.llm.covers(facts.llm, facts.body if is_seen else None)
+        ):
+            return False
+        if not self.body:
+            return True
+        if not is_seen:
+            return False
+        body = Body(facts)
+        return all(condition.covers(body) for condition in self.body)
+
+    # --- before the body is read ---
+
+    def may_touch(self, facts: HttpFacts) -> bool:
+        """Could the rule touch the request, whatever its body holds?"""
+        return self._may_be_call(facts) and self._touches_fields(facts)
+
+    def may_cover(self, facts: HttpFacts) -> bool:
+        """Could the rule cover the request, whatever its body holds?"""
+        return self._may_be_call(facts) and self._covers_fields(facts, is_size_open=True)
+
+    def _may_be_call(self, facts: HttpFacts) -> bool:
+        """A rule about models is about what is known to be a call of one."""
+        return self.llm is None or (facts.llm is not None and self.llm.may_be_operation(facts.llm))
+
+    def needs_body(self, facts: HttpFacts) -> bool:
+        """Must the body of such a request be read before the rule can tell?"""
+        if facts.body_state is BodyState.NONE:
+            return False
+        return (
+            bool(self.body)
+            or (self.body_bytes is not None and facts.body_bytes is None)
+            or (self.llm is not None and facts.llm is not None and self.llm.needs_body(facts.llm))
+        )
+
+    def _touches_fields(self, facts: HttpFacts) -> bool:
+        """Everything but the body's content."""
+        if self.upgrade and facts.upgrade != self.upgrade:
+            return False
+        if self.body_bytes is not None and not (
+            facts.body_bytes is None or self.body_bytes.holds(facts.body_bytes)
+        ):
+            return False
+        if self.content_types is not None and not self._touches_type(self.content_types, facts):
+            return False
+        return all(values.touches(facts.query) for values in self.query) and all(
+            values.touches(facts.headers) for values in self.headers
+        )
+
+    def _touches_type(self, patterns: Sequence[TextPattern], facts: HttpFacts) -> bool:
+        types = _types(facts)
+        if not types:
+            return facts.body_state is not BodyState.NONE  # the target may guess
+        return any(pattern.touches(fold(kind)) for kind in types for pattern in patterns)
+
+    def _covers_fields(self, facts: HttpFacts, *, is_size_open: bool = False) -> bool:
+        if self.upgrade != facts.upgrade or (self.llm is None) != (facts.llm is None):
+            return False
+        if self.body_bytes is not None and not (
+            is_size_open if facts.body_bytes is None else self.body_bytes.holds(facts.body_bytes)
+        ):
+            return False
+        if self.content_types is not None:
+            types = _types(facts)
+            if not types or not all(_is_listed(kind, self.content_types) for kind in types):
+                return False
+        return all(values.covers(facts.query) for values in self.query) and all(
+            values.covers(facts.headers) for values in self.headers
+        )
+
+
+def _types(facts: HttpFacts) -> set[str]:
+    """Every media type that the request says it has."""
+    texts = [facts.content_type, *(value for name, value in facts.headers if name == "content-type")]
+    return {media_type(text) for text in texts if text}
+
+
+def _is_listed(kind: str, patterns: Sequence[TextPattern]) -> bool:
+    return any(pattern.covers(kind) for pattern in patterns)
