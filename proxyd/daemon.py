@@ -30,7 +30,7 @@ from proxyd.addresses import shown_name
 from proxyd.admin import AdminServer
 from proxyd.config import Config, Identity
 from proxyd.doors import AnyDoor, Background
-from proxyd.gateway import Gateway, PostgresTargetRuntime
+from proxyd.gateway import Gateway, HttpTargetRuntime, PostgresTargetRuntime
 from proxyd.listeners import Handler, ListenerRuntime, Reception, Side, open_address, open_sockets
 from proxyd.metrics import SessionOutcome
 from proxyd.metrics_endpoint import MetricsEndpoint
@@ -298,6 +298,9 @@ class Daemon:
         for target in self.gateway.targets.values():
             if isinstance(target, PostgresTargetRuntime) and target.upstream.tls is not None:
                 yield f"target {target.facts.name}", target.upstream.tls
+            for account in target.accounts.values() if isinstance(target, HttpTargetRuntime) else ():
+                yield f"target {target.facts.name}", account.upstream
+                yield f"target {target.facts.name}, login {account.login.name}", account.injector
 
     @contextlib.contextmanager
     def _keeping(self, what: str, side: str) -> Iterator[None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +22,10 @@ from policy import facts
 from policy.document import PolicyDocument
 from policy.sql.catalog import Catalog
 from proxyd.catalog import CatalogSource, CatalogUnavailable
-from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
+from proxyd.config import Config, HttpTarget, HttpTargetLogin, PostgresTarget, SshTarget, Target
 from proxyd.gates.judge import VerdictCache
+from proxyd.http_credentials import Injector, injector_for
+from proxyd.http_upstream_target import HttpUpstreamTarget
 from proxyd.identity.oidc import Tokens
 from proxyd.identity.totp import TotpGuard
 from proxyd.metrics import Metrics
@@ -52,18 +54,28 @@ class SshTargetRuntime:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpAccount:
+    """One login of an HTTP target: the way there, and what a request carries. Both change at a reload."""
+
+    login: HttpTargetLogin
+    upstream: HttpUpstreamTarget
+    injector: Injector
+
+
+@dataclass(frozen=True, slots=True)
 class HttpTargetRuntime:
-    """One HTTP target. `facts` is what the policy sees of it."""
+    """One HTTP target. `facts` is what the policy sees of it, `accounts` how it is reached, by the names of logins."""
 
     config: HttpTarget
     facts: facts.Target
+    accounts: Mapping[str, HttpAccount] = field(default_factory=dict)
 
 
 TargetRuntime = PostgresTargetRuntime | SshTargetRuntime | HttpTargetRuntime
 
 
-def target_runtime(target: Target) -> TargetRuntime:
-    """Raises TlsSettingsError. Reads the TLS files of the target, where it has any."""
+def target_runtime(target: Target, clock: Callable[[], float] = time.time) -> TargetRuntime:
+    """Raises SettingsError. Reads the TLS files of the target, where it has any, and of HTTP the secrets."""
     known = facts.Target(target.name, target.protocol, dict(target.labels))
     match target:
         case PostgresTarget():
@@ -71,9 +83,15 @@ def target_runtime(target: Target) -> TargetRuntime:
         case SshTarget():
             return SshTargetRuntime(target, known)
         case HttpTarget():
-            return HttpTargetRuntime(target, known)
+            accounts = {login.name: _account(target, login, clock) for login in target.logins}
+            return HttpTargetRuntime(target, known, accounts)
         case _:
             assert_never(target)
+
+
+def _account(target: HttpTarget, login: HttpTargetLogin, clock: Callable[[], float]) -> HttpAccount:
+    upstream = HttpUpstreamTarget.from_config(target, login)
+    return HttpAccount(login, upstream, injector_for(target, login, clock))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +150,7 @@ class Gateway:
         return cls(
             config,
             policy,
-            targets={target.name: target_runtime(target) for target in config.targets},
+            targets={target.name: target_runtime(target, clock) for target in config.targets},
             telemetry=telemetry,
             metrics=metrics or Metrics(version("proxyd"), lost),
             clock=clock,

@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Self
 
 import trio
 
@@ -36,8 +36,9 @@ from proxyd.addresses import Address
 from proxyd.config import Login, PostgresTarget
 from proxyd.credentials import CredentialError, Secret, read_secret
 from proxyd.dialling import dial, dial_again, os_reason
+from proxyd.target_tls import client_tls_settings
 from proxyd.tls import TlsStream
-from proxyd.tls_contexts import ClientTls, ClientTlsSettings
+from proxyd.tls_contexts import ClientTls
 from proxyd.tls_engine import TlsError
 from proxyd.tls_files import TlsSettingsError
 from proxyd.upstream_auth import (
@@ -103,14 +104,8 @@ class UpstreamTarget:
         optional = t.mode in {"allow", "prefer"}
         if t.mode == "disable" or target.address.is_unix:
             return cls(target.name, target.address)
-        mode: Literal["require", "verify-ca", "verify-full"] = "require"
-        if t.mode in {"verify-ca", "verify-full"}:
-            mode = "verify-full" if t.mode == "verify-full" else "verify-ca"
-        elif t.mode == "require" and t.ca is not None:
-            mode = "verify-ca"  # as libpq does: who names a CA means it
-        ca = None if mode == "require" else t.ca
-        settings = ClientTlsSettings(mode, ca, t.certificate, t.key, alpn=(ALPN,))
-        return cls(target.name, target.address, ClientTls(settings), tls_optional=optional)
+        tls = ClientTls(client_tls_settings(t, (ALPN,)))
+        return cls(target.name, target.address, tls, tls_optional=optional)
 
     @property
     def host(self) -> str:

@@ -1,0 +1,93 @@
+"""What an injector is: it says which fields a request to a target carries in place of the client's own credential.
+
+Owns the words that the parts of this package and the relay share, and which fields of a client never go on. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from protocols.http.messages import RequestHead
+
+# What a client shows to the gateway, and what it could tell a target about itself that only a proxy knows. An
+# underscore counts as a dash: CGI and its heirs see no difference.
+CLIENT_CREDENTIAL_FIELDS: Final = frozenset(
+    {
+        *("authorization", "proxy-authorization"),
+        *("forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip"),
+        *("client-cert", "client-cert-chain", "x-client-cert", "x-ssl-client-cert", "ssl-client-cert"),
+        *("remote-user", "x-remote-user", "x-authenticated-user"),
+    }
+)
+CLIENT_CREDENTIAL_PREFIXES: Final = ("proxyd-", "x-forwarded-", "x-ssl-client-")
+
+# Where clients of model providers put their keys, and so a token for the gateway.
+KEY_FIELDS: Final = frozenset({"x-api-key", "api-key", "x-goog-api-key"})
+
+
+# A reload in the middle of a fetch, or a token that lasts for an instant: try again, but not for ever.
+MAX_ATTEMPTS: Final = 3
+
+
+def never_goes_on(name: str) -> bool:
+    """Is `name` (in lower case) a field that no target gets from a client, whatever the login?"""
+    plain = name.replace("_", "-")
+    return plain in CLIENT_CREDENTIAL_FIELDS or plain.startswith(CLIENT_CREDENTIAL_PREFIXES)
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """`headers`: to be set, each replacing all of its name. `removed`: more names that do not go on, in lower case."""
+
+    headers: tuple[tuple[str, str], ...] = ()
+    removed: frozenset[str] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"Injected({', '.join(name for name, _ in self.headers)})"
+
+
+class CredentialUnavailable(Exception):
+    """The target's credential cannot be had. `reason` is for the log, `told` for the client; neither holds a secret."""
+
+    def __init__(self, reason: str, told: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.told = told
+
+
+class Injector(Protocol):
+    """The credential of one login. Lives as long as the daemon; its secrets are read anew at a reload.
+
+    needs_body_hash: `ready` has to be given the SHA-256 of the body, so that the body has to be read whole before.
+    """
+
+    needs_body_hash: bool
+
+    def ready(self, request: RequestHead, body_sha256: str | None = None) -> Injected | None:
+        """For `request` as it goes to the target (`target` with its query, `authority`, all other fields).
+
+        Quick, and waits for nothing: None says that `prepare` has to be called first. `body_sha256` in hexadecimal.
+        Raises CredentialUnavailable when this request cannot have the credential.
+        """
+
+    async def prepare(self) -> None:
+        """Fetch what is missing, under a deadline of its own. Raises CredentialUnavailable."""
+
+    def invalidate(self) -> None:
+        """The target has answered 401: what was fetched is not used again, unless it is quite new."""
+
+    def reload(self) -> bool:
+        """Read the secrets anew; True when they differ. Raises SettingsError and keeps what it has."""
+
+
+async def injected_into(injector: Injector, request: RequestHead, body_sha256: str | None = None) -> Injected:
+    """What `injector` gives for `request`, fetched first if it has to be. Raises CredentialUnavailable."""
+    for _ in range(MAX_ATTEMPTS):
+        injected = injector.ready(request, body_sha256)
+        if injected is not None:
+            return injected
+        await injector.prepare()
+    raise CredentialUnavailable(
+        "what is fetched ends before it can be used", "the gateway's own token for this target ends at once"
+    )
