@@ -25,6 +25,7 @@ from OpenSSL import SSL
 
 from proxyd.tls_engine import NoSharedProtocol, TlsEngine, Verdict
 from proxyd.tls_files import (
+    TlsKey,
     TlsSettingsError,
     certificates_in,
     check_authorities,
@@ -150,9 +151,7 @@ class ServerTls:
 
     def engine(self) -> TlsEngine:
         """A connection that waits for a client's handshake, under the files as they are now."""
-        connection, verdict = _connection(self._default)
-        connection.set_accept_state()
-        return TlsEngine(connection, verdict, is_server=True)
+        return accepting_engine(self._default)
 
     def _read(self) -> _Files:
         s = self.settings
@@ -188,6 +187,33 @@ class ServerTls:
             context.set_alpn_select_callback(_protocol_chooser(s.alpn))
         context.set_tlsext_servername_callback(_certificate_chooser(by_name))
         return context
+
+
+def minted_context(
+    chain: Sequence[x509.Certificate],
+    key: TlsKey,
+    alpn: tuple[str, ...],
+    minimum_version: MinimumVersion = "1.2",
+) -> SSL.Context:
+    """For a server whose certificate, first in `chain`, was made by ourselves. Clients are asked for none."""
+    context = _new_context(SSL.TLS_SERVER_METHOD, minimum_version)
+    context.set_cipher_list(_TLS12_CIPHERS)
+    context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+    context.use_certificate(chain[0])
+    for issuer in chain[1:]:
+        context.add_extra_chain_cert(issuer)
+    context.use_privatekey(key)
+    context.check_privatekey()
+    if alpn:
+        context.set_alpn_select_callback(_protocol_chooser(alpn))
+    return context
+
+
+def accepting_engine(context: SSL.Context) -> TlsEngine:
+    """A connection that waits for a client's handshake under `context`."""
+    connection, verdict = _connection(context)
+    connection.set_accept_state()
+    return TlsEngine(connection, verdict, is_server=True)
 
 
 def _check_server_settings(s: ServerTlsSettings) -> None:
