@@ -131,4 +131,6 @@ class ChunkedBody:
             raise LimitExceeded(f"more than {self._limits.trailers_bytes} bytes of trailers", code)
         if end < 0:
             return None, position
-        return MessageEnded(self._fields.trailers(buffer[position:end].split(b"\r\n"))), end + 4
+        return MessageEnded(
+            self._fields.trailers(str(buffer[position:end], "latin-1").split("\r\n"))
+        ), end + 4

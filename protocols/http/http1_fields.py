@@ -8,15 +8,15 @@ readers of `http1`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import NamedTuple
+
+import msgspec
 
 from protocols.errors import LimitExceeded, RemoteProtocolError
 from protocols.http.messages import Headers
 
 # A name is a token (RFC 9110, 5.6.2) with the colon straight behind it; a value is visible text, blanks, tabs and
 # obs-text. Neither lets a CR, LF or NUL pass, so a lone CR or LF, a folded line and a blank before the colon all fail.
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([\t -~\x80-\xff]*+)")
+_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]++):([\t -~\x80-\xff]*+)")
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,18}")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
@@ -24,9 +24,12 @@ _PLAIN_NAME = re.compile(r"[0-9a-z-]+")
 _ODD = re.compile(r"[^0-9a-z-]")
 MAX_LENGTH = 2**63 - 1
 
+# A host as the name of a target, a certificate or an address may have it; IP literals in brackets; a port.
+_HOST = re.compile(r"(?:[0-9A-Za-z](?:[0-9A-Za-z._-]*[0-9A-Za-z.])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+
 # Lines that were read before on the same connection are not read again: clients repeat nearly all of theirs.
-_KNOWN_LINES = 32
-_KNOWN_LINE_BYTES = 2048
+_KNOWN_LINES = 64
+_KNOWN_LINE_CHARACTERS = 2048
 
 # What this module takes out of the headers and says in another form, or drops as the business of one hop.
 _HANDLED = frozenset(
@@ -51,6 +54,7 @@ _NOT_REMOVABLE = frozenset(
     | {"proxy-authenticate", "trailer", "origin", "referer", "accept-encoding", "if-match"}
     | {"if-none-match", "idempotency-key"}
 )
+_OPTIONS_WITHOUT_FIELD = _HANDLED | {"close"}
 # Read by many servers as their dashed twins (CGI, WSGI), so a stand-in for one of these is an attack, not a habit.
 _NOT_IMITABLE = _HANDLED | _NOT_REMOVABLE
 # What trailers may not say: it would have to be known before the body (RFC 9110, 6.5.1), or was judged with the head.
@@ -59,35 +63,43 @@ _NOT_TRAILERS = (
 )
 
 
-class Fields(NamedTuple):
-    """What the field lines of one head say. length: None when no Content-Length; chunked: Transfer-Encoding was."""
+class Framing(msgspec.Struct, frozen=True):
+    """What the field lines of one head say beside the headers.
 
-    headers: Headers
-    host: str | None
-    length: int | None
-    chunked: bool
-    close: bool
-    keep_alive: bool
-    upgrade: str
-    expect: str
+    length: None when there is no Content-Length. is_chunked: there is a Transfer-Encoding. takes_trailers: TE says so.
+    dropped: names of headers that are for this hop only, because Connection says so.
+    """
+
+    host: str | None = None
+    length: int | None = None
+    is_chunked: bool = False
+    closes: bool = False
+    keeps_alive: bool = False
+    upgrade: str = ""
+    expect: str = ""
+    takes_trailers: bool = False
+    dropped: frozenset[str] = frozenset()
 
 
 class FieldReader:
-    """Reads the field lines of one connection in one direction. code: the status for what breaks the protocol."""
+    """Reads the field lines of one connection in one direction: requests ("400" for what is wrong) or responses."""
 
-    __slots__ = ("_code", "_drops_odd_names", "_known", "_limit")
+    __slots__ = ("_code", "_is_of_requests", "_known", "_last_framing", "_last_handled", "_limit")
 
-    def __init__(self, limit: int, code: str, *, drops_odd_names: bool) -> None:
-        """limit: most fields of a head. drops_odd_names: leave out names that are not letters, digits and dashes.
+    def __init__(self, limit: int, *, is_of_requests: bool) -> None:
+        """limit: most fields of a head.
 
-        A server that turns names into variables reads `x_env` as `x-env`, so that a rule on one would miss the other.
+        In requests, names that are not letters, digits and dashes are left out: a server that turns names into
+        variables reads `x_env` as `x-env`, so that a rule on one would miss the other.
         """
         self._limit = limit
-        self._code = code
-        self._drops_odd_names = drops_odd_names
-        self._known: dict[bytes, tuple[str, str]] = {}
+        self._is_of_requests = is_of_requests
+        self._code = "400" if is_of_requests else "502"
+        self._known: dict[str, tuple[str, str]] = {}
+        self._last_handled: list[tuple[str, str]] = []
+        self._last_framing = Framing()
 
-    def read(self, lines: list[bytes]) -> Fields:
+    def read(self, lines: list[str]) -> tuple[Headers, Framing]:
         """The lines of a head behind its first, without their ends."""
         if len(lines) > self._limit:
             raise LimitExceeded(f"more than {self._limit} header fields", self._limit_code())
@@ -102,9 +114,18 @@ class FieldReader:
                 handled.append(pair)
             elif pair[0]:
                 headers.append(pair)
-        return self._sorted_out(headers, handled)
+        if handled == self._last_handled:
+            framing = self._last_framing
+        else:
+            framing = self._last_framing = self._framing(handled)
+            self._last_handled = handled
+        if framing.dropped:
+            headers = [pair for pair in headers if pair[0] not in framing.dropped]
+        if framing.takes_trailers:
+            headers.append(("te", "trailers"))
+        return tuple(headers), framing
 
-    def trailers(self, lines: list[bytes]) -> Headers:
+    def trailers(self, lines: list[str]) -> Headers:
         if len(lines) > self._limit:
             raise LimitExceeded(f"more than {self._limit} trailer fields", self._limit_code())
         trailers = []
@@ -117,92 +138,86 @@ class FieldReader:
         return tuple(trailers)
 
     def _limit_code(self) -> str:
-        return "431" if self._code == "400" else self._code
+        return "431" if self._is_of_requests else self._code
 
-    def _field(self, line: bytes) -> tuple[str, str]:
+    def _field(self, line: str) -> tuple[str, str]:
         """Name and value; an empty name for a field that is left out."""
         match = _FIELD.fullmatch(line)
         if match is None:
             raise RemoteProtocolError(_why_not(line), self._code)
-        name = match[1].decode("ascii").lower()
-        value = match[2].strip(b" \t").decode("latin-1")
-        if self._drops_odd_names and not _PLAIN_NAME.fullmatch(name):
+        name = match[1].lower()
+        if self._is_of_requests and not _PLAIN_NAME.fullmatch(name):
             twin = _ODD.sub("-", name)
             if twin in _NOT_IMITABLE:
                 raise RemoteProtocolError(f"a header name that some servers take for {twin}", self._code)
             name = ""
-        pair = (name, value)
-        if len(line) <= _KNOWN_LINE_BYTES:
+        pair = (name, match[2].strip(" \t"))
+        if len(line) <= _KNOWN_LINE_CHARACTERS:
             if len(self._known) >= _KNOWN_LINES:
                 self._known.clear()
             self._known[line] = pair
         return pair
 
-    def _sorted_out(self, headers: list[tuple[str, str]], handled: list[tuple[str, str]]) -> Fields:
-        host = length = coding = None
-        upgrade = expect = ""
+    def _framing(self, handled: list[tuple[str, str]]) -> Framing:
+        host = length = coding = upgrade = expect = None
+        takes_trailers = False
         options: set[str] = set()
         for name, value in handled:
             if name == "host":
-                if host is not None:
-                    raise RemoteProtocolError("more than one Host field", self._code)
-                host = value
+                host = self._only(host, value, "Host")
             elif name == "connection":
                 self._add_options(options, value)
             elif name == "content-length":
-                if length is not None:
-                    raise RemoteProtocolError("more than one Content-Length field", self._code)
-                length = self._length(value)
+                length = self._only(length, value, "Content-Length")
             elif name == "transfer-encoding":
-                if coding is not None:
-                    raise RemoteProtocolError("more than one Transfer-Encoding field", self._code)
-                coding = value.lower()
+                coding = self._only(coding, value.lower(), "Transfer-Encoding")
             elif name == "te":
-                if any(each.strip(" \t").lower() == "trailers" for each in value.split(",")):
-                    headers.append(("te", "trailers"))
+                takes_trailers |= any(each.strip(" \t").lower() == "trailers" for each in value.split(","))
             elif name == "upgrade":
-                if upgrade:
-                    raise RemoteProtocolError("more than one Upgrade field", self._code)
-                upgrade = value.lower()
+                upgrade = (
+                    self._only(upgrade, value.lower(), "Upgrade") if self._is_of_requests else value.lower()
+                )
             elif name == "expect":
-                if expect:
-                    raise RemoteProtocolError("more than one Expect field", self._code)
-                expect = value.lower()
+                expect = self._only(expect, value.lower(), "Expect")
+        if self._is_of_requests and host is not None and not _HOST.fullmatch(host):
+            raise RemoteProtocolError("a Host field that is not the name of a host", self._code)
         if coding is not None:
             self._check_coding(coding, length)
         if "upgrade" not in options:
-            upgrade = ""
-        elif upgrade and not _PROTOCOL.fullmatch(upgrade) and self._code == "400":
+            upgrade = None
+        elif upgrade and self._is_of_requests and not _PROTOCOL.fullmatch(upgrade):
             raise RemoteProtocolError("Upgrade has to name one protocol", self._code)
-        if options:
-            headers = self._without(headers, options)
-        return Fields(
-            tuple(headers),
+        return Framing(
             host,
-            length,
+            None if length is None else self._length(length),
             coding is not None,
             "close" in options,
             "keep-alive" in options,
-            upgrade,
-            expect,
+            upgrade or "",
+            expect or "",
+            takes_trailers,
+            # The next hop is told of TE and of an upgrade anew.
+            frozenset(options - _OPTIONS_WITHOUT_FIELD),
         )
+
+    def _only(self, seen: str | None, value: str, name: str) -> str:
+        if seen is not None:
+            raise RemoteProtocolError(f"more than one {name} field", self._code)
+        return value
 
     def _length(self, value: str) -> int:
         if not _LENGTH.fullmatch(value) or (length := int(value)) > MAX_LENGTH:
             raise RemoteProtocolError("Content-Length is not a plain number below 2^63", self._code)
         return length
 
-    def _check_coding(self, coding: str, length: int | None) -> None:
+    def _check_coding(self, coding: str, length: str | None) -> None:
         if length is not None:
             raise RemoteProtocolError("both Content-Length and Transfer-Encoding", self._code)
         if coding != "chunked":
-            code = "501" if self._code == "400" else self._code
+            code = "501" if self._is_of_requests else self._code
             raise RemoteProtocolError("a Transfer-Encoding other than `chunked` alone", code)
 
     def _add_options(self, options: set[str], value: str) -> None:
-        if value in ("keep-alive", "close"):  # nearly always
-            options.add(value)
-            return
         for each in value.split(","):
             option = each.strip(" \t").lower()
             if not option:
@@ -213,25 +228,19 @@ class FieldReader:
                 raise RemoteProtocolError(f"the Connection field may not name {option}", self._code)
             options.add(option)
 
-    @staticmethod
-    def _without(headers: list[tuple[str, str]], options: Iterable[str]) -> list[tuple[str, str]]:
-        """Without the fields that Connection names. `TE: trailers` stays: it is what the next hop is told anew."""
-        gone = {option for option in options if option not in ("keep-alive", "close", "te", "upgrade")}
-        return [pair for pair in headers if pair[0] not in gone] if gone else headers
 
-
-def _why_not(line: bytes) -> str:
-    if line[:1] in (b" ", b"\t"):
+def _why_not(line: str) -> str:
+    if line[:1] in (" ", "\t"):
         return "a folded header line"
-    if b"\r" in line or b"\n" in line:
+    if "\r" in line or "\n" in line:
         return "a header line that ends in a bare CR or LF"
-    name, colon, _ = line.partition(b":")
+    name, colon, _ = line.partition(":")
     if not colon:
         return "a header line without a colon"
     if not name:
         return "a header field without a name"
-    if name[-1:] in (b" ", b"\t"):
+    if name[-1:] in (" ", "\t"):
         return "a blank between a header name and its colon"
-    if not _TOKEN.fullmatch(name.decode("latin-1")):
+    if not _TOKEN.fullmatch(name):
         return "a header name that is not a token"
     return "a control character in a header value"

@@ -15,8 +15,8 @@ from protocols.http.messages import Headers, RequestHead, ResponseHead
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _EXPECTS_BODY = frozenset({"POST", "PUT", "PATCH"})
-_VISIBLE = re.compile(r"[!-~]+")
-_CONTROLS = bytes([*range(9), 11, 12, *range(14, 32), 127])
+_VISIBLE = re.compile(r"[!-~]+ [!-~]+ [!-~]+")
+_CONTROLS = bytes([*range(9), *range(10, 32), 127])
 
 
 def request_head(head: RequestHead, target: str, host: str) -> bytes:
@@ -24,7 +24,7 @@ def request_head(head: RequestHead, target: str, host: str) -> bytes:
 
     body_bytes: None is sent as chunked, a number as Content-Length. Expect is sent when `head.expects_continue`.
     """
-    if not _VISIBLE.fullmatch(target) or not _VISIBLE.fullmatch(host) or not _VISIBLE.fullmatch(head.method):
+    if not _VISIBLE.fullmatch(f"{head.method} {target} {host}"):
         raise LocalProtocolError("a request line or Host with blanks, controls or nothing in it")
     parts = [f"{head.method} {target} HTTP/1.1\r\n", f"host: {host}\r\n"]
     options = []
@@ -93,11 +93,7 @@ def _sealed(lines: list[str]) -> bytes:
     except UnicodeEncodeError:
         raise LocalProtocolError("a header with a character beyond Latin-1 in it") from None
     ends = len(lines) + 1
-    if (
-        text.count(b"\r\n") != ends
-        or text.count(b"\n") != ends
-        or text.count(b"\r") != ends
-        or len(text.translate(None, _CONTROLS)) != len(text)
-    ):
+    # As many line ends as lines, and no other control characters than those of the line ends.
+    if text.count(b"\r\n") != ends or len(text.translate(None, _CONTROLS)) != len(text) - 2 * ends:
         raise LocalProtocolError("a header with a line break or control character in it")
     return text
