@@ -8,8 +8,9 @@ Pure; called by `http_taping`, after the relay has left out what it knows itself
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable
+from enum import Enum
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -55,29 +56,39 @@ _TELLING: Final = re.compile(
 )
 _SUBPROTOCOLS: Final = "sec-websocket-protocol"
 _TELLING_SUBPROTOCOL: Final = re.compile("bearer|token|secret|api[-_.]?key|auth")
+_COUNTED: Final = "tokens"  # `max_tokens=100` is about tokens, and is none
 _COUNT: Final = re.compile(r"\d{1,12}")
 # A parameter: what may stand before it, its name, its value. Of `a?b?token=x` too.
 _PARAMETER: Final = re.compile(
     r"(?:(?<=[?&;#,\s\"'<(])|^)([^=&;#?,\s\"'<>()]{1,200})=(\"[^\"]*\"|[^&;#\s\"'<>]*)"
 )
 _USER: Final = re.compile(r"(?<=//)[^/?#\s@\"<>]*@")
-_SUSPECT: Final = re.compile("[=@]")
 
 
-def without_header_secrets(
-    headers: Iterable[tuple[str, str]], *, more: frozenset[str] = frozenset()
-) -> Pairs:
+class _Kind(Enum):
+    """What the name of a header says about its value."""
+
+    PLAIN = "plain"
+    WITHHELD = "withheld"
+    COUNT = "count"  # a secret, or a number of tokens
+    SUBPROTOCOLS = "subprotocols"
+
+
+def without_header_secrets(headers: Pairs, *, more: frozenset[str] = frozenset()) -> Pairs:
     """The headers, in their order, without secrets. `more`: further names, in lower case, that are secret here."""
-    return tuple(
-        (
-            name,
-            REMOVED if _is_secret_header(name.lower(), value, more) else _header_value(name.lower(), value),
-        )
-        for name, value in headers
-    )
+    bare = headers
+    for index, (name, value) in enumerate(headers):
+        kind = _header_kind(name)
+        is_removed = kind is _Kind.WITHHELD or bool(more and name.lower() in more)
+        if not is_removed and kind is _Kind.PLAIN and "=" not in value and "@" not in value:
+            continue  # as nearly all
+        shown = REMOVED if is_removed else _header_value(kind, value)
+        if shown != value:
+            bare = (*bare[:index], (name, shown), *bare[index + 1 :])
+    return bare
 
 
-def without_query_secrets(query: Iterable[tuple[str, str]]) -> Pairs:
+def without_query_secrets(query: Pairs) -> Pairs:
     """Decoded parameters without secrets."""
     return tuple(
         (name, REMOVED if _is_secret_parameter(name, value) else without_url_secrets(value))
@@ -87,7 +98,7 @@ def without_query_secrets(query: Iterable[tuple[str, str]]) -> Pairs:
 
 def without_url_secrets(text: str) -> str:
     """A URL, or a text with URLs or parameters in it, without secret parameters and without user and password."""
-    if _SUSPECT.search(text) is None:
+    if "=" not in text and "@" not in text:
         return text
     if "@" in text:
         text = _USER.sub(f"{REMOVED}@", text)
@@ -104,7 +115,7 @@ def _parameter(match: re.Match[str]) -> str:
 
 def _holds_secret(value: str) -> bool:
     """Is it a URL that has a secret of its own (`redirect_uri=https%3A%2F%2Fx%2F%3Faccess_token%3D...`)?"""
-    if _SUSPECT.search(value) is None:
+    if "=" not in value and "@" not in value:
         return False
     return _USER.search(value) is not None or any(
         _is_secret_parameter(name, held)
@@ -113,27 +124,34 @@ def _holds_secret(value: str) -> bool:
     )
 
 
-def _is_secret_header(name: str, value: str, more: frozenset[str]) -> bool:
-    if name in _HEADERS or name in more:
-        return True
-    if _TELLING.search(name) is None:
-        return False
-    return not ("ratelimit" in name or _is_count(name, value))
+@functools.lru_cache(maxsize=4096)
+def _header_kind(name: str) -> _Kind:
+    lowered = name.lower()
+    if lowered in _HEADERS:
+        return _Kind.WITHHELD
+    if lowered == _SUBPROTOCOLS:
+        return _Kind.SUBPROTOCOLS
+    if _TELLING.search(lowered) is None or "ratelimit" in lowered:
+        return _Kind.PLAIN
+    return _Kind.COUNT if lowered.endswith(_COUNTED) else _Kind.WITHHELD
 
 
-def _header_value(name: str, value: str) -> str:
-    if name == _SUBPROTOCOLS and _TELLING_SUBPROTOCOL.search(value.lower()) is not None:
-        return REMOVED  # `bearer, TOKEN`, `openai-insecure-api-key.KEY`: browsers have no other place for it
-    return without_url_secrets(value)
+def _header_value(kind: _Kind, value: str) -> str:
+    match kind:
+        case _Kind.COUNT if _COUNT.fullmatch(value) is None:
+            return REMOVED
+        case _Kind.SUBPROTOCOLS if _TELLING_SUBPROTOCOL.search(value.lower()) is not None:
+            return (
+                REMOVED  # `bearer, TOKEN`, `openai-insecure-api-key.KEY`: browsers have no other place for it
+            )
+        case _:
+            return without_url_secrets(value)
 
 
 def _is_secret_parameter(name: str, value: str) -> bool:
     lowered = name.strip().lower()
     if lowered in _PARAMETERS:
         return True
-    return _TELLING.search(lowered) is not None and not _is_count(lowered, value)
-
-
-def _is_count(name: str, value: str) -> bool:
-    """`max_tokens=100` is about tokens, and is none."""
-    return name.endswith("tokens") and _COUNT.fullmatch(value) is not None
+    if _TELLING.search(lowered) is None:
+        return False
+    return not (lowered.endswith(_COUNTED) and _COUNT.fullmatch(value) is not None)

@@ -432,7 +432,7 @@ class HttpTape(BatchingWriter):
         kept, omitted = (tally.kept, tally.omitted) if tally is not None else (0, 0)
         digest = tally.rest.digest() if tally is not None and tally.rest is not None else b""
         flat: list[str] = []
-        for name, value in without_header_secrets(trailers, more=self._limits.secret_headers):
+        for name, value in without_header_secrets(tuple(trailers), more=self._limits.secret_headers):
             flat += (name, value)
         self._write_packed(FrameKind.HTTP_BODY_END, exchange, way, kept, omitted, digest, flat)
 
