@@ -31,7 +31,8 @@ class HandshakeFailure(Enum):
     TIMEOUT = "timeout"
     PROTOCOL = "protocol"  # not a startup that we understand
     TLS = "tls"
-    IDENTITY = "identity"  # the certificate gives no subject
+    IDENTITY = "identity"  # the certificate or token gives no subject
+    DISCOVERY = "discovery"  # it only asked where tokens come from (OAUTHBEARER), and will come again
     NOT_ADMITTED = "not_admitted"  # unknown target or login, or the policy gives no access
     TARGET = "target"  # the target could not be reached or refused us
     DISCONNECTED = "disconnected"

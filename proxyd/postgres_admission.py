@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from policy.decision import Effect, SessionLimits
 from policy.evaluate import admit
 from policy.facts import Subject
+from protocols.postgres.messages import error_response
 from protocols.postgres.startup import StartupReceived
 from proxyd.config import PostgresLogin
 from proxyd.gateway import Gateway, PostgresTargetRuntime
-from proxyd.metrics import HandshakeFailure
+from proxyd.identity.expiry import proof_of
+from proxyd.metrics import HandshakeFailure, SessionOutcome
 from proxyd.postgres_handshake import Handshake, Refused, refuse
+from proxyd.relay import SessionEnd
 from proxyd.upstream import startup_parameters
 
 NOT_ADMITTED = "28000"
+_NEW_PROOF = "Get a new one and connect again."
 
 
 @dataclass(slots=True)
@@ -44,11 +48,16 @@ def admit_client(greeted: Handshake, gateway: Gateway) -> Request:
         raise refuse(
             HandshakeFailure.IDENTITY,
             NOT_ADMITTED,
-            "proxyd: a client certificate is needed",
+            f"proxyd: a {greeted.lacks or 'client certificate'} is needed",
             hint="Give sslcert and sslkey.",
         )
     if subject.expires_at is not None and subject.expires_at <= gateway.clock():
-        raise refuse(HandshakeFailure.IDENTITY, NOT_ADMITTED, "proxyd: the client certificate has expired")
+        raise refuse(
+            HandshakeFailure.IDENTITY,
+            NOT_ADMITTED,
+            f"proxyd: the {proof_of(subject)} has expired",
+            hint=_NEW_PROOF,
+        )
     login_name = startup.parameters.get("user", "")
     place = startup.parameters.get("database") or login_name
     target_name, _, database = place.partition("/")
@@ -97,7 +106,7 @@ def _not_admitted(subject: Subject, place: str, login: str, why: str) -> Refused
 
 
 def limits_until_expiry(request: Request, gateway: Gateway) -> SessionLimits:
-    """The limits of the admission, cut to the life of the certificate."""
+    """The limits of the admission, cut to the life of the certificate or token."""
     limits = request.limits
     expires_at = request.subject.expires_at
     if expires_at is None:
@@ -105,3 +114,12 @@ def limits_until_expiry(request: Request, gateway: Gateway) -> SessionLimits:
     left_s = max(0.0, expires_at - gateway.clock())
     max_age_s = left_s if limits.max_age_s is None else min(limits.max_age_s, left_s)
     return SessionLimits(max_age_s, limits.idle_s, limits.statements, limits.rows)
+
+
+def end_of_age(request: Request, limits: SessionLimits) -> SessionEnd | None:
+    """What ends the session when it has reached the age in `limits`, if that is its subject's end; else None."""
+    if limits.max_age_s is None or limits.max_age_s == request.limits.max_age_s:
+        return None
+    proof = proof_of(request.subject)
+    farewell = error_response("FATAL", "57P05", f"proxyd: the {proof} has expired", hint=_NEW_PROOF)
+    return SessionEnd(SessionOutcome.MAX_AGE, f"{proof} expired", farewell)

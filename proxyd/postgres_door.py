@@ -23,7 +23,7 @@ from proxyd.gates.search_path import parse_search_path
 from proxyd.gates.state import SessionSetting, State
 from proxyd.gateway import Gateway
 from proxyd.metrics import HandshakeFailure, SessionOutcome
-from proxyd.postgres_admission import Request, admit_client, limits_until_expiry
+from proxyd.postgres_admission import Request, admit_client, end_of_age, limits_until_expiry
 from proxyd.postgres_handshake import ClientGreeting, Handshake, Refused, refuse
 from proxyd.postgres_listener import PostgresListenerRuntime
 from proxyd.relay import PostgresRelay, RelayLimits, fatal, last_words
@@ -58,14 +58,13 @@ async def serve_postgres(
     """Serve one client. Returns when the connection is over; raises nothing but cancellation."""
     session_id = gateway.sessions.new_id()
     log = gateway.log.bind(listener=listener.name, client=_address(stream), session=session_id)
-    greeting = ClientGreeting(stream, listener.tls, listener.certificate_rules)
+    greeting = ClientGreeting(stream, listener.tls, listener.certificate_rules, listener.asked)
     try:
         await _greet_and_serve(stream, greeting, listener, gateway, log, session_id)
     except Refused as refused:
         gateway.metrics.handshake_failed(listener.name, refused.failure)
-        log.warning(
-            "connection refused", **refused.known, reason=refused.reason, failure=refused.failure.value
-        )
+        say = log.info if refused.failure is HandshakeFailure.DISCOVERY else log.warning
+        say("connection refused", **refused.known, reason=refused.reason, failure=refused.failure.value)
         await _say(greeting, refused.farewell)
     except HandshakeError as fault:
         gateway.metrics.handshake_failed(listener.name, HandshakeFailure.TLS)
@@ -241,7 +240,8 @@ async def _run_session(
         session.idle_s = lambda: relay.idle_s
         farewell = b""
         try:
-            end = await relay.run(limits_until_expiry(request, gateway))
+            limits = limits_until_expiry(request, gateway)
+            end = await relay.run(limits, end_of_age(request, limits))
             outcome, reason, farewell = end.outcome, end.reason, end.farewell
         finally:
             _count(gateway, client, target, state)
@@ -356,7 +356,7 @@ async def _search_path(upstream: UpstreamConnection, request: Request) -> tuple[
 async def _welcome(greeted: Handshake, upstream: UpstreamConnection, session: Session) -> None:
     startup = greeted.startup
     answer: list[bytes] = []
-    if startup.needs_negotiation:
+    if startup.needs_negotiation and not greeted.is_negotiated:
         answer.append(negotiate_protocol_version(startup.negotiated_minor, startup.unsupported_options))
     answer.append(authentication_ok())
     answer += [parameter_status(name, value) for name, value in upstream.parameters.items()]

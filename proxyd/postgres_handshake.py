@@ -6,13 +6,14 @@ A client that is refused gets a FATAL error it can read. Called by `postgres_doo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import msgspec
 import trio
 
 from policy.facts import Subject
 from protocols.errors import ProtocolError
-from protocols.postgres.messages import error_response
+from protocols.postgres.messages import error_response, negotiate_protocol_version
 from protocols.postgres.startup import (
     CancelRequested,
     DirectTlsStarted,
@@ -21,8 +22,11 @@ from protocols.postgres.startup import (
     StartupReceived,
     StartupReceiver,
 )
+from proxyd.config.factors import ClientFactors
 from proxyd.identity.certificate import CertificateRules, IdentityError, subject_from_certificate
+from proxyd.identity.oidc import TokenRefused, Tokens, both_factors
 from proxyd.metrics import HandshakeFailure
+from proxyd.postgres_token import ClientLeft, TokenMethod, TokenQuestion, TokenSought
 from proxyd.tls import TlsStream
 from proxyd.tls_contexts import ServerTls
 
@@ -60,20 +64,37 @@ def refuse(
 
 @dataclass(slots=True)
 class Handshake:
-    """A client whose startup packet has come over TLS. `subject` is None when it gave no certificate."""
+    """A client whose startup packet has come over TLS. `subject` is None when it has not shown what is asked for.
+
+    lacks: what it would have to show then. is_negotiated: NegotiateProtocolVersion has been sent.
+    """
 
     tls: TlsStream
     startup: StartupReceived
     subject: Subject | None
+    lacks: str = ""
+    is_negotiated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a listener asks its clients for: one combination of `factors`, and a token by `token_method`."""
+
+    factors: tuple[ClientFactors, ...]
+    token_method: TokenMethod
+    tokens: Tokens
 
 
 class ClientGreeting:
     """Runs the startup phase on one accepted stream. `stream` is where a last word must go at any moment."""
 
-    def __init__(self, transport: trio.SocketStream, server_tls: ServerTls, rules: CertificateRules) -> None:
+    def __init__(
+        self, transport: trio.SocketStream, server_tls: ServerTls, rules: CertificateRules, asked: Asked
+    ) -> None:
         self._transport = transport
         self._server_tls = server_tls
         self._rules = rules
+        self._asked = asked
         self._tls: TlsStream | None = None
 
     @property
@@ -81,7 +102,10 @@ class ClientGreeting:
         return self._tls if self._tls is not None else self._transport
 
     async def run(self, timeout_s: float) -> Handshake | CancelRequested:
-        """Read up to the startup packet. Raises Refused, HandshakeError, trio.BrokenResourceError."""
+        """Read up to the startup packet, and the token if one is needed.
+
+        Raises Refused, HandshakeError, trio.BrokenResourceError.
+        """
         receiver = StartupReceiver()
         try:
             while True:
@@ -105,7 +129,7 @@ class ClientGreeting:
                         case CancelRequested():
                             return event
                         case StartupReceived():
-                            return self._greeted(event)
+                            return await self._known(self._greeted(event))
         except ProtocolError as fault:
             raise refuse(HandshakeFailure.PROTOCOL, fault.code or "08P01", fault.message) from fault
 
@@ -127,7 +151,7 @@ class ClientGreeting:
                 "28000",
                 "proxyd: this door needs TLS",
                 reason="startup packet in clear",
-                hint="Connect with sslmode=verify-full (or at least require) and a client certificate.",
+                hint="Connect with sslmode=verify-full (or at least require).",
             )
         certificate = self._tls.peer_certificate
         if certificate is None:
@@ -139,3 +163,50 @@ class ClientGreeting:
                 HandshakeFailure.IDENTITY, "28000", f"proxyd: the client certificate names nobody: {fault}"
             ) from fault
         return Handshake(self._tls, startup, subject)
+
+    async def _known(self, greeted: Handshake) -> Handshake:
+        """With the subject of whatever combination of factors the client can show."""
+        certified = greeted.subject
+        factors = self._asked.factors
+        if certified is not None and ("certificate",) in factors:
+            return greeted
+        if ("token",) in factors:
+            return await self._with_token(greeted, None)
+        if certified is not None:
+            return await self._with_token(greeted, certified)
+        is_enough = ("certificate",) in factors
+        return replace(greeted, lacks="client certificate" + ("" if is_enough else " and a token"))
+
+    async def _with_token(self, greeted: Handshake, certified: Subject | None) -> Handshake:
+        startup = greeted.startup
+        if startup.needs_negotiation:
+            notice = negotiate_protocol_version(startup.negotiated_minor, startup.unsupported_options)
+            await greeted.tls.send_all(notice)
+        asked = self._asked
+        question = TokenQuestion(greeted.tls, asked.tokens, asked.token_method, startup.rest)
+        try:
+            subject = await question.ask()
+            if certified is not None:
+                subject = both_factors(certified, subject)
+        except TokenRefused as fault:
+            raise refuse(
+                HandshakeFailure.IDENTITY,
+                "28P01",
+                f"proxyd: {fault.text}",
+                reason=fault.reason,
+                hint="The password is the token of your identity provider."
+                if asked.token_method == "password"  # noqa: S105 (a method's name)
+                else "",
+            ) from fault
+        except TokenSought:
+            raise refuse(
+                HandshakeFailure.DISCOVERY,
+                "28000",
+                "proxyd: a token is needed",
+                reason="the client asked where tokens come from",
+            ) from None
+        except ClientLeft:
+            reason = "the client left when it was asked for a token"
+            raise Refused(reason, HandshakeFailure.DISCONNECTED) from None
+        rest = msgspec.structs.replace(startup, rest=question.received)
+        return replace(greeted, startup=rest, subject=subject, is_negotiated=startup.needs_negotiation)

@@ -1,4 +1,4 @@
-"""A PostgreSQL listener while it runs: its TLS, and how a client's certificate becomes a subject.
+"""A PostgreSQL listener while it runs: its TLS, what it asks of clients, and how that becomes a subject.
 
 Made by the PostgreSQL door when the daemon starts; the files behind it are read anew at each reload.
 `proxyd.references` makes the same settings to check them.
@@ -13,6 +13,7 @@ from proxyd import config as configuration
 from proxyd.gateway import Gateway
 from proxyd.identity.certificate import CertificateRules
 from proxyd.listeners import ListenerRuntime, Side
+from proxyd.postgres_handshake import Asked
 from proxyd.tls_contexts import ServerTls, ServerTlsSettings
 
 ALPN = ("postgresql",)
@@ -24,6 +25,7 @@ class PostgresListenerRuntime(ListenerRuntime):
 
     tls: ServerTls
     certificate_rules: CertificateRules
+    asked: Asked
 
     @classmethod
     def open(cls, listener: configuration.PostgresListener, gateway: Gateway) -> Self:
@@ -36,6 +38,7 @@ class PostgresListenerRuntime(ListenerRuntime):
             identity=identity,
             tls=ServerTls(server_tls_settings(listener)),
             certificate_rules=certificate_rules(identity),
+            asked=Asked(listener.factors, listener.token_method, gateway.tokens),
         )
 
     def sides(self) -> tuple[Side, ...]:

@@ -157,14 +157,17 @@ class PostgresRelay:
         if self._scope is not None:
             self._scope.cancel()
 
-    async def run(self, limits: SessionLimits) -> SessionEnd:
-        """Relay until either side ends. The client has been told why where that makes sense."""
+    async def run(self, limits: SessionLimits, end_of_age: SessionEnd | None = None) -> SessionEnd:
+        """Relay until either side ends. The client has been told why where that makes sense.
+
+        `end_of_age`: what ends the session at `max_age_s`, where that is more than an age.
+        """
         with trio.CancelScope() as self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._guard, self._relay_requests)
                 nursery.start_soon(self._guard, self._relay_replies)
                 if limits.max_age_s is not None or limits.idle_s is not None:
-                    nursery.start_soon(self._watch_deadlines, limits)
+                    nursery.start_soon(self._watch_deadlines, limits, end_of_age)
         # Without a reason it was cancelled from further out: the daemon is stopping.
         end = self._end or _ended(SessionOutcome.DRAINED, "the gateway is shutting down")
         self._client.send_last(end.farewell)
@@ -329,7 +332,7 @@ class PostgresRelay:
 
     # Deadlines
 
-    async def _watch_deadlines(self, limits: SessionLimits) -> None:
+    async def _watch_deadlines(self, limits: SessionLimits, end_of_age: SessionEnd | None) -> None:
         max_age_s = limits.max_age_s if limits.max_age_s is not None else math.inf
         idle_s = limits.idle_s if limits.idle_s is not None else math.inf
         while True:
@@ -337,7 +340,7 @@ class PostgresRelay:
             ends_at = self._started_at + max_age_s
             idle_at = self._moved_at + idle_s
             if now >= ends_at:
-                self.end(SessionOutcome.MAX_AGE, "maximum age reached")
+                self._finish(end_of_age or _ended(SessionOutcome.MAX_AGE, "maximum age reached"))
                 return
             if now >= idle_at:
                 self.end(SessionOutcome.IDLE, "idle for too long")

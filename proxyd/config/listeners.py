@@ -11,17 +11,31 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from policy.located_yaml import Duration, refusal
+from proxyd.config.factors import ClientFactor, ClientFactors, check_client_factors, sensible_client_factors
 from proxyd.config.fields import FilePath, Some
 from proxyd.config.http_listener import HttpListener
 from proxyd.config.listener_base import ListenerBase, ListenerLimits, ListenerTls
 
-Factor = Literal["certificate", "public_key", "totp"]
+Factor = Literal["certificate", "public_key", "totp", "token"]
 Factors = tuple[Factor, ...]
 
 
 class PostgresListener(ListenerBase):
+    """`factors`: combinations, of which a client has to show one. `token_method`: how it is asked for a token."""
+
     protocol: Literal["postgres"] = Field(examples=["postgres"])
     tls: ListenerTls
+    factors: Some[Annotated[ClientFactors, AfterValidator(sensible_client_factors)]] = (("certificate",),)
+    token_method: Literal["password", "oauthbearer"] = "password"  # noqa: S105 (a way of asking)
+
+    @model_validator(mode="after")
+    def _factors_can_be_shown(self) -> Self:
+        check_client_factors(self.factors, self.tls)
+        return self
+
+    def takes(self, factor: ClientFactor) -> bool:
+        """Does any combination ask for `factor`?"""
+        return any(factor in combination for combination in self.factors)
 
 
 class SshListenerLimits(ListenerLimits):
