@@ -1,0 +1,163 @@
+"""Looks for all the kinds of one set in a text: one pass that says which may be there, then only those, exactly.
+
+Owns `DetectorSet` (what to look for), `Match` (what was found) and how matches that touch each other are settled.
+Values that are written in code (hexadecimal, base64, backwards) are not seen; those that a medium escapes (`\\u0040`
+in JSON, `%40` in a form) are seen where the medium's own reader hands over the value. Called by
+`policy.detectors.stream`, the gates, and `policy.detectors.masks`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from policy.detectors.engine import Gate, Pattern
+from policy.detectors.kinds import KINDS, Kind, expanded
+from policy.detectors.own import own_expression
+
+if TYPE_CHECKING:
+    from policy.detectors.stream import StreamDetector
+
+_BLOCK = 16 * 1024
+
+
+class Match(msgspec.Struct, frozen=True, gc=False):
+    """data[start:end] is a value of `kind`, the name of a detector."""
+
+    start: int
+    end: int
+    kind: str
+
+
+Write = Callable[[Match, bytes], bytes]
+
+
+def placeholder(match: Match, _: bytes) -> bytes:
+    return b"<%s>" % match.kind.encode()
+
+
+class DetectorSet:
+    """What to look for. Make it once for a set of names (`of` keeps those it made) and use it for every text."""
+
+    __slots__ = ("_built_in", "_built_in_gate", "_gated", "_order", "_own", "_own_gate", "names")
+
+    def __init__(self, kinds: Sequence[Kind], own: Mapping[str, bytes]) -> None:
+        self.names = (*(kind.name for kind in kinds), *own)
+        self._order = {name: number for number, name in enumerate((*own, *KINDS))}
+        self._gated = [kind for kind in kinds for _ in kind.gates]
+        gates = [gate for kind in kinds for gate in kind.gates]
+        self._built_in_gate = Gate(gates) if gates else None
+        self._own = [(name, Pattern(expression, is_text=True)) for name, expression in own.items()]
+        self._own_gate = Gate(list(own.values()), is_text=True) if own else None
+
+    @staticmethod
+    def of(kinds: Sequence[str], own: Mapping[str, str] | None = None) -> DetectorSet:
+        """kinds: names of detectors, groups, and of those in `own` that are meant. own: name -> RE2 expression.
+
+        Raises KeyError for a name that is none, and PatternRefused for an expression that RE2 does not take.
+        """
+        names = expanded(tuple(kinds))
+        patterns = own or {}
+        return _made(
+            tuple(name for name in names if name not in patterns),
+            tuple((name, patterns[name]) for name in names if name in patterns),
+        )
+
+    @property
+    def has_own(self) -> bool:
+        return self._own_gate is not None
+
+    def find(self, data: bytes) -> list[Match]:
+        """Every value, in order, none touching another."""
+        spans: list[tuple[int, int, str]] = []
+        for begin, end in _blocks(data):
+            block = data if end - begin == len(data) else data[begin:end]
+            if self._built_in_gate is not None:
+                hits = self._built_in_gate.found(block)
+                if hits:
+                    for kind in {id(self._gated[hit]): self._gated[hit] for hit in hits}.values():
+                        spans += [(start, stop, kind.name) for start, stop in kind.find(data, begin, end)]
+            if self._own_gate is not None:
+                for hit in self._own_gate.found(block):
+                    name, pattern = self._own[hit]
+                    spans += [
+                        (start, stop, name)
+                        for start, stop in pattern.find_all(data, begin, end)
+                        if stop > start
+                    ]
+        return self._settled(spans) if spans else []
+
+    def may_match(self, data: bytes) -> bool:
+        """False only if nothing would be found. Quicker than finding."""
+        for begin, end in _blocks(data):
+            block = data if end - begin == len(data) else data[begin:end]
+            if self._built_in_gate is not None and self._built_in_gate.found(block):
+                return True
+            if self._own_gate is not None and self._own_gate.found(block):
+                return True
+        return False
+
+    def _settled(self, spans: list[tuple[int, int, str]]) -> list[Match]:
+        """Matches that overlap become one, from the first byte to the last, named after the longest of them."""
+        spans.sort(key=lambda span: (span[0], -span[1]))
+        matches: list[Match] = []
+        start, end, best = spans[0][0], spans[0][1], spans[0]
+        for span in spans[1:]:
+            if span[0] >= end:
+                matches.append(Match(start, end, best[2]))
+                start, end, best = span[0], span[1], span
+                continue
+            end = max(end, span[1])
+            best = max(best, span, key=self._rank)
+        matches.append(Match(start, end, best[2]))
+        return matches
+
+    def _rank(self, span: tuple[int, int, str]) -> tuple[int, int]:
+        return span[1] - span[0], -self._order[span[2]]
+
+    def replace(self, data: bytes, write: Write | None = None) -> tuple[bytes, Counter[str]]:
+        """`data` with what `write` makes of each match in its place, and how many of each kind there were."""
+        matches = self.find(data)
+        counts: Counter[str] = Counter()
+        if not matches:
+            return data, counts
+        write = write or placeholder
+        pieces: list[bytes] = []
+        position = 0
+        for match in matches:
+            counts[match.kind] += 1
+            pieces += (data[position : match.start], write(match, data[match.start : match.end]))
+            position = match.end
+        pieces.append(data[position:])
+        return b"".join(pieces), counts
+
+    def stream(self, write: Write | None = None) -> StreamDetector:
+        from policy.detectors.stream import StreamDetector  # noqa: PLC0415  it needs this module
+
+        return StreamDetector(self, write)
+
+
+@lru_cache(maxsize=64)
+def _made(kinds: tuple[str, ...], own: tuple[tuple[str, str], ...]) -> DetectorSet:
+    known = [KINDS[name] for name in KINDS if name in kinds]
+    unknown = [name for name in kinds if name not in KINDS]
+    if unknown:
+        raise KeyError(unknown[0])
+    return DetectorSet(known, {name: own_expression(text) for name, text in own})
+
+
+def _blocks(data: bytes) -> Iterator[tuple[int, int]]:
+    """Whole lines, of about _BLOCK bytes each. Nothing but a private key goes over the end of a line."""
+    begin, length = 0, len(data)
+    while length - begin > _BLOCK:
+        end = data.find(b"\n", begin + _BLOCK) + 1
+        if not end:
+            break
+        yield begin, end
+        begin = end
+    if begin < length:
+        yield begin, length

@@ -1,0 +1,36 @@
+"""A policy's own patterns: what RE2 takes, within limits, and seen one line at a time.
+
+Owns the checks of one pattern (`own_fault`) and the expression that is really compiled. Called by
+`policy.detectors.section` when a policy is read and by `policy.detectors.detector_set`.
+"""
+
+from __future__ import annotations
+
+from policy.detectors.engine import Pattern, PatternRefused
+
+MAX_PATTERN = 1000  # characters; RE2 refuses what needs more memory than it was given besides
+
+
+def own_expression(text: str) -> bytes:
+    """`^` and `$` are the ends of a line: a stream has no other."""
+    return b"(?m:" + text.encode() + b")"
+
+
+def own_fault(text: str) -> tuple[str, str] | None:
+    """What is wrong with a pattern, and what to do; None when it can be used."""
+    try:
+        Pattern(text.encode(), is_text=True)  # by itself: a stray `)` must not close the group around it
+        pattern = Pattern(own_expression(text), is_text=True)
+    except PatternRefused as refused:
+        return (
+            f"the pattern cannot be used: {refused}",
+            "write it in the syntax of RE2, which has no look-around and no back-references, and keep it small",
+        )
+    except UnicodeEncodeError:
+        return "the pattern is not text", "write it in UTF-8"
+    if pattern.matches_nothing:
+        return (
+            "the pattern matches the empty text",
+            "make a part of it obligatory, as in `[0-9]+` instead of `[0-9]*`",
+        )
+    return None
