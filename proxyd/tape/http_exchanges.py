@@ -112,7 +112,11 @@ class Exchange(Generic[C]):
 
     @property
     def is_websocket(self) -> bool:
-        return self.response is not None and self.response.status == SWITCHING
+        """Did it change its protocol? By HTTP/1.1, or by the CONNECT of HTTP/2 (RFC 8441)."""
+        if self.response is None:
+            return False
+        status = self.response.status
+        return status == SWITCHING or (self.request.method == "CONNECT" and 200 <= status < 300)
 
     def close(self) -> None:
         self.to_target.content.close()

@@ -238,6 +238,9 @@ def _count(fd: int, size: int, protocol: str) -> tuple[int, int, int]:
                 at_us = time
                 operations += operation != last
                 last = operation
+            case (FrameKind.HTTP_REQUEST, int() as time, *_):
+                at_us = time
+                operations += 1
             case (FrameKind.JUDGEMENT, int() as time, *_):
                 at_us = time
                 operations += judgements_count

@@ -23,6 +23,8 @@ from proxyd.tape.entries import (
     Unknown,
 )
 from proxyd.tape.frames import FrameKind
+from proxyd.tape.http_entries import HttpEntry
+from proxyd.tape.http_view import HttpView
 from proxyd.tape.postgres import PostgresView
 from proxyd.tape.screen import plain, shortened
 from proxyd.tape.ssh_view import SshView
@@ -71,8 +73,8 @@ class RawView:
 class Renderer:
     """Turns one tape's entries into lines, in order. `detailed` adds times, facts and policy versions.
 
-    `max_rows` of each result (SSH: lines of each stream) are shown, the others counted. `shows_terminals` and
-    `channel` are about SSH: the lines that terminals showed, and one channel only.
+    `max_rows` of each result (SSH: lines of each stream, HTTP: lines of each body) are shown, the others counted.
+    `shows_terminals` and `channel` are about SSH: the lines that terminals showed, and one channel only.
     """
 
     def __init__(
@@ -89,10 +91,13 @@ class Renderer:
         self._judged: dict[int, list[str]] = {}
         self._operation: int | None = None
         self._ssh: SshView | None = None
+        self._http: HttpView | None = None
         self._view: View = RawView()
         match header.protocol:
             case "postgres":
                 self._view = PostgresView(header.target, max_rows=max_rows)
+            case "http":
+                self._http = HttpView(header, max_lines=max_rows, detailed=detailed)
             case "ssh":
                 self._ssh = SshView(
                     header,
@@ -106,10 +111,12 @@ class Renderer:
         """What one entry adds. A judgement of SQL adds nothing by itself: it is shown with its requests."""
         match entry:
             case Judgement():
-                if self._ssh is None:
-                    self._remember(entry)
-                else:
+                if self._http is not None:
+                    self._http.judgement(entry)
+                elif self._ssh is not None:
                     yield from self._ssh.judgement(entry)
+                else:
+                    self._remember(entry)
             case Request():
                 yield from self._request(entry)
             case Reply():
@@ -117,7 +124,7 @@ class Renderer:
             case ReplyDigest():
                 yield from self._view.digest(entry)
             case Event():
-                yield from self._event(entry) if self._ssh is None else self._ssh.event(entry)
+                yield from (self._ssh or self._http or self).event(entry)
             case End():
                 yield from self.finish()
                 yield f"-- session ended: {plain(entry.reason)}"
@@ -125,12 +132,15 @@ class Renderer:
                 yield from self._unknown(entry)
             case _ if self._ssh is not None and isinstance(entry, SshEntry):
                 yield from self._ssh.entry(entry)
+            case _ if self._http is not None and isinstance(entry, HttpEntry):
+                yield from self._http.entry(entry)
             case _:
-                yield f"-- {type(entry).__name__.lower()} of a channel, which this protocol has not"
+                what = "a channel" if isinstance(entry, SshEntry) else "an exchange"
+                yield f"-- {type(entry).__name__.lower()} of {what}, which this protocol has not"
 
     def finish(self) -> Iterator[str]:
         """What is left when the tape ends without its end frame."""
-        yield from self._view.finish() if self._ssh is None else self._ssh.finish()
+        yield from (self._ssh or self._http or self._view).finish()
 
     def _request(self, entry: Request) -> Iterator[str]:
         if entry.operation != self._operation:
@@ -157,7 +167,7 @@ class Renderer:
         if len(self._judged) > MAX_REMEMBERED_JUDGEMENTS:
             del self._judged[next(iter(self._judged))]
 
-    def _event(self, entry: Event) -> Iterator[str]:
+    def event(self, entry: Event) -> Iterator[str]:
         data = ", ".join(f"{plain(str(key))}: {data_text(value)}" for key, value in entry.data.items())
         yield f"-- event {plain(entry.name)}{': ' if data else ''}{shortened(data, MAX_DATA_CHARACTERS)}"
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final, assert_never
 
 from policy.decision import Decision, Effect
-from policy.facts import HttpFacts, SimpleCommand, SqlFacts, SshFacts
+from policy.facts import BodyState, HttpFacts, LlmFacts, SimpleCommand, SqlFacts, SshFacts
 from proxyd.tape.entries import Judgement, TapeHeader
 from proxyd.tape.format import Tampered, Torn, Verdict, Whole
 from proxyd.tape.json_lines import to_json
@@ -65,6 +65,11 @@ def decision_lines(decision: Decision) -> list[str]:
     return lines
 
 
+def decided_text(decision: Decision) -> str:
+    """The same in one line."""
+    return "; ".join(line.removeprefix("-- ") for line in decision_lines(decision))
+
+
 def stamp(unix_s: float) -> str:
     """UTC to the second; a time that no calendar has is shown as the number."""
     try:
@@ -88,8 +93,7 @@ def detail_lines(entry: Judgement, index: int) -> list[str]:
     if index < len(entry.facts):
         facts = entry.facts[index]
         lines += [f"--   {text}" for text in [_facts_text(facts)] if text]
-        if not isinstance(facts, HttpFacts):
-            lines += [f"--   not seen through: {plain(reason)}" for reason in facts.unresolved]
+        lines += [f"--   not seen through: {plain(reason)}" for reason in _unresolved(facts)]
     lines.append(f"--   policy {plain(entry.policy_version)}")
     return lines
 
@@ -101,8 +105,14 @@ def _facts_text(facts: SqlFacts | SshFacts | HttpFacts) -> str:
         case SshFacts():
             parts = _ssh_parts(facts)
         case HttpFacts():
-            parts = []
+            parts = _http_parts(facts)
     return shortened(plain("; ".join(parts)), MAX_DATA_CHARACTERS)
+
+
+def _unresolved(facts: SqlFacts | SshFacts | HttpFacts) -> tuple[str, ...]:
+    if not isinstance(facts, HttpFacts):
+        return facts.unresolved
+    return facts.llm.unresolved if facts.llm is not None else ()
 
 
 def _sql_parts(facts: SqlFacts) -> list[str]:
@@ -132,6 +142,26 @@ def _ssh_parts(facts: SshFacts) -> list[str]:
         files += [f"{redirect.operator} {redirect.word.text}" for redirect in command.redirects]
     parts = [f"runs {', '.join(commands)}"] if commands else []
     return [*parts, f"redirects {', '.join(files)}"] if files else parts
+
+
+def _http_parts(facts: HttpFacts) -> list[str]:
+    parts = [f"{facts.method} {facts.path} of {facts.host}"]
+    parts += [f"could be read as {path}" for path in facts.other_paths]
+    if facts.body_state is not BodyState.NONE:
+        size = f"{facts.body_bytes} bytes" if facts.body_bytes is not None else "of unknown length"
+        parts.append(f"body {size}, {facts.body_state.value.replace('_', ' ')}")
+    if facts.upgrade:
+        parts.append(f"changes to {facts.upgrade}")
+    return parts if facts.llm is None else [*parts, *_llm_parts(facts.llm)]
+
+
+def _llm_parts(facts: LlmFacts) -> list[str]:
+    parts = [f"{facts.api} {facts.operation}{f' of {facts.model}' if facts.model else ''}"]
+    parts.append(f"about {facts.input_tokens} tokens in")
+    parts.append(f"at most {facts.max_tokens} out" if facts.max_tokens is not None else "no limit out")
+    if facts.estimated_cost_usd is not None:
+        parts.append(f"at most {facts.estimated_cost_usd:.6f} USD")
+    return [*parts, f"offers tools {', '.join(facts.tools)}"] if facts.tools else parts
 
 
 def data_text(value: object) -> str:
