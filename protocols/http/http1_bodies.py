@@ -11,7 +11,7 @@ import re
 from typing import Protocol
 
 from protocols.errors import LimitExceeded, RemoteProtocolError
-from protocols.http.http1_fields import MAX_LENGTH, FieldReader
+from protocols.http.http1_fields import MAX_LENGTH, NOT_IN_HEADS, FieldReader
 from protocols.http.messages import END, Data, MessageEnded
 
 _CHUNK_LINE = re.compile(
@@ -130,6 +130,8 @@ class ChunkedBody:
             code = "431" if self._code == "400" else self._code
             raise LimitExceeded(f"more than {self._limits.trailers_bytes} bytes of trailers", code)
         if end < 0:
+            if NOT_IN_HEADS.search(buffer, position):
+                raise RemoteProtocolError("trailers with a bare CR or LF, or a control character", self._code)
             return None, position
         return MessageEnded(
             self._fields.trailers(str(buffer[position:end], "latin-1").split("\r\n"))

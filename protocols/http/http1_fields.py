@@ -22,6 +22,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
 _PLAIN_NAME = re.compile(r"[0-9a-z-]+")
 _ODD = re.compile(r"[^0-9a-z-]")
+# In heads and trailers, however much of them is here: other controls, and line ends that are not CRLF.
+NOT_IN_HEADS = re.compile(rb"[^\t\r\n -~\x80-\xff]|\r[^\n]|(?<!\r)\n")
 MAX_LENGTH = 2**63 - 1
 
 # A host as the name of a target, a certificate or an address may have it; IP literals in brackets; a port.

@@ -5,17 +5,14 @@ Must never know what a first line means. Base of `http1_requests` and `http1_res
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 
 import msgspec
 
 from protocols.errors import LimitExceeded, RemoteProtocolError
 from protocols.http.http1_bodies import ChunkedBody, SizedBody, UntilClosed
-from protocols.http.http1_fields import FieldReader
+from protocols.http.http1_fields import NOT_IN_HEADS, FieldReader
 from protocols.http.messages import END, Data, MessageEnded
-
-_NOT_IN_HEADS = re.compile(rb"[^\t\r\n -~\x80-\xff]|\r[^\n]|(?<!\r)\n")
 
 
 class Http1Limits(msgspec.Struct, frozen=True):
@@ -140,9 +137,9 @@ class MessageReader:
     def _check_unfinished_head(self) -> None:
         """Says at once what waiting would not mend: no end in sight, a line end of another kind, other bytes."""
         buffer, start = self._buffer, self._position
-        if len(buffer) - start > self._limits.head_bytes:
+        if len(buffer) - start > self._limits.head_bytes + 3:  # a beginning of what ends a head
             raise LimitExceeded(f"a head of more than {self._limits.head_bytes} bytes", self._too_large)
-        if _NOT_IN_HEADS.search(buffer, max(start, self._scanned - 1)):
+        if NOT_IN_HEADS.search(buffer, max(start, self._scanned - 1)):
             raise RemoteProtocolError("a head with a bare CR or LF, or a control character", self._code)
         end = buffer.find(b"\r\n", start)
         if end < 0:
