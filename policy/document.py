@@ -20,6 +20,7 @@ from policy.facts import Subject, Target, Use
 from policy.http_rules.compiling import http_rule
 from policy.http_rules.rule import HttpRule
 from policy.json_paths import JsonPath
+from policy.llm.budget import Budget, limits_of
 from policy.located_yaml import DocumentError, Fault, parse, validate
 from policy.masking import Mask, MaskingKeyMissing
 from policy.patterns import Glob, column_pattern, function_pattern, relation_pattern
@@ -33,7 +34,15 @@ from policy.rules import (
     Selector,
     SqlRule,
 )
-from policy.sections import Access, MaskSection, PolicySections, PostgresMatcher, Rule, Targets
+from policy.sections import (
+    Access,
+    MaskSection,
+    PolicySections,
+    PostgresMatcher,
+    Rule,
+    TargetedBudget,
+    Targets,
+)
 from policy.ssh_rules.addresses import AddressPattern
 from policy.ssh_rules.commands import CommandPattern
 from policy.ssh_rules.paths import FILE_VERBS, PathPattern
@@ -50,8 +59,8 @@ EntryT = TypeVar("EntryT", MaskEntry, JsonMaskEntry, DetectMaskEntry)
 class PolicyDocument:
     """One version of the policy. Immutable but for `views` and `seen`: what `policy.view` has worked out and can again.
 
-    version: the first 16 hexadecimal digits of the text's SHA-256. warnings: what the document says without
-    effect.
+    version: the first 16 hexadecimal digits of the text's SHA-256. detectors: the document's own patterns (RE2) by
+    name. warnings: what the document says without effect.
     """
 
     version: str
@@ -64,9 +73,13 @@ class PolicyDocument:
     http_rules: tuple[HttpRule, ...] = ()
     json_masks: tuple[JsonMaskEntry, ...] = ()
     detect_masks: tuple[DetectMaskEntry, ...] = ()
+    detectors: Mapping[str, str] = field(default_factory=dict)
+    budgets: tuple[Budget, ...] = ()
     warnings: tuple[Fault, ...] = ()
     views: dict[Hashable, object] = field(default_factory=dict, repr=False)
-    seen: dict[tuple[int, int], tuple[Subject, Target, object]] = field(default_factory=dict, repr=False)
+    seen: dict[tuple[int, int], tuple[Subject, Target, object]] = field(
+        init=False, default_factory=dict, repr=False
+    )
 
     def with_keys(self, keys: Mapping[str, bytes]) -> PolicyDocument:
         """The document with the keys of its pseudonym masks. Raises MaskingKeyMissing, naming every mask."""
@@ -90,7 +103,7 @@ class PolicyDocument:
         )
         if missing:
             raise MaskingKeyMissing("; ".join(missing))
-        return replace(self, masks=masks, json_masks=json_masks, detect_masks=detect_masks, views={}, seen={})
+        return replace(self, masks=masks, json_masks=json_masks, detect_masks=detect_masks, views={})
 
 
 def load_document(text: str, source: str, keys: Mapping[str, bytes] | None = None) -> PolicyDocument:
@@ -128,6 +141,8 @@ def load_document(text: str, source: str, keys: Mapping[str, bytes] | None = Non
         ),
         json_masks=tuple(entry for mask in sections.masks for entry in _json_mask(mask)),
         detect_masks=tuple(entry for mask in sections.masks for entry in _detect_mask(mask)),
+        detectors={name: own.pattern for name, own in (sections.detectors or {}).items()},
+        budgets=tuple(map(_budget, sections.budgets)),
         warnings=tuple(sorted(warnings)),
     )
     return document if keys is None else document.with_keys(keys)
@@ -267,6 +282,15 @@ def _detect_mask(mask: MaskSection) -> Iterable[DetectMaskEntry]:
         on=frozenset(mask.on or ("response",)),
         unless=_unless(mask),
         targets=_optional_selector(mask.targets),
+    )
+
+
+def _budget(budget: TargetedBudget) -> Budget:
+    return Budget(
+        name=budget.name,
+        roles=None if budget.roles is None else frozenset(budget.roles),
+        targets=_optional_selector(budget.targets),
+        day=limits_of(budget.day),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from policy.detectors.section import unknown_detector
 from policy.located_yaml import Fault, Located, Path, closest
 from policy.patterns import NamePattern, column_pattern
 from policy.sections import MaskSection, PolicySections, Targets
@@ -26,13 +27,18 @@ def check_document(document: PolicySections, located: Located) -> tuple[Faults, 
         ("access", [entry.name for entry in document.access]),
         ("rules", [rule.name for rule in document.rules]),
         ("masks", [mask.name for mask in document.masks]),
+        ("budgets", [budget.name for budget in document.budgets]),
     ):
         faults.extend(_repeated(section, names, located))
     faults.extend(_unknown_roles(document, located))
     faults.extend(_roles_without_access(document, located))
+    faults.extend(_unknown_detectors(document, located))
     faults.extend(shadowed(document.rules, located))
     warnings.extend(_without_a_door(document, located))
     warnings.extend(_commands_without_arguments(document, located))
+    warnings.extend(_one_segment(document, located))
+    warnings.extend(_misspelt_methods(document, located))
+    warnings.extend(_unused_detectors(document, located))
     warnings.extend(_unless_without_access(document, located))
     warnings.extend(_overlapping_masks(document.masks, located))
     return faults, warnings
@@ -61,6 +67,9 @@ def _role_references(document: PolicySections) -> Iterable[tuple[Path, str]]:
     for index, mask in enumerate(document.masks):
         for position, role in enumerate(mask.unless.roles if mask.unless is not None else ()):
             yield ("masks", index, "unless", "roles", position), role
+    for index, budget in enumerate(document.budgets):
+        for position, role in enumerate(budget.roles or ()):
+            yield ("budgets", index, "roles", position), role
 
 
 def _unknown_roles(document: PolicySections, located: Located) -> Iterable[Fault]:
@@ -69,6 +78,24 @@ def _unknown_roles(document: PolicySections, located: Located) -> Iterable[Fault
             known = ", ".join(f"`{name}`" for name in list(document.roles)[:20])
             yield located.fault(
                 path, f"there is no role `{role}`", f"{closest(role, document.roles)}roles are {known}"
+            )
+
+
+def _unknown_detectors(document: PolicySections, located: Located) -> Iterable[Fault]:
+    own = document.detectors or {}
+    for index, mask in enumerate(document.masks):
+        for position, name in enumerate(mask.detect or ()):
+            unknown = unknown_detector(name, own)
+            if unknown is not None:
+                yield located.fault(("masks", index, "detect", position), *unknown)
+
+
+def _unused_detectors(document: PolicySections, located: Located) -> Iterable[Fault]:
+    used = {name for mask in document.masks for name in mask.detect or ()}
+    for name in document.detectors or {}:
+        if name not in used:
+            yield located.fault(
+                ("detectors", name), "no mask uses it", "name it in the `detect` of a mask, or remove it"
             )
 
 
@@ -119,6 +146,36 @@ def _commands_without_arguments(document: PolicySections, located: Located) -> I
                     ("rules", index, "ssh", "exec", position),
                     f"means `{text}` without arguments only",
                     f"write `{text} *` for the command with any arguments, also none",
+                )
+
+
+def _one_segment(document: PolicySections, located: Located) -> Iterable[Fault]:
+    """`deny paths: ["/admin/*"]` leaves `/admin/users/1` alone, which is seldom what somebody means."""
+    for index, rule in enumerate(document.rules):
+        if rule.effect == "allow" or rule.http is None:
+            continue
+        paths = rule.http.paths or ()
+        for position, text in enumerate(paths):
+            if text.endswith("/*") and f"{text}*" not in paths:
+                yield located.fault(
+                    ("rules", index, "http", "paths", position),
+                    f"means one segment behind `{text[:-2]}/`, and nothing below that",
+                    f"write `{text}*` for all that is below",
+                )
+
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+
+
+def _misspelt_methods(document: PolicySections, located: Located) -> Iterable[Fault]:
+    for index, rule in enumerate(document.rules):
+        for position, text in enumerate(rule.http.methods or () if rule.http is not None else ()):
+            near = closest(text, _METHODS)
+            if text not in _METHODS and near:
+                yield located.fault(
+                    ("rules", index, "http", "methods", position),
+                    f"`{text}` is a method that few servers have",
+                    f"{near}keep it if it is meant",
                 )
 
 

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from policy.commands import COMMANDS, commands_matching
+from policy.detectors.section import OwnDetectors
 from policy.http_rules.section import HttpMatcher
 from policy.json_paths import JsonPath
+from policy.llm.budget import BudgetSection
 from policy.llm.section import LlmMatcher, check_effect
 from policy.located_yaml import Duration, Name, Section, closest, refusal
 from policy.masking import Fixed, Method, Null, Partial, Pseudonym, Redact
@@ -329,7 +331,7 @@ class MaskSection(Section):
     on: Annotated[tuple[Literal["response", "request"], ...], Field(min_length=1)] | None = Field(
         default=None, examples=["[response, request]"]
     )
-    method: Annotated[MethodSection, BeforeValidator(_method_words)] | None = Field(
+    method: Annotated[MethodSection | None, BeforeValidator(_method_words)] = Field(
         default=None, examples=["redact"]
     )
     unless: Unless | None = Field(default=None, examples=["{roles: [dba]}"])
@@ -356,6 +358,13 @@ class MaskSection(Section):
             raise refusal(
                 "a column is masked in answers", "remove `on`: it is for `json` and `detect`", at=("on",)
             )
+        protocol = self.targets.protocol if self.targets is not None else None
+        if self.json_paths is not None and protocol not in (None, "http"):
+            raise refusal(
+                f"can never match: `json` on targets that speak {protocol}",
+                "remove `protocol`, or make it http",
+                at=("targets", "protocol"),
+            )
         return self
 
     @property
@@ -364,9 +373,28 @@ class MaskSection(Section):
         return MethodSection(word="token") if self.method is None else self.method
 
 
+class TargetedBudget(BudgetSection):
+    targets: Targets | None = Field(default=None, examples=["{names: [models]}"])
+
+    @model_validator(mode="after")
+    def _is_for_models(self) -> Self:
+        protocol = self.targets.protocol if self.targets is not None else None
+        if protocol not in (None, "http"):
+            raise refusal(
+                f"can never count: there are no models on targets that speak {protocol}",
+                "remove `protocol`, or make it http",
+                at=("targets", "protocol"),
+            )
+        return self
+
+
 class PolicySections(Section):
     version: Literal[1] = Field(examples=["1"])
     roles: Annotated[dict[Name, Role], Field(min_length=1)] = Field(examples=["{analyst: {groups: [data]}}"])
     access: Annotated[tuple[Access, ...], Field(min_length=1)]
     rules: tuple[Rule, ...] = ()
     masks: tuple[MaskSection, ...] = ()
+    detectors: OwnDetectors | None = Field(
+        default=None, examples=['{employee_number: {pattern: "E-[0-9]{6}"}}']
+    )
+    budgets: tuple[TargetedBudget, ...] = ()

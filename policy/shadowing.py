@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from policy.commands import COMMANDS, commands_matching
+from policy.http_rules.shadowing import HttpDenies, is_wider_http
 from policy.located_yaml import Fault, Located, Path
 from policy.patterns import Glob, NamePattern, PatternIndex, function_pattern, relation_pattern
 from policy.sections import PostgresMatcher, Rule, Targets
@@ -24,17 +25,27 @@ PatternT = TypeVar("PatternT")
 
 def shadowed(rules: Sequence[Rule], located: Located) -> Iterator[Fault]:
     """A fault for each allow rule whose section a deny rule matches wholly."""
-    deny_sql, deny_ssh = _SqlDenies(rules), _SshDenies(rules)
+    deny_sql, deny_ssh, deny_http = _SqlDenies(rules), _SshDenies(rules), HttpDenies(rules)
     for index, rule in enumerate(rules):
         if rule.effect != "allow":
             continue
-        is_one = rule.postgres is None or rule.ssh is None
+        is_one = sum((rule.postgres is not None, rule.ssh is not None, rule.is_about_http)) == 1
         if rule.postgres is not None:
             at: Path = ("rules", index) if is_one else ("rules", index, "postgres")
             yield from _fault(located, at, deny_sql.of(rule, rule.postgres))
         if rule.ssh is not None:
             at = ("rules", index) if is_one else ("rules", index, "ssh")
             yield from _fault(located, at, deny_ssh.of(rule, rule.ssh))
+        if rule.is_about_http:
+            section = "http" if rule.http is not None else "llm"
+            at = ("rules", index) if is_one else ("rules", index, section)
+            yield from _fault(located, at, _http_deny(rule, deny_http))
+
+
+def _http_deny(rule: Rule, denies: HttpDenies) -> Rule | None:
+    return next(
+        (deny for deny in denies.near(rule) if _is_within(rule, deny) and is_wider_http(deny, rule)), None
+    )
 
 
 def _fault(located: Located, path: Path, deny: Rule | None) -> Iterator[Fault]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from policy.decision import Effect
+from policy.detectors import Detection
 from policy.document import PolicyDocument
 from policy.facts import ColumnName, RelationAccess, SqlFacts, Subject, Target
 from policy.http_rules.index import HttpRules
@@ -204,7 +205,9 @@ class View:
         )
         self._target = target
         self._document = document
-        self.body_masks: object = None  # `policy.http.masks` keeps there what it has made
+        # What `policy.http.masks` and `policy.detection` have made of the masks below, kept for them.
+        self.body_masks: object = None
+        self.detections: dict[str, Detection | None] = {}
 
     @cached_property
     def standing_logins(self) -> frozenset[str] | None:

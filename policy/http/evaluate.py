@@ -18,7 +18,7 @@ open connections.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -26,7 +26,8 @@ from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
 from policy.evaluate import bounded, has_standing_access, held_by, no_admission
 from policy.facts import HttpFacts, Subject, Target
-from policy.http.wording import ASK, SEND_WHAT_CAN_BE_READ, described, why_unseen
+from policy.http.wording import SEND_WHAT_CAN_BE_READ, asked_for, described, hint, why_unseen
+from policy.http_rules.bodies import SEEN
 from policy.http_rules.index import Found
 from policy.http_rules.rule import HttpRule, Touch
 from policy.view import view_of
@@ -101,7 +102,7 @@ def _judged(found: Found, facts: HttpFacts, version: str) -> Decision:
     refusals.extend(_unseen(rule, facts) for rule, how in holds if how is Touch.UNSEEN)
     covering = _covering(found, facts, [rule for rule, _ in holds])
     if covering is None:
-        refusals.append(_uncovered(found, facts))
+        refusals.extend(_uncovered(found, facts))
     if refusals:
         return Decision(Effect.DENY, bounded(refusals), policy_version=version)
     if holds:
@@ -141,5 +142,12 @@ def _unseen(rule: HttpRule, facts: HttpFacts) -> Reason:
     )
 
 
-def _uncovered(found: Found, facts: HttpFacts) -> Reason:
-    return Reason("", f"no rule allows {described(facts)}", f"{ASK[:1].upper()}{ASK[1:]}.")
+def _uncovered(found: Found, facts: HttpFacts) -> Iterator[Reason]:
+    unseen = [
+        rule
+        for rule in (*found.allows, *found.held)
+        if facts.body_state not in SEEN and rule.may_cover(facts) and rule.needs_body(facts)
+    ]
+    yield from (_unseen(rule, facts) for rule in unseen)
+    if not unseen:
+        yield Reason("", f"no rule allows {asked_for(facts, methods_of(facts))}", hint(facts))

@@ -6,9 +6,12 @@ it asks for). Called by the HTTP gates; the same object is given for the same do
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from policy.detection import Direction, detection_for
+from policy.detectors import Detection, StreamDetector
 from policy.document import PolicyDocument
 from policy.facts import Subject, Target
 from policy.json_paths import JsonPath
@@ -18,14 +21,30 @@ from policy.view import view_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class BodyDetectors:
+    """Detectors over the texts of bodies."""
+
+    detection: Detection
+
+    def stream(self) -> StreamDetector:
+        return self.detection.stream()
+
+    def replace(self, text: str) -> tuple[str, Counter[str]]:
+        """`text` with what was found replaced, and how many of each kind. Half of a surrogate pair passes through."""
+        data, counts = self.detection.replace(text.encode("utf-8", "surrogatepass"))
+        return (data.decode("utf-8", "surrogatepass"), counts) if counts else (text, counts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class DirectionMasks:
     """What applies to the bodies of one direction."""
 
     json: tuple[tuple[JsonPath, Mask], ...] = ()
+    detectors: BodyDetectors | None = None
 
     @property
     def is_empty(self) -> bool:
-        return not self.json
+        return not self.json and self.detectors is None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,14 +65,15 @@ def masks_for_http(document: PolicyDocument, subject: Subject, target: Target) -
     known = view.body_masks
     if isinstance(known, HttpMasks):
         return known
-    made = HttpMasks(
-        response=_direction(view.json_masks, "response"), request=_direction(view.json_masks, "request")
-    )
-    view.body_masks = made
+
+    def masks_of(direction: Direction) -> DirectionMasks:
+        detection = detection_for(document, subject, target, direction)
+        detectors = None if detection is None else BodyDetectors(detection)
+        return DirectionMasks(_json(view.json_masks, direction), detectors)
+
+    view.body_masks = made = HttpMasks(masks_of("response"), masks_of("request"))
     return made
 
 
-def _direction(entries: Iterable[JsonMaskEntry], direction: str) -> DirectionMasks:
-    return DirectionMasks(
-        json=tuple((path, entry.mask) for entry in entries if direction in entry.on for path in entry.paths)
-    )
+def _json(entries: Iterable[JsonMaskEntry], direction: Direction) -> tuple[tuple[JsonPath, Mask], ...]:
+    return tuple((path, entry.mask) for entry in entries if direction in entry.on for path in entry.paths)

@@ -6,16 +6,36 @@ hold what nobody should find in a log. Called by `policy.http.evaluate` and `pro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from policy.facts import BodyState, HttpFacts
 from policy.ssh.wording import shown
 
-ASK = "ask the owners of the policy for a rule that allows it"
+ASK = "Ask the owners of the policy for a rule"
 
 
 def described(facts: HttpFacts) -> str:
     """The request as a noun, as in "`POST /v1/orders`"."""
     kind = f" (an upgrade to {shown(facts.upgrade)})" if facts.upgrade else ""
     return f"`{shown(facts.method)} {shown(facts.path)}`{kind}"
+
+
+def asked_for(facts: HttpFacts, methods: Sequence[str]) -> str:
+    """What a rule would have to allow: the request, the model that it calls, the methods that it could be taken for."""
+    text = described(facts)
+    if facts.llm is not None:
+        model = f" of model `{shown(facts.llm.model)}`" if facts.llm.model else ""
+        text = f"{facts.llm.operation}{model} ({text})"
+    others = ", ".join(shown(method) for method in dict.fromkeys(methods) if method != facts.method)
+    return f"{text}, which asks to be taken for {others}" if others else text
+
+
+def hint(facts: HttpFacts) -> str:
+    if facts.llm is not None:
+        return f"{ASK} that allows it: one with `llm`, as every call of a model needs."
+    if facts.upgrade:
+        return f"{ASK} that allows it: one with `upgrade: {shown(facts.upgrade)}`, as every change of protocol needs."
+    return f"{ASK} that allows it."
 
 
 _WHY_UNSEEN = {

@@ -196,7 +196,7 @@ def _texts_of(value: Scalar) -> tuple[str, ...]:
 def _numbers_in(value: Scalar) -> Iterator[float]:
     """Every number that somebody could read in the value."""
     if isinstance(value, (bool, int, float)):
-        if not math.isnan(value):
+        if not (isinstance(value, float) and math.isnan(value)):
             yield value
     elif isinstance(value, str) and value:
         text = fold(value[:_LONGEST_NUMBER]).strip()

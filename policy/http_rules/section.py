@@ -15,24 +15,6 @@ from policy.json_paths import JsonPath
 from policy.located_yaml import Section, Size, refusal
 from policy.section_types import Text, patterned
 
-METHODS = frozenset(
-    {
-        *("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"),
-        *(
-            "PROPFIND",
-            "PROPPATCH",
-            "MKCOL",
-            "COPY",
-            "MOVE",
-            "LOCK",
-            "UNLOCK",
-            "REPORT",
-            "SEARCH",
-            "PURGE",
-            "QUERY",
-        ),
-    }
-)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(r"(?:[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)*|\[[0-9a-f:.]+\])(?::(?:[0-9]{1,5}|\*))?")
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+*-]+/[a-z0-9!#$&^_.+*-]+|\*")
@@ -51,6 +33,10 @@ def _method(text: str) -> str:
         )
     if text != text.upper():
         raise refusal(f"`{text}` is not written as a method is sent", f"write `{text.upper()}`")
+    if text in ("TRACE", "TRACK"):
+        raise refusal(
+            f"`{text}` never reaches a target", "remove it: it would answer with the target's credentials"
+        )
     if text == "CONNECT":
         raise refusal("`CONNECT` never reaches a target", "remove it: what goes through the tunnel is judged")
     return text
@@ -101,7 +87,7 @@ class ValuesSection(Section):
 
 def _values(value: Any) -> Any:
     if isinstance(value, list):
-        return {"values": value}
+        return {"values": tuple(value)}
     if value in ("absent", "present"):
         return {"word": value}
     if isinstance(value, str):

@@ -198,8 +198,24 @@ def test_rules_that_are_not_whole(tail: str, expected: str) -> None:
         ("masks:\n  - {name: m, columns: [a.b.c], method: token}\n", "11:33: masks[0].method: `token` is a method of"),
         ("masks:\n  - {name: m, method: redact}\n", "11:5: masks[0]: a mask of nothing, or of two things"),
         ("masks:\n  - {name: m, columns: [a.b.c], json: [$.a], method: redact}\n", "11:5: masks[0]: a mask of nothing"),
-        ("masks:\n  - {name: m, detect: [email], method: token}\n", "11:15: masks[0].detect: this version cannot apply "
-         "detectors: it would let pass what the mask promises to hide; remove the mask"),
+        ("masks:\n  - {name: m, detect: [emial]}\n", "11:24: masks[0].detect[0]: `emial` is not a detector; did you mean"),
+        ("detectors: {email: {pattern: x}}\n", "10:13: detectors.email: `email` is a detector of the gateway"),
+        ("detectors: {mine: {pattern: '(?=x)'}}\n", "10:20: detectors.mine.pattern: the pattern cannot be used"),
+        ("budgets:\n  - {name: b, day: {}}\n", "11:15: budgets[0].day: a budget that limits nothing"),
+        ("budgets:\n  - {name: b, day: {requests: 1}, roles: [x]}\n", "11:43: budgets[0].roles[0]: there is no role"),
+        ("budgets:\n  - {name: b, day: {requests: 1}, targets: {protocol: ssh}}\n",
+         "11:45: budgets[0].targets.protocol: can never count"),
+        ("budgets:\n  - {name: b, day: {requests: 1}}\n  - {name: b, day: {requests: 2}}\n",
+         "12:6: budgets[1].name: `b` is taken"),
+        ("masks:\n  - {name: m, json: [$.a], method: redact, targets: {protocol: ssh}}\n",
+         "11:54: masks[0].targets.protocol: can never match: `json` on targets that speak ssh"),
+        ("masks:\n  - {name: m, detect: [email], json: [$.a]}\n", "11:5: masks[0]: a mask of nothing, or of two"),
+        ("masks:\n  - {name: m, json: [a], method: redact}\n", "11:22: masks[0].json[0]: `a` does not begin with `$`"),
+        ("masks:\n  - {name: m, json: [$.a]}\n", "11:5: masks[0].method: missing; add `method`"),
+        ("masks:\n  - {name: m, json: [$.a], method: redact, uses: [filter]}\n", "11:44: masks[0].uses: columns have"),
+        ("masks:\n  - {name: m, json: [$.a], method: redact, on: []}\n", "11:44: masks[0].on: an empty list"),
+        ("masks:\n  - {name: m, columns: [a.b.c], method: redact, on: [request]}\n",
+         "11:49: masks[0].on: a column is masked in answers"),
         ("masks:\n  - {name: m, columns: [a.b.c], method: redact, uses: [expression]}\n",
          "11:56: masks[0].uses[0]: `expre"),
         ("masks:\n  - {name: m, columns: [a.b.c], method: redact, uses: []}\n", "11:49: masks[0].uses: an empty list"),
@@ -274,7 +290,7 @@ rules:
   - {name: a, effect: alow, postgres: {comands: [select]}}
   - {name: b, effect: allow, postgres: {relations: [x]}}
 masks:
-  - {name: m, detect: [email], method: token}
+  - {name: m, columns: [email], method: redact}
 """
     )
     assert [fault.split(":")[0] for fault in faults_of(text)] == ["11", "11", "12", "14"]
@@ -358,32 +374,35 @@ def test_warnings() -> None:
         + """\
 rules:
   - {name: s, effect: deny, ssh: {exec: [reboot, "rm *"]}}
-  - {name: h, effect: deny, http: {paths: [/x]}, when: "a > b"}
+  - {name: h, effect: deny, http: {methods: [GTE], paths: ["/x/*"]}}
   - {name: t, effect: deny, mcp: {tools: [x]}, postgres: {commands: [insert]}}
 masks:
   - {name: j, json: [$.a], method: redact}
   - {name: m, columns: [shop.customers.email], method: redact, unless: {roles: [idle]}}
   - {name: n, columns: ["*.*.email", "*.customers.*"], method: "null"}
   - {name: o, columns: ["*.*.phone"], method: "null", targets: {protocol: ssh}}
+detectors: {badge: {pattern: "B-[0-9]+"}}
 """
     )
     document = load_document(text, "p.yaml")
     assert [str(warning).partition(";")[0] for warning in document.warnings] == [
         "p.yaml:11:42: rules[0].ssh.exec[0]: means `reboot` without arguments only",
-        "p.yaml:12:29: rules[1].http: has no effect: this version has no door for http",
+        "p.yaml:12:46: rules[1].http.methods[0]: `GTE` is a method that few servers have",
+        "p.yaml:12:60: rules[1].http.paths[0]: means one segment behind `/x/`, and nothing below that",
         "p.yaml:13:29: rules[2].mcp: has no effect: this version has no door for mcp",
-        "p.yaml:15:15: masks[0].json: has no effect: this version has no door for HTTP",
         "p.yaml:16:81: masks[1].unless.roles[0]: no access entry gives role `idle` a target",
         "p.yaml:17:25: masks[2].columns[0]: `*.*.email` and `shop.customers.email` of mask `m` "
         "can name the same column",
         "p.yaml:18:25: masks[3].columns[0]: `*.*.phone` and `*.customers.*` of mask `n` can name the same column",
+        "p.yaml:19:13: detectors.badge: no mask uses it",
     ]
+    assert [rule.name for rule in document.http_rules] == ["h"]
     assert [rule.name for rule in document.rules] == ["t"]
     assert [rule.name for rule in document.ssh_rules] == ["s"]
     assert [entry.mask.name for entry in document.masks] == ["m", "n", "o"]
 
 
-@pytest.mark.parametrize("key", ["http: {method: [x]}", "mcp: {tool: [x]}"])
+@pytest.mark.parametrize("key", ["mcp: {tool: [x]}"])
 def test_the_shape_of_what_has_no_door_is_checked(key: str) -> None:
     assert "unknown key; did you mean" in one_fault(f"rules:\n  - {{name: s, effect: deny, {key}}}\n")
 
