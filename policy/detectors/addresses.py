@@ -71,11 +71,14 @@ _DOT = 0x2E
 _COLON = 0x3A
 
 
-def find_ips(data: bytes, begin: int, end: int) -> Iterator[Span]:
+def find_ipv4s(data: bytes, begin: int, end: int) -> Iterator[Span]:
     for found, stop in _IPV4.find_all(data, begin, end):
         start = found + (data[found] == _UNDERSCORE)
         if not _is_dotted(data, start, stop):
             yield start, stop
+
+
+def find_ipv6s(data: bytes, begin: int, end: int) -> Iterator[Span]:
     position = begin
     while (seen := _IPV6.find(data, position, end)) is not None:
         start, stop = _colon_run(data, begin, seen[0], end)

@@ -43,13 +43,13 @@ def placeholder(match: Match, _: bytes) -> bytes:
 class DetectorSet:
     """What to look for. Make it once for a set of names (`of` keeps those it made) and use it for every text."""
 
-    __slots__ = ("_built_in", "_built_in_gate", "_gated", "_order", "_own", "_own_gate", "names")
+    __slots__ = ("_built_in", "_built_in_gate", "_finders", "_order", "_own", "_own_gate", "names")
 
     def __init__(self, kinds: Sequence[Kind], own: Mapping[str, bytes]) -> None:
         self.names = (*(kind.name for kind in kinds), *own)
         self._order = {name: number for number, name in enumerate((*own, *KINDS))}
-        self._gated = [kind for kind in kinds for _ in kind.gates]
-        gates = [gate for kind in kinds for gate in kind.gates]
+        self._finders = [(kind.name, finder.find) for kind in kinds for finder in kind.finders]
+        gates = [finder.gate for kind in kinds for finder in kind.finders]
         self._built_in_gate = Gate(gates) if gates else None
         self._own = [(name, Pattern(expression, is_text=True)) for name, expression in own.items()]
         self._own_gate = Gate(list(own.values()), is_text=True) if own else None
@@ -77,10 +77,9 @@ class DetectorSet:
         for begin, end in _blocks(data):
             block = data if end - begin == len(data) else data[begin:end]
             if self._built_in_gate is not None:
-                hits = self._built_in_gate.found(block)
-                if hits:
-                    for kind in {id(self._gated[hit]): self._gated[hit] for hit in hits}.values():
-                        spans += [(start, stop, kind.name) for start, stop in kind.find(data, begin, end)]
+                for hit in self._built_in_gate.found(block):
+                    name, find = self._finders[hit]
+                    spans += [(start, stop, name) for start, stop in find(data, begin, end)]
             if self._own_gate is not None:
                 for hit in self._own_gate.found(block):
                     name, pattern = self._own[hit]

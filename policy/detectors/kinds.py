@@ -1,7 +1,8 @@
 """The kinds of values that detectors know by themselves, and the names that stand for several of them.
 
-A kind is the expression that says whether there may be one at all (for the one pass over everything) and the
-function that finds them exactly. Called by `policy.detectors.detector_set` and `policy.detectors.section`.
+A kind has one or more finders: the expression that says whether there may be one at all (for the one pass over
+everything) and the function that finds them exactly. Called by `policy.detectors.detector_set` and
+`policy.detectors.section`.
 """
 
 from __future__ import annotations
@@ -16,23 +17,37 @@ Find = Callable[[bytes, int, int], Iterator[Span]]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """find(data, begin, end): the spans in data[begin:end]. gates: one of them is in every text that holds one."""
+class Finder:
+    """find(data, begin, end): the spans in data[begin:end]. gate: an expression that is in every text with one."""
 
-    name: str
-    gates: tuple[bytes, ...]
+    gate: bytes
     find: Find
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    name: str
+    finders: tuple[Finder, ...]
+
+
+def _kind(name: str, *finders: tuple[bytes, Find]) -> Kind:
+    return Kind(name, tuple(Finder(gate, find) for gate, find in finders))
+
+
 def _tokens(name: str, expression: bytes) -> Kind:
-    return Kind(name, (expression,), secrets.Tokens(expression))
+    return _kind(name, (expression, secrets.Tokens(expression)))
 
 
 # The most particular first: decides what several kinds claim with the same length.
 _KINDS = (
-    Kind("private_key", (secrets.PRIVATE_KEY,), secrets.find_private_keys),
-    Kind("jwt", (secrets.JWT,), secrets.find_jwts),
-    Kind("aws_key", (secrets.AWS_ID, secrets.AWS_SECRET, secrets.AWS_SESSION), secrets.find_aws_keys),
+    _kind("private_key", (secrets.PRIVATE_KEY, secrets.find_private_keys)),
+    _kind("jwt", (secrets.JWT, secrets.find_jwts)),
+    _kind(
+        "aws_key",
+        (secrets.AWS_ID, secrets.find_aws_ids),
+        (secrets.AWS_SECRET, secrets.find_aws_secrets),
+        (secrets.AWS_SESSION, secrets.find_aws_sessions),
+    ),
     _tokens("gcp_key", secrets.GCP),
     _tokens("azure_key", secrets.AZURE),
     _tokens("github_token", secrets.GITHUB),
@@ -41,16 +56,17 @@ _KINDS = (
     _tokens("stripe_key", secrets.STRIPE),
     _tokens("model_key", secrets.MODEL),
     _tokens("registry_token", secrets.REGISTRY),
-    Kind("email", (addresses.EMAIL,), addresses.find_emails),
-    Kind("iban", (numbers.IBAN,), numbers.find_ibans),
-    Kind("credit_card", (numbers.CARD,), numbers.find_cards),
-    Kind("us_ssn", (numbers.SSN, numbers.SSN_NAMED), numbers.find_ssns),
-    Kind(
+    _kind("email", (addresses.EMAIL, addresses.find_emails)),
+    _kind("iban", (numbers.IBAN, numbers.find_ibans)),
+    _kind("credit_card", (numbers.CARD, numbers.find_cards)),
+    _kind("us_ssn", (numbers.SSN, numbers.find_ssns), (numbers.SSN_NAMED, numbers.find_named_ssns)),
+    _kind(
         "phone",
-        (numbers.PHONE_INTERNATIONAL, numbers.PHONE_DIALLED, numbers.PHONE_NATIONAL, numbers.PHONE_NAMED),
-        numbers.find_phones,
+        (numbers.PHONE_INTERNATIONAL, numbers.find_international_phones),
+        (numbers.PHONE_NATIONAL, numbers.find_national_phones),
+        (numbers.PHONE_NAMED, numbers.find_named_phones),
     ),
-    Kind("ip", (addresses.IPV4, addresses.IPV6), addresses.find_ips),
+    _kind("ip", (addresses.IPV4, addresses.find_ipv4s), (addresses.IPV6, addresses.find_ipv6s)),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import AnyStr
 
 from policy.detectors.detector_set import DetectorSet, Match, placeholder
 from policy.detectors.kinds import expanded
@@ -50,8 +51,16 @@ class Detection:
         masked = mask.apply(value.decode("utf-8", "surrogateescape"), "text")
         return b"" if masked is None else masked.encode("utf-8", "surrogateescape")
 
-    def replace(self, data: bytes) -> tuple[bytes, Counter[str]]:
-        return self.detectors.replace(data, self.write)
+    def replace(self, text: AnyStr) -> tuple[AnyStr, Counter[str]]:
+        """`text` with the stand-ins in it, and how many values of each kind there were. The same text if none."""
+        if isinstance(text, bytes):
+            return self.detectors.replace(text, self.write)
+        replaced, counts = self.detectors.replace(text.encode("utf-8", "surrogatepass"), self.write)
+        return (replaced.decode("utf-8", "surrogatepass") if counts else text), counts
+
+    def may_match(self, data: bytes) -> bool:
+        """False only if there is nothing to replace. Quicker than replacing."""
+        return self.detectors.may_match(data)
 
     def stream(self) -> StreamDetector:
         return StreamDetector(self.detectors, self.write)

@@ -5,24 +5,24 @@ Plain tables and the one function that reads ranges. Called by `policy.detectors
 
 from __future__ import annotations
 
-# First and last of the leading six digits, and the lengths that are given out (ISO/IEC 7812 and the issuers' own
-# publications). Twelve digits and a check digit are the least.
+# First and last of the leading six digits, and the lengths that are really given out (ISO/IEC 7812 and the issuers' own
+# publications). Longer ones that are only reserved are left out: numbers that count something are of that length.
 _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
     (400000, 499999, frozenset({13, 16, 19})),  # Visa
     (510000, 559999, frozenset({16})),  # Mastercard
     (222100, 272099, frozenset({16})),  # Mastercard
     (340000, 349999, frozenset({15})),  # American Express
     (370000, 379999, frozenset({15})),  # American Express
-    (300000, 305999, frozenset({14, 16, 17, 18, 19})),  # Diners Club
-    (309500, 309599, frozenset({14, 16, 17, 18, 19})),  # Diners Club
-    (360000, 369999, frozenset({14, 15, 16, 17, 18, 19})),  # Diners Club
-    (380000, 399999, frozenset({14, 16, 17, 18, 19})),  # Diners Club
-    (352800, 358999, frozenset({16, 17, 18, 19})),  # JCB
-    (601100, 601199, frozenset({16, 17, 18, 19})),  # Discover
-    (644000, 659999, frozenset({16, 17, 18, 19})),  # Discover, RuPay
+    (300000, 305999, frozenset({14, 16})),  # Diners Club
+    (309500, 309599, frozenset({14, 16})),  # Diners Club
+    (360000, 369999, frozenset({14, 16})),  # Diners Club
+    (380000, 399999, frozenset({14, 16})),  # Diners Club
+    (352800, 358999, frozenset({16})),  # JCB
+    (601100, 601199, frozenset({16})),  # Discover
+    (644000, 659999, frozenset({16})),  # Discover, RuPay
     (620000, 629999, frozenset({16, 17, 18, 19})),  # UnionPay
-    (810000, 817199, frozenset({16, 17, 18, 19})),  # UnionPay
-    (220000, 220499, frozenset({16, 17, 18, 19})),  # Mir
+    (810000, 817199, frozenset({16})),  # UnionPay
+    (220000, 220499, frozenset({16})),  # Mir
     (508500, 508999, frozenset({16})),  # RuPay
     (606900, 608999, frozenset({16})),  # RuPay
     (501800, 501899, frozenset(range(12, 20))),  # Maestro

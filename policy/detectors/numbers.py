@@ -37,7 +37,13 @@ def _is_decimal(data: bytes, start: int, end: int) -> bool:
 
 # --- credit cards -------------------------------------------------------------------------------------------
 
-CARD = rb"(?:\b|_)(?:4[0-9]{3}|5[0-8][0-9]{2}|2[2-7][0-9]{2}|3[04-9][0-9]{2}|6[0-9]{3})(?:[ -]?[0-9]){8,15}"
+# Digits without blanks have a length that fits what they begin with; in groups, the groups say enough.
+CARD = (
+    rb"(?:\b|_)(?:"
+    rb"(?:4[0-9]{12}(?:[0-9]{3}){0,2}|5[1-5][0-9]{14}|2[2-7][0-9]{14}|3[47][0-9]{13}|3[0689][0-9]{12}(?:[0-9]{2})?"
+    rb"|35[0-9]{14}|6[0345][0-9]{14}|62[0-9]{14,17}|81[0-9]{14}|(?:50[1238]|589|630|67[56])[0-9]{9,16})(?:\b|_)"
+    rb"|(?:4[0-9]|5[0-8]|2[2-7]|3[04-9]|6[0-9]|81)[0-9]{2,6}(?:[ -][0-9]{3,11}){1,3}(?:[ -][0-9]{1,7})?)"
+)
 _CARD = Pattern(CARD)
 _CARD_GROUPS = re.compile(rb"[ -]")
 _DOUBLED = bytes(
@@ -55,14 +61,14 @@ def find_cards(data: bytes, begin: int, end: int) -> Iterator[Span]:
     position = begin
     while (found := _CARD.find(data, position, end)) is not None:
         start = found[0] + (data[found[0]] == _UNDERSCORE)
-        stop = _card_end(data, start, found[1])
+        stop = _card_end(data, start, found[1] - (data[found[1] - 1] == _UNDERSCORE))
         if stop:
             yield start, stop
         position = stop or start + 1
 
 
 def _card_end(data: bytes, start: int, end: int) -> int:
-    """Where the card number that begins at `start` ends, 0 for none. Written whole, or in groups of 3 and more."""
+    """Where the card number that begins at `start` ends, 0 for none: all of it, or without its last groups."""
     groups = _CARD_GROUPS.split(data[start:end])
     if _is_alnum(data, end):
         groups.pop()
@@ -71,12 +77,7 @@ def _card_end(data: bytes, start: int, end: int) -> int:
         if len(digits) < 12:
             return 0
         stop = start + len(digits) + len(groups) - 1
-        if (
-            (len(groups) == 1 or all(len(group) >= 3 for group in groups[:-1]))
-            and is_issued(digits)
-            and passes_luhn(digits)
-            and not _is_decimal(data, start, stop)
-        ):
+        if is_issued(digits) and passes_luhn(digits) and not _is_decimal(data, start, stop):
             return stop
         groups.pop()
     return 0
@@ -98,6 +99,10 @@ def find_ssns(data: bytes, begin: int, end: int) -> Iterator[Span]:
         if _stands_alone(data, start, found[1]) and _is_ssn(data[start : found[1]]):
             yield start, found[1]
             position = found[1]
+
+
+def find_named_ssns(data: bytes, begin: int, end: int) -> Iterator[Span]:
+    """Nine digits without dashes, behind a word that says what they are."""
     for _, stop in _SSN_NAMED.find_all(data, begin, end):
         if not _is_alnum(data, stop) and _is_ssn(data[stop - 9 : stop]):
             yield stop - 9, stop
@@ -119,9 +124,9 @@ def _is_ssn(text: bytes) -> bool:
 # --- telephone numbers --------------------------------------------------------------------------------------
 
 PHONE_INTERNATIONAL = rb"\+[1-9](?:[ .()/-]{0,2}[0-9]){7,15}"
-PHONE_DIALLED = rb"\b00[1-9][0-9]{0,2}[ /-](?:[ ()/-]{0,2}[0-9]){6,12}"
 PHONE_NATIONAL = (
-    rb"\([2-9][0-9]{2}\)[ -]?[2-9][0-9]{2}[-. ][0-9]{4}"
+    rb"\b00[1-9][0-9]{0,2}[ /-](?:[ ()/-]{0,2}[0-9]){6,12}"
+    rb"|\([2-9][0-9]{2}\)[ -]?[2-9][0-9]{2}[-. ][0-9]{4}"
     rb"|\b[2-9][0-9]{2}(?:-[2-9][0-9]{2}-|\.[2-9][0-9]{2}\.| [2-9][0-9]{2}-)[0-9]{4}"
     rb"|\b\(?0[1-9][0-9]{1,3}\)?[ /-][0-9]{3,4}[ -][0-9]{3,4}"
     rb"|\b0[1-9][0-9]{1,4}/[0-9]{4,8}"
@@ -134,11 +139,11 @@ PHONE_NAMED = (
     rb"\(?[0-9](?:[ ()./-]{0,2}[0-9]){6,14}"
 )
 _PHONE_INTERNATIONAL = Pattern(PHONE_INTERNATIONAL)
-_PHONE_OTHERS = (Pattern(PHONE_DIALLED), Pattern(PHONE_NATIONAL))
+_PHONE_NATIONAL = Pattern(PHONE_NATIONAL)
 _PHONE_NAMED = Pattern(PHONE_NAMED)
 
 
-def find_phones(data: bytes, begin: int, end: int) -> Iterator[Span]:
+def find_international_phones(data: bytes, begin: int, end: int) -> Iterator[Span]:
     position = begin
     while (found := _PHONE_INTERNATIONAL.find(data, position, end)) is not None:
         start, longest = found
@@ -146,10 +151,17 @@ def find_phones(data: bytes, begin: int, end: int) -> Iterator[Span]:
         if stop:
             yield start, stop
         position = stop or start + 1
-    for pattern in _PHONE_OTHERS:
-        for start, stop in pattern.find_all(data, begin, end):
-            if _stands_alone(data, start, stop) and not _is_decimal(data, start, stop):
-                yield start, stop
+
+
+def find_national_phones(data: bytes, begin: int, end: int) -> Iterator[Span]:
+    """As they are written in North America, Britain, France and Germany, or dialled abroad with 00."""
+    for start, stop in _PHONE_NATIONAL.find_all(data, begin, end):
+        if _stands_alone(data, start, stop) and not _is_decimal(data, start, stop):
+            yield start, stop
+
+
+def find_named_phones(data: bytes, begin: int, end: int) -> Iterator[Span]:
+    """Digits in any form, behind a word that says what they are."""
     for start, stop in _PHONE_NAMED.find_all(data, begin, end):
         if _is_alnum(data, stop):
             continue
@@ -181,7 +193,10 @@ def _is_international(text: bytes) -> bool:
 
 # --- IBANs --------------------------------------------------------------------------------------------------
 
-IBAN = rb"(?i)(?:\b|_)[a-z]{2}[0-9]{2}(?:[a-z0-9]{11,30}|(?:[ -][a-z0-9]{4}){2,7}(?:[ -][a-z0-9]{1,4})?)"
+IBAN = (
+    rb"(?i)(?:\b|_)(?:" + b"|".join(IBAN_LENGTHS) + rb")"
+    rb"[0-9]{2}(?:[a-z0-9]{11,30}|(?:[ -][a-z0-9]{4}){2,7}(?:[ -][a-z0-9]{1,4})?)"
+)
 _IBAN = Pattern(IBAN)
 _IBAN_VALUES = {byte: int(chr(byte), 36) for byte in _ALNUM}
 

@@ -73,16 +73,22 @@ _AWS_BESIDE = Pattern(rb"[^A-Za-z0-9/+\n][A-Za-z0-9/+]{40}")
 _BESIDE = 128
 
 
-def find_aws_keys(data: bytes, begin: int, end: int) -> Iterator[Span]:
+def find_aws_ids(data: bytes, begin: int, end: int) -> Iterator[Span]:
     for start, stop in _AWS_ID.find_all(data, begin, end):
         yield start + (data[start] == 0x5F), stop
         yield from _secrets_beside(data, stop, end)
+
+
+def find_aws_secrets(data: bytes, begin: int, end: int) -> Iterator[Span]:
     for _, stop in _AWS_SECRET.find_all(data, begin, end):
         if _ends_base64(data, stop):
             yield stop - 40, stop
+
+
+def find_aws_sessions(data: bytes, begin: int, end: int) -> Iterator[Span]:
     for start, stop in _AWS_SESSION.find_all(data, begin, end):
         text = data[start:stop].rstrip(b"=")
-        yield stop - (len(data[start:stop]) - len(text.rstrip(_WORD + b"+/"))), stop
+        yield start + len(text.rstrip(_WORD + b"+/")), stop
 
 
 def _secrets_beside(data: bytes, id_end: int, end: int) -> Iterator[Span]:
