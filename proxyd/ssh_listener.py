@@ -37,7 +37,9 @@ class SshListenerRuntime(ListenerRuntime):
             limits=listener.limits,
             identity=identity,
             config=listener,
-            authenticator=SshAuthenticator.from_config(listener, identity, gateway.clock, gateway.totp),
+            authenticator=SshAuthenticator.from_config(
+                listener, identity, gateway.clock, gateway.totp, gateway.tokens
+            ),
             keys=ListenerKeys(listener),
             gateway=gateway,
         )
@@ -47,7 +49,7 @@ class SshListenerRuntime(ListenerRuntime):
 
     def take_identity(self, identity: configuration.Identity) -> None:
         self.authenticator = SshAuthenticator.from_config(
-            self.config, identity, self.gateway.clock, self.gateway.totp
+            self.config, identity, self.gateway.clock, self.gateway.totp, self.gateway.tokens
         )
 
     async def options(self) -> Any:

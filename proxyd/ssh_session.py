@@ -21,6 +21,7 @@ from proxyd.gates.ssh.judge import SshJudge
 from proxyd.gates.ssh.lobby import Lobby, Refusal
 from proxyd.gates.ssh.state import EXIT_REFUSED, EXIT_UNREACHABLE, GateSettings
 from proxyd.gateway import Gateway, SshTargetRuntime
+from proxyd.identity.expiry import proof_of
 from proxyd.identity.ssh_identity import SshIdentity
 from proxyd.identity.user_name import UserName
 from proxyd.metrics import HandshakeFailure, SessionOutcome
@@ -330,10 +331,8 @@ class SshSession:
         if limits.max_age_s is not None and now - self._started_at >= limits.max_age_s:
             expires_at = self._identity.subject.expires_at
             if expires_at is not None and self._gateway.clock() >= expires_at:
-                reason, farewell = (
-                    "certificate expired",
-                    "your certificate has expired; connect with a new one",
-                )
+                proof = proof_of(self._identity.subject)
+                reason, farewell = f"{proof} expired", f"your {proof} has expired; connect with a new one"
             else:
                 reason, farewell = "maximum age", "this session has reached its longest time"
             self._relay.finish(SshEnd(SessionOutcome.MAX_AGE, reason, self._refusal or farewell))

@@ -125,7 +125,12 @@ class Authenticator(Protocol):
 
     def verify_key(self, user: str, key_blob: bytes, signed: bytes, signature: bytes) -> Step: ...
 
+    @property
+    def notice(self) -> str: ...
+
     def prompts(self, user: str) -> tuple[tuple[str, bool], ...] | None: ...
+
+    def further_prompts(self) -> tuple[tuple[str, bool], ...]: ...
 
     def answer(self, user: str, responses: Sequence[str]) -> Step: ...
 
@@ -648,10 +653,12 @@ class _ServerConnection(_Relayed, SSHServerConnection):  # type: ignore[misc]
 
     def _challenge(self, username: str) -> Any:
         prompts = self._authenticator.prompts(username)
-        return False if prompts is None else ("", "", "", prompts)
+        return False if prompts is None else ("", self._authenticator.notice, "", prompts)
 
-    async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> bool:
+    async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> Any:
         self._step = self._authenticator.answer(username, responses)
+        if self._step is Step.UNFINISHED:
+            return ("", "", "", self._authenticator.further_prompts())
         return self._step is not Step.FAILED
 
     async def send_userauth_success(self) -> None:

@@ -157,6 +157,17 @@ class Config(Section):
                     )
         return self
 
+    @model_validator(mode="after")
+    def _tokens_have_an_issuer(self) -> Self:
+        for index, listener in enumerate(self.listeners):
+            if listener.takes("token") and not self.identity.issuers:
+                raise refusal(
+                    "tokens let in, but nobody is trusted to issue them",
+                    "add the issuer to `identity.issuers`, or remove `token` from `factors`",
+                    at=("listeners", index, "factors"),
+                )
+        return self
+
     def _missing_for(self, factors: Factors) -> str:
         """What a person needs in the configuration to show `factors`, if nobody has it; else ""."""
         keys, has_code = factors.count("public_key"), "totp" in factors

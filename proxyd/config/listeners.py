@@ -92,6 +92,7 @@ class SshListener(ListenerBase):
                         "remove this combination, or the shorter one",
                         at=("factors", index),
                     )
+        self._questions_are_told_apart()
         if self.takes("certificate") and self.client_ca is None:
             raise refusal(
                 "certificates let in, but nobody is trusted to issue them",
@@ -100,6 +101,18 @@ class SshListener(ListenerBase):
                 at=("factors",),
             )
         return self
+
+    def _questions_are_told_apart(self) -> None:
+        """Codes and tokens are asked for by the same method, and the client shows one question."""
+        asked: dict[Factors, Factor] = {}
+        for index, combination in enumerate(self.factors):
+            for number, factor in enumerate(combination):
+                if factor in ("totp", "token") and asked.setdefault(combination[:number], factor) != factor:
+                    raise refusal(
+                        "a code or a token may come at the same moment, and only one can be asked for",
+                        "put them in one order in all combinations, or on two listeners",
+                        at=("factors", index),
+                    )
 
     def takes(self, factor: Factor) -> bool:
         """Does any combination ask for `factor`?"""

@@ -1,4 +1,4 @@
-"""Who is at the other end of an SSH connection: keys, certificates and codes made into a subject.
+"""Who is at the other end of an SSH connection: keys, certificates, tokens and codes made into a subject.
 
 Owns the factors of a login, their order, and from which of them identity comes. Never does I/O: the transport
 (`proxyd.ssh_transport`) asks it at each step of user authentication, and it says what may come next. What is wrong with
@@ -12,6 +12,9 @@ Theory of operation. Peers were broken into in three ways, and each has its answ
   one call, from that call's arguments alone, and becomes part of the login only when it holds.
 - An empty list let everybody in. No principals, no authorities, no factors: each admits nobody.
 
+A token is judged by the issuer's keys that are here now. Where they do not suffice the attempt fails, the issuer is
+asked in the background, and the client may try again. What is wrong with a token is told to whoever sent it.
+
 A change of the user name forgets what was proved before it. All factors have to be of one person, and no key
 counts twice.
 """
@@ -22,7 +25,9 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, Self
 
+from policy.facts import Subject
 from proxyd.config import Identity, SshListener
+from proxyd.identity.oidc import TokenRefused, Tokens
 from proxyd.identity.ssh_identity import (
     CertificateProof,
     Proof,
@@ -32,6 +37,7 @@ from proxyd.identity.ssh_identity import (
 )
 from proxyd.identity.ssh_request import SignedRequest
 from proxyd.identity.ssh_settings import Factor, Person, SshLoginSettings
+from proxyd.identity.ssh_token import TokenAnswer
 from proxyd.identity.ssh_trust import Trust
 from proxyd.identity.totp import TotpGuard
 from proxyd.identity.user_name import UserName, UserNameError, parse_user_name
@@ -64,9 +70,10 @@ PROMPTS: Final = (("One-time code: ", False),)
 
 
 class Step(Enum):
-    """What an attempt came to. PARTIAL: it counts, and more is asked for."""
+    """What an attempt came to. PARTIAL: it counts, and more is asked for. UNFINISHED: the answer goes on."""
 
     FAILED = "failed"
+    UNFINISHED = "unfinished"
     PARTIAL = "partial"
     DONE = "done"
 
@@ -79,15 +86,20 @@ class SshAuthenticator:
     """The logins of one listener. `begin` gives one to each connection, under the trust of that moment."""
 
     def __init__(
-        self, settings: SshLoginSettings, clock: Callable[[], float], totp: TotpGuard | None = None
+        self,
+        settings: SshLoginSettings,
+        clock: Callable[[], float],
+        totp: TotpGuard | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         """`clock`: Unix seconds. `totp`: shared by all listeners, so that a code is used once at any of them.
 
-        Raises SshSettingsError. Blocks on the disk.
+        `tokens`: None where nobody comes with a token. Raises SshSettingsError. Blocks on the disk.
         """
         self._settings = settings
         self._clock = clock
         self._totp = totp or TotpGuard()
+        self._tokens = tokens
         self._trust = Trust.read(settings)
 
     @classmethod
@@ -97,8 +109,9 @@ class SshAuthenticator:
         identity: Identity,
         clock: Callable[[], float],
         totp: TotpGuard | None = None,
+        tokens: Tokens | None = None,
     ) -> Self:
-        return cls(SshLoginSettings.from_config(listener, identity), clock, totp)
+        return cls(SshLoginSettings.from_config(listener, identity), clock, totp, tokens)
 
     def reload(self) -> bool:
         """Read all files again; True when something changed and connections from now on are under it.
@@ -114,14 +127,14 @@ class SshAuthenticator:
 
     def begin(self, peer_address: str) -> SshLogin:
         """For one connection. `peer_address`: the client's IP address, "" for none."""
-        return SshLogin(self._settings, self._trust, self._totp, self._clock, peer_address)
+        return SshLogin(self._settings, self._trust, self._totp, self._clock, peer_address, self._tokens)
 
 
 class SshLogin:
     """User authentication on one connection.
 
     identity: None until a step gave DONE. failures: proofs that did not hold. reason: of the last failure, for the log.
-    reasons: of the first few failures and of the last.
+    reasons: of the first few failures and of the last. notice: what the client is told with the next question.
     """
 
     def __init__(
@@ -131,20 +144,24 @@ class SshLogin:
         totp: TotpGuard,
         clock: Callable[[], float],
         peer_address: str,
+        tokens: Tokens | None = None,
     ) -> None:
         self.identity: SshIdentity | None = None
+        self.notice = ""
         self.failures = 0
         self.reason = ""
         self.reasons: list[str] = []
         self._settings = settings
         self._trust = trust
         self._totp = totp
+        self._tokens = tokens
         self._clock = clock
         self._peer = client_address(peer_address)
         self._looks = 0
         self._user: str | None = None
         self._proofs: tuple[Proof, ...] = ()
         self._is_prompted = False
+        self._token: TokenAnswer | None = None
 
     # --- the steps ----------------------------------------------------------------------------------------
 
@@ -157,7 +174,7 @@ class SshLogin:
         found = []
         if Factor.CERTIFICATE in factors or Factor.PUBLIC_KEY in factors:
             found.append(PUBLIC_KEY)
-        if Factor.TOTP in factors:
+        if Factor.TOTP in factors or Factor.TOKEN in factors:
             found.append(KEYBOARD_INTERACTIVE)
         return tuple(found)
 
@@ -189,28 +206,38 @@ class SshLogin:
         """What to ask `user` for, with whether their answer is shown as they type; None: nothing, refuse."""
         try:
             self._begin_attempt(user)
-            self._awaited_code()
+            if Factor.TOKEN in self._next_factors(self._proofs):
+                self._token = TokenAnswer()
+            else:
+                self._awaited_code()
         except _Refused as error:
             self._note(f"code: {error}")
             return None
         self._is_prompted = True
-        return PROMPTS
+        return PROMPTS if self._token is None else ((self._token.question, False),)
+
+    def further_prompts(self) -> tuple[tuple[str, bool], ...]:
+        """What to ask for after an answer that was UNFINISHED."""
+        return () if self._token is None else ((self._token.question, False),)
 
     def answer(self, user: str, responses: Sequence[str]) -> Step:
         """The answers to `prompts`. Each prompt takes one answer, and each answer needs its prompt."""
-        is_prompted = self._is_prompted
+        is_prompted, token = self._is_prompted, self._token
+        what = "code" if token is None else "token"
         try:
             self._begin_attempt(user)
             if not is_prompted:
                 raise _Refused("an answer that was not asked for")
-            person, key = self._awaited_code()
             if len(responses) != 1:
                 raise _Refused(f"{len(responses)} answers to one question")
-            if not self._totp.accept(person, key, responses[0], self._clock()):
-                raise _Refused(f"wrong, or used before, of {person}")
-            return self._add(Proof(Factor.TOTP, person))
+            if token is None:
+                return self._add(self._judged_code(responses[0]))
+            if token.add(responses[0]):
+                self._is_prompted, self._token = True, token
+                return Step.UNFINISHED
+            return self._add(self._judged_token(token.text))
         except _Refused as error:
-            return self._fail(f"code: {error}")
+            return self._fail(f"{what}: {error}")
 
     # --- the connection -----------------------------------------------------------------------------------
 
@@ -220,7 +247,7 @@ class SshLogin:
 
     def _begin_attempt(self, user: str) -> None:
         """Every attempt begins here: with nothing but what this very user name has proved already."""
-        self._is_prompted = False
+        self._is_prompted, self._token = False, None
         if self.identity is not None:
             raise _Refused("the login is complete already")
         if self._is_exhausted:
@@ -231,7 +258,7 @@ class SshLogin:
     def _take_user(self, user: str) -> None:
         """RFC 4252 section 5: what was proved under another name is flushed, also by a request that proves nothing."""
         if user != self._user:
-            self._user, self._proofs = user, ()
+            self._user, self._proofs, self.notice = user, (), ""
 
     def _fail(self, reason: str) -> Step:
         self.failures += 1
@@ -315,7 +342,7 @@ class SshLogin:
         for earlier in self._proofs:
             if earlier.person != proof.person:
                 raise _Refused(f"of {proof.person!a}, after a factor of {earlier.person!a}")
-            if earlier.key == proof.key:
+            if earlier.key and earlier.key == proof.key:
                 raise _Refused("the same key as before")
         if not self._next_can_follow(proof):
             raise _Refused(f"{proof.person!a} has no one-time codes, and they would be asked for")
@@ -327,7 +354,28 @@ class SshLogin:
             for combination in self._settings.factors
         )
 
-    # --- codes --------------------------------------------------------------------------------------------
+    # --- codes and tokens ---------------------------------------------------------------------------------
+
+    def _judged_code(self, code: str) -> Proof:
+        person, key = self._awaited_code()
+        if not self._totp.accept(person, key, code, self._clock()):
+            raise _Refused(f"wrong, or used before, of {person}")
+        return Proof(Factor.TOTP, person)
+
+    def _judged_token(self, text: str) -> Proof:
+        self.notice = ""
+        try:
+            if self._tokens is None:
+                raise TokenRefused(
+                    "no issuer is configured", "the gateway takes no tokens: ask its operators"
+                )
+            subject = self._tokens.check(text.strip())
+        except TokenRefused as refusal:
+            self.notice = f"proxyd: {refusal.text}"
+            raise _Refused(refusal.reason) from refusal
+        proof = Proof(Factor.TOKEN, subject.name, token=subject)
+        self._check_order(proof)
+        return proof
 
     def _awaited_code(self) -> tuple[str, bytes]:
         """Whose code is asked for now, and the key of their codes."""
@@ -352,6 +400,12 @@ def _check_still_valid(proofs: Sequence[Proof], now: float) -> None:
     for proof in proofs:
         if proof.shown is not None and now >= proof.shown.certificate.valid_before:
             raise _Refused("the certificate has expired meanwhile")
+        if _has_ended(proof.token, now):
+            raise _Refused("the token has expired meanwhile")
+
+
+def _has_ended(subject: Subject | None, now: float) -> bool:
+    return subject is not None and subject.expires_at is not None and now >= subject.expires_at
 
 
 def _check_flags(key: PublicKey, made: Signature, permissions: Permissions | None) -> None:

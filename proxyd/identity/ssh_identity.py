@@ -6,8 +6,10 @@ Owns forming both from proofs of one person. Decides nothing about whether a pro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
 
 from policy.facts import Subject
 from proxyd.identity.certificate import problem_with_name
@@ -41,12 +43,16 @@ class CertificateProof:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What one step has shown. `key`: blob of the plain key that signed, b"" for a code; `shown`: its certificate."""
+    """What one step has shown.
+
+    key: blob of the plain key that signed, b"" for a code or token. shown: its certificate. token: whom a token names.
+    """
 
     factor: Factor
     person: str
     key: bytes = b""
     shown: CertificateProof | None = None
+    token: Subject | None = None
 
 
 def certificate_name(certificate: Certificate, source: Literal["key_id", "principal"]) -> str:
@@ -67,7 +73,30 @@ def certificate_name(certificate: Certificate, source: Literal["key_id", "princi
 def form_identity(
     proofs: Sequence[Proof], person: Person, principals: Literal["logins", "groups"]
 ) -> SshIdentity:
-    """Of proofs that are all of `person`, at most one of them with a certificate."""
+    """Of proofs that are all of `person`, at most one of them with a certificate, and at most one with a token."""
+    identity = _without_token(proofs, person, principals)
+    for proof in proofs:
+        if proof.token is not None:
+            return replace(identity, subject=_with_token(identity.subject, proof.token, proofs))
+    return identity
+
+
+def _with_token(shown: Subject, token: Subject, proofs: Sequence[Proof]) -> Subject:
+    """Groups and claims are the token's, as at every door; what else was shown is added, and the first end counts."""
+    told = {name: shown.claims[name] for name in _TOLD if shown.claims.get(name)}
+    ends = [end for end in (shown.expires_at, token.expires_at) if end is not None]
+    factors = [proof.factor.value for proof in proofs]
+    claims = {**token.claims, **told, **({"factors": factors} if len(factors) > 1 else {})}
+    return msgspec.structs.replace(token, claims=claims, expires_at=min(ends, default=None))
+
+
+# Claims that a key or certificate gives; the configuration lets no token have them.
+_TOLD = ("keys", "key_id", "principals", "serial", "authority")
+
+
+def _without_token(
+    proofs: Sequence[Proof], person: Person, principals: Literal["logins", "groups"]
+) -> SshIdentity:
     keys = [fingerprint(proof.key) for proof in proofs if proof.key]
     for proof in proofs:
         if proof.shown is not None:

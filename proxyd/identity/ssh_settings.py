@@ -22,6 +22,7 @@ class Factor(Enum):
     CERTIFICATE = "certificate"
     PUBLIC_KEY = "public_key"
     TOTP = "totp"
+    TOKEN = "token"  # noqa: S105 (a word of the configuration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,6 @@ def _check_combination(combination: tuple[Factor, ...]) -> None:
         raise SshSettingsError(
             "", "a code cannot be the first factor", "put a key or a certificate before totp"
         )
-    for factor in (Factor.TOTP, Factor.CERTIFICATE):
+    for factor in (Factor.TOTP, Factor.CERTIFICATE, Factor.TOKEN):
         if combination.count(factor) > 1:
             raise SshSettingsError("", f"{factor.value} stands twice in one combination", "name it once")

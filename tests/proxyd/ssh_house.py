@@ -58,6 +58,8 @@ def host_key_of(key: Key) -> HostKeyCheck:
 class Anybody:
     """Lets everybody in who signs with a key or answers a question. `names`: who came."""
 
+    notice = ""
+
     def __init__(self, steps: Sequence[Step] = (Step.DONE,)) -> None:
         self.names: list[str] = []
         self.calls: list[str] = []
@@ -76,6 +78,9 @@ class Anybody:
     def prompts(self, user: str) -> tuple[tuple[str, bool], ...] | None:
         self.calls.append("prompts")
         return (("Code: ", False),)
+
+    def further_prompts(self) -> tuple[tuple[str, bool], ...]:
+        return (("More: ", False),)
 
     def answer(self, user: str, responses: Sequence[str]) -> Step:
         return self._next(user, f"answer {list(responses)}")
