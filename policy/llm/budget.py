@@ -14,7 +14,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from policy.facts import LlmFacts, Target
-from policy.llm.operations import COUNT_TOKENS, MODELS
+from policy.llm.operations import COUNT_TOKENS
 from policy.located_yaml import Name, Section, refusal
 from policy.rules import Selector
 
@@ -114,9 +114,7 @@ def limits_of(section: DaySection) -> Limits:
 
 
 def worst_case(llm: LlmFacts) -> Amounts:
-    """What the call may come to. The list of models counts for nothing, and counting tokens is free."""
-    if llm.operation == MODELS:
-        return Amounts()
+    """What the call may come to. To count tokens is free; the list of models is not asked about."""
     if llm.operation == COUNT_TOKENS:
         return Amounts(requests=1)
     return Amounts(llm.estimated_cost_usd, llm.input_tokens, llm.max_tokens, 1)

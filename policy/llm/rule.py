@@ -155,7 +155,16 @@ class LlmRule:
 
 
 def _content(body: object) -> Content:
-    return body if isinstance(body, Content) else content_of(body)
+    """Rules of one policy are asked one after the other about the same body: it is taken apart once."""
+    if isinstance(body, Content):
+        return body
+    if _last[0] is not body or body is None:
+        _last[:] = body, content_of(body)
+    content = _last[1]
+    return content if isinstance(content, Content) else content_of(body)
+
+
+_last: list[object] = [None, None]
 
 
 def _plain(name: str) -> str:

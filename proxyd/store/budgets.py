@@ -18,7 +18,8 @@ from datetime import date, timedelta
 from typing import Final
 
 from policy.llm.budget import Amounts, Budget, Exceeded, Limits, Reservation
-from proxyd.store.database import Database, StoreError
+from proxyd.store.database import Database
+from proxyd.store.errors import StoreError
 
 KEPT_DAYS: Final = 400
 NANO: Final = 1_000_000_000

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
+from proxyd.store.errors import StoreError
+
 APPLICATION_ID: Final = 0x70727864  # "prxd"
 VERSION: Final = 1
 BUSY_TIMEOUT_S: Final = 2.0
@@ -36,10 +38,6 @@ CREATE TABLE spending (
     PRIMARY KEY (day, budget, subject)
 ) WITHOUT ROWID, STRICT
 """
-
-
-class StoreError(Exception):
-    """The store cannot be opened, read or written. The text says why and what to do."""
 
 
 class Database:
