@@ -241,7 +241,7 @@ def _exceeded(exceeded: Exceeded, now: float) -> BudgetRefusal:
         f"come to {_amount(exceeded.what, exceeded.asked)}"
     )
     hours, minutes = divmod(-(-wait // 60), 60)
-    hint = f"The day ends at 00:00 UTC, in {hours} h {minutes} min. Ask for less, or ask the owners of the policy for more."
+    hint = f"The day ends at 00:00 UTC, in {hours} h {minutes} min. Ask for less, or ask the owners of the policy."
     return BudgetRefusal(429, message, exceeded.budget, hint, "budget_exceeded", wait)
 
 
