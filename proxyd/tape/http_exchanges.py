@@ -30,7 +30,7 @@ from proxyd.tape.http_entries import (
 
 MAX_REMEMBERED: Final = 2048
 """Headers, and judgements. A recorder refers to none but its last 1,024."""
-MAX_NOTES: Final = 1000
+MAX_NOTES: Final = 100
 """Tool calls, and reports of usage, of one exchange."""
 SWITCHING: Final = 101
 
@@ -50,9 +50,20 @@ C = TypeVar("C", bound=Content)
 
 
 class Way(Generic[C]):
-    """One direction of an exchange. `kept` bytes went into `content`, `omitted` are not on the tape."""
+    """One direction of an exchange. `kept` bytes of its body went into `content`, `omitted` are not on the tape.
+    `message_bytes` are those of a WebSocket, which are nobody's body.
+    """
 
-    __slots__ = ("content", "ended_at_us", "headers", "kept", "messages", "omitted", "sha256", "trailers")
+    __slots__ = (
+        "content",
+        "ended_at_us",
+        "headers",
+        "kept",
+        "message_bytes",
+        "omitted",
+        "sha256",
+        "trailers",
+    )
 
     def __init__(self, headers: Pairs, content: C) -> None:
         self.headers = headers
@@ -61,12 +72,12 @@ class Way(Generic[C]):
         self.omitted = 0
         self.sha256 = b""
         self.trailers: Pairs = ()
-        self.messages = 0
+        self.message_bytes = 0
         self.ended_at_us: int | None = None
 
     @property
     def size(self) -> int:
-        return self.kept + self.omitted
+        return self.kept + self.omitted + self.message_bytes
 
     def header(self, name: str) -> str:
         """The first header of that name (in lower case), or ""."""
@@ -168,9 +179,7 @@ class Exchanges(Generic[C]):
                 exchange = self._open.get(entry.exchange)
                 way = _way(exchange, entry.way)
                 if way is not None:
-                    way.messages += 1
-                    way.kept += len(entry.raw)
-                    way.omitted += entry.omitted
+                    way.message_bytes += len(entry.raw) + entry.omitted
             case HttpAborted():
                 exchange = self._open.get(entry.exchange)
                 if exchange is not None:

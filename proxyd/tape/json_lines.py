@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from pathlib import PurePath
 
 import msgspec
@@ -39,7 +40,11 @@ def to_json(value: object) -> str:
 
 
 def _jsonable(value: object) -> object:
-    """Maps of a tape may have keys that JSON has not."""
+    """Maps of a tape may have keys, and numbers, that JSON has not."""
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.to_builtins(value, builtin_types=(bytes,))
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
     if isinstance(value, dict):
         return {key if isinstance(key, str) else repr(key): _jsonable(one) for key, one in value.items()}
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
@@ -50,6 +55,4 @@ def _jsonable(value: object) -> object:
 def _json_default(value: object) -> object:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
-    if isinstance(value, msgspec.Struct):
-        return msgspec.to_builtins(value)
     return str(value) if isinstance(value, PurePath) else repr(value)
