@@ -95,15 +95,21 @@ class PathState:
 
     def member(self, name: str) -> PathState:
         """The state of the member called `name`."""
-        if self.is_dead:
-            return self._set.dead
         found = self._by_name().get(name.casefold() if self._set.ignore_case else name)
         return self.other if found is None else found
 
+    @property
+    def any_element(self) -> PathState | None:
+        """The state of every element; None when it depends on the index."""
+        other = self._by_index()
+        return None if self._elements else other
+
     def element(self, index: int) -> PathState:
         """The state of the element at `index`, counted from 0."""
-        if self.is_dead:
-            return self._set.dead
+        other = self._by_index()
+        return self._elements.get(index, other)
+
+    def _by_index(self) -> PathState:
         if self._other_element is None:
             indexes = {segment.index for segment in self._waiting() if segment.index is not None}
             elements = {known: self._stepped(Segment(index=known)) for known in indexes}
@@ -112,7 +118,7 @@ class PathState:
                 elements,
                 other,
             )  # at once: `_stepped` may make this state forget
-        return self._elements.get(index, self._other_element)
+        return self._other_element
 
     def forget(self) -> None:
         """Let go of the states below."""

@@ -1,0 +1,437 @@
+"""A JSON document rewritten while it streams: bytes in, in whatever pieces, bytes out.
+
+Theory of operation. The rewriter keeps a stack of the objects and arrays that are open, each with the `JsonNode` of
+its place, and what the grammar expects next. Nothing is parsed into values: what stays is copied as it came, blanks,
+escapes and digits included. Where runs of members or elements mean nothing to anybody, one regular expression passes
+over them (`json_runs`); the rest goes token by token. A token that is not complete waits; a string that nothing becomes
+of does not wait, and neither does one that becomes a constant. So memory is bounded by the depth and by `held_bytes`,
+whatever the length of the document or of a string.
+
+Strict: RFC 8259 and UTF-8, one document, nothing behind it. A name that stands twice in one object leads to its node
+each time, so whichever of the two a reader takes, it is the rewritten one. Raises RemoteProtocolError; what was
+returned before stays good. Called by the masking of bodies. Pure.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections import Counter
+from collections.abc import Callable
+from enum import IntEnum
+
+from protocols.errors import LimitExceeded, RemoteProtocolError
+from protocols.http import json_tokens as tokens
+from protocols.http.json_nodes import SETTLED, JsonNode, Rewrite, Rewriting
+from protocols.http.json_runs import NESTED, Run, Runs, become, runs_of, string_text
+
+_SMALLEST_LOOK = 512  # bytes of a run, which are gone through token by token when they are not clean
+_LARGEST_LOOK = 1 << 16
+
+
+class _Expects(IntEnum):
+    VALUE = 0
+    VALUE_OR_END = 1
+    NAME = 2
+    NAME_OR_END = 3
+    COMMA_OR_END = 4
+    NOTHING = 5  # the document is complete
+
+
+class _Passing(IntEnum):
+    """What is done with the rest of a string that has begun and is not held."""
+
+    NO = 0
+    KEEP = 1
+    DROP = 2
+
+
+class _Open:
+    """An object or array that is open. index: of the next element."""
+
+    __slots__ = ("index", "is_object", "node")
+
+    def __init__(self, node: JsonNode, is_object: bool) -> None:
+        self.node = node
+        self.is_object = is_object
+        self.index = 0
+
+
+class JsonRewriter:
+    """One document. `root`: what becomes of it. counts: see JsonNode.
+
+    name: what becomes of the name of a member (of any; None: nothing). is_clean: says of text as it came, without
+    escapes, that nothing becomes of it by a rewrite that is `only_unclean`, nor by `name`.
+    """
+
+    def __init__(
+        self,
+        root: JsonNode,
+        *,
+        depth: int,
+        held_bytes: int,
+        name: Rewriting | None = None,
+        is_clean: Callable[[bytes], bool] | None = None,
+        counts: Counter[str] | None = None,
+    ) -> None:
+        self.counts: Counter[str] = Counter() if counts is None else counts
+        self._node = root  # of the value that is expected
+        self._depth = depth
+        self._held_bytes = held_bytes
+        self._name = name
+        self._is_clean = is_clean
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._stack: list[_Open] = []
+        self._expects = _Expects.VALUE
+        self._buffer = b""
+        self._position = 0  # everything before it has been dealt with
+        self._mark = 0  # everything from here to the position is to be sent as it is
+        self._scanned = 0  # how far the string that begins at the position has been looked at
+        self._passing = _Passing.NO
+        self._look = _LARGEST_LOOK
+        self._unclean_before = 0
+        self._dropped_above: int | None = None  # the size of the stack at which what is dropped ends
+        self._out: list[bytes] = []
+        self._is_last = False
+
+    def feed(self, data: bytes) -> bytes:
+        """What can be sent by now. Raises RemoteProtocolError."""
+        try:
+            self._utf8.decode(data)
+        except UnicodeDecodeError:
+            raise RemoteProtocolError("a JSON text that is not UTF-8") from None
+        self._buffer = self._buffer + data if self._buffer else data
+        self._run()
+        return self._taken()
+
+    def finish(self) -> bytes:
+        """The rest. Raises RemoteProtocolError when the document is not complete."""
+        self._is_last = True
+        self._run()
+        is_complete = self._expects is _Expects.NOTHING and self._passing is _Passing.NO
+        if not is_complete or self._position != len(self._buffer):
+            raise RemoteProtocolError("a JSON text that ends too early")
+        return self._taken()
+
+    # --- what goes out ----------------------------------------------------------------------------------------
+
+    def _taken(self) -> bytes:
+        """What goes out; what has not been dealt with is kept."""
+        if self._dropped_above is None and self._mark < self._position:
+            self._out.append(self._buffer[self._mark : self._position])
+        out = b"".join(self._out)
+        self._out.clear()
+        held = len(self._buffer) - self._position
+        if held > self._held_bytes:
+            raise LimitExceeded(
+                f"a value in a JSON text is longer than the {self._held_bytes} bytes that are held"
+            )
+        self._buffer = self._buffer[self._position :]
+        self._scanned = max(0, self._scanned - self._position)
+        self._unclean_before = max(0, self._unclean_before - self._position)
+        self._mark = self._position = 0
+        return out
+
+    def _replace(self, end: int, token: bytes | None) -> None:
+        """What is between the position and `end` becomes `token` (None: stays)."""
+        if token is not None and self._dropped_above is None:
+            self._out.append(self._buffer[self._mark : self._position])
+            self._out.append(token)
+            self._mark = end
+        self._position = end
+
+    def _constant(self, end: int, token: bytes | None, rewrite: Rewrite) -> None:
+        if token is not None:
+            self.counts[rewrite.name] += 1
+        self._replace(end, token)
+
+    # --- the grammar ------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        """Deal with tokens until one is not complete."""
+        while True:
+            if self._passing and not self._pass():
+                return
+            if not self._scanned:
+                self._skip_blanks()
+            if self._position == len(self._buffer):
+                return
+            match self._expects:
+                case _Expects.COMMA_OR_END:
+                    self._comma_or_end()
+                case _Expects.VALUE | _Expects.VALUE_OR_END:
+                    if not self._element():
+                        return
+                case _Expects.NAME | _Expects.NAME_OR_END:
+                    if not self._member():
+                        return
+                case _Expects.NOTHING:
+                    raise RemoteProtocolError("a JSON text with something behind it")
+
+    def _skip_blanks(self) -> None:
+        found = tokens.blanks.match(self._buffer, self._position)
+        if found is not None:
+            self._position = found.end()
+
+    def _comma_or_end(self) -> None:
+        character = self._buffer[self._position]
+        here = self._stack[-1]
+        if character == 0x2C:
+            self._position += 1
+            self._expects = _Expects.NAME if here.is_object else _Expects.VALUE
+        elif character == (0x7D if here.is_object else 0x5D):
+            self._close()
+        else:
+            raise RemoteProtocolError("a JSON text with a comma or bracket missing")
+
+    def _close(self) -> None:
+        self._stack.pop()
+        self._position += 1
+        if self._dropped_above == len(self._stack):
+            self._dropped_above = None
+            self._mark = self._position
+        self._value_ended()
+
+    def _value_ended(self) -> None:
+        self._expects = _Expects.COMMA_OR_END if self._stack else _Expects.NOTHING
+
+    def _element(self) -> bool:
+        """A value, or the end of an array that is empty. False when it is not complete."""
+        if self._expects is _Expects.VALUE_OR_END and self._buffer[self._position] == 0x5D:
+            self._close()
+            return True
+        if self._stack and not (here := self._stack[-1]).is_object:
+            if not self._scanned and self._pass_run(self._runs(here.node).elements):
+                self._expects = _Expects.VALUE
+                return True
+            each = here.node.any_element
+            self._node = here.node.element(here.index) if each is None else each
+            if not self._value():
+                return False
+            here.index += 1
+            return True
+        return self._value()
+
+    def _member(self) -> bool:
+        """A name and its colon, or the end of an object that is empty. False when it is not complete."""
+        here = self._stack[-1]
+        if self._buffer[self._position] == 0x7D and self._expects is _Expects.NAME_OR_END:
+            self._close()
+            return True
+        if not self._scanned and self._pass_run(self._runs(here.node).members):
+            self._expects = _Expects.NAME
+            return True
+        if self._buffer[self._position] != 0x22:
+            raise RemoteProtocolError("a JSON text with a name missing")
+        end = self._end_of_string()
+        if end is None:
+            return False
+        colon = tokens.blanks.match(self._buffer, end)
+        after = end if colon is None else colon.end()
+        if after == len(self._buffer):
+            return False
+        if self._buffer[after] != 0x3A:
+            raise RemoteProtocolError("a JSON text with a colon missing")
+        self._enter_member(here.node, end)
+        self._position = after + 1
+        self._expects = _Expects.VALUE
+        self._scanned = 0
+        return True
+
+    def _enter_member(self, node: JsonNode, end: int) -> None:
+        if node is SETTLED and self._name is None:
+            self._node = node
+            return
+        name = string_text(self._buffer[self._position : end])
+        self._node = node.member(name)
+        if self._name is not None and self._dropped_above is None:
+            self._replace(end, self._name(name, self.counts))
+
+    # --- runs -------------------------------------------------------------------------------------------------
+
+    def _runs(self, node: JsonNode) -> Runs:
+        if self._is_clean is None or self._dropped_above is not None:
+            if not isinstance(node.runs, Runs):
+                node.runs = runs_of(node, is_detecting=False)
+            return node.runs
+        if not isinstance(node.plain_runs, Runs):
+            node.plain_runs = runs_of(node, is_detecting=True)
+        return node.plain_runs
+
+    def _pass_run(self, run: Run | None) -> bool:
+        """Deal with a run that begins at the position. False when there is none."""
+        if run is None or len(self._stack) + NESTED > self._depth:
+            return False
+        if self._is_clean is not None and self._dropped_above is None:
+            return self._pass_clean_run(run, self._is_clean)
+        found = run.pattern.match(self._buffer, self._position)
+        if found is None:
+            return False
+        if run.masked is None:
+            self._position = found.end()
+        else:
+            self._replace(found.end(), run.rewritten(found[0], self.counts))
+        return True
+
+    def _pass_clean_run(self, run: Run, is_clean: Callable[[bytes], bool]) -> bool:
+        """The same where what is sent has to be clean. How far it looks depends on what it found before, so that no
+        byte is looked at more than a few times.
+        """
+        while self._position >= self._unclean_before:
+            found = run.pattern.match(self._buffer, self._position, self._position + self._look)
+            if found is None:
+                return False
+            counts: Counter[str] = Counter()
+            rewritten = run.rewritten(found[0], counts)
+            if is_clean(rewritten):
+                self.counts.update(counts)
+                self._replace(found.end(), rewritten if counts else None)
+                self._look = min(self._look * 2, _LARGEST_LOOK)
+                return True
+            if self._look <= _SMALLEST_LOOK:
+                self._unclean_before = found.end()
+            self._look = max(self._look // 2, _SMALLEST_LOOK)
+        return False
+
+    # --- values -----------------------------------------------------------------------------------------------
+
+    def _value(self) -> bool:
+        """The value at the position. False when it is not complete."""
+        character = self._buffer[self._position]
+        if character == 0x22:
+            return self._string()
+        if character in b"{[":
+            self._open(character == 0x7B)
+            return True
+        if character in b"-0123456789":
+            return self._number()
+        return self._literal()
+
+    def _open(self, is_object: bool) -> None:
+        if len(self._stack) >= self._depth:
+            raise LimitExceeded(f"a JSON text nested deeper than {self._depth}")
+        rewrite = self._node.rewrite
+        constant = None if rewrite is None else rewrite.object if is_object else rewrite.array
+        if rewrite is not None and constant is not None and self._dropped_above is None:
+            self._constant(self._position + 1, constant, rewrite)
+            self._dropped_above = len(self._stack)
+            self._node = SETTLED
+        else:
+            self._position += 1
+        self._stack.append(_Open(self._node, is_object))
+        self._expects = _Expects.NAME_OR_END if is_object else _Expects.VALUE_OR_END
+
+    def _number(self) -> bool:
+        found = tokens.part_of_number.match(self._buffer, self._position)
+        end = self._position if found is None else found.end()
+        if end == len(self._buffer) and not self._is_last:
+            return False
+        if tokens.number.fullmatch(self._buffer, self._position, end) is None:
+            raise RemoteProtocolError("a JSON text with a number that is none")
+        self._become(end)
+        self._value_ended()
+        return True
+
+    def _literal(self) -> bool:
+        found = tokens.literal.match(self._buffer, self._position)
+        if found is None:
+            rest = self._buffer[self._position : self._position + 5]
+            if not self._is_last and any(word.startswith(rest) for word in (b"true", b"false", b"null")):
+                return False
+            raise RemoteProtocolError("a JSON text with a word that is none of its own")
+        self._become(found.end())
+        self._value_ended()
+        return True
+
+    def _become(self, end: int) -> None:
+        """Deal with a number or word that ends at `end`."""
+        rewrite = self._node.rewrite
+        token = None
+        if rewrite is not None and self._dropped_above is None:
+            token = become(self._buffer[self._position : end], rewrite, self.counts)
+        self._replace(end, token)
+
+    # --- strings ----------------------------------------------------------------------------------------------
+
+    def _string(self) -> bool:
+        rewriting, constant = self._fate()
+        if rewriting is None:
+            if constant is not None and self._node.rewrite is not None:
+                self._constant(self._position + 1, constant, self._node.rewrite)
+                self._passing = _Passing.DROP
+            else:
+                self._position += 1
+                self._passing = _Passing.KEEP
+            self._value_ended()
+            return True
+        if self._node.rewrite is None and not self._scanned:  # held only where it may be a document
+            begins = self._begins_document()
+            if begins is None:
+                return False
+            if not begins:
+                self._position += 1
+                self._passing = _Passing.KEEP
+                self._value_ended()
+                return True
+        end = self._end_of_string()
+        if end is None:
+            return False
+        self._scanned = 0
+        self._replace(end, rewriting(string_text(self._buffer[self._position : end]), self.counts))
+        self._value_ended()
+        return True
+
+    def _fate(self) -> tuple[Rewriting | None, bytes | None]:
+        """What becomes of a string here: to be worked out from all of it, or a constant, or nothing."""
+        node = self._node
+        rewrite = node.rewrite
+        if self._dropped_above is not None:
+            return None, None
+        if rewrite is not None and not rewrite.only_unclean:
+            return (
+                (None, rewrite.constant_string)
+                if rewrite.constant_string is not None
+                else (rewrite.string, None)
+            )
+        if node.document is not None:
+            return node.document, None
+        return (None if rewrite is None else rewrite.string), None
+
+    def _begins_document(self) -> bool | None:
+        """Does the string at the position begin like an object or array? None when too little of it is there."""
+        if tokens.begins_document.match(self._buffer, self._position + 1):
+            return True
+        found = tokens.spaces.match(self._buffer, self._position + 1)
+        rest = self._buffer[self._position + 1 if found is None else found.end() :][:3]
+        return None if b"\xef\xbb\xbf".startswith(rest) else False
+
+    def _pass(self) -> bool:
+        """Go on in a string that is not held. False when it has not ended."""
+        found = tokens.string_body.match(self._buffer, self._position)
+        end = self._position if found is None else found.end()
+        if self._passing is _Passing.DROP:
+            self._mark = end
+        self._position = end
+        if not self._is_end_of_body(end):
+            return False
+        self._position = end + 1
+        if self._passing is _Passing.DROP:
+            self._mark = end + 1
+        self._passing = _Passing.NO
+        return True
+
+    def _end_of_string(self) -> int | None:
+        """Behind the closing quote of the string at the position; None when it is not there yet."""
+        found = tokens.string_body.match(self._buffer, max(self._scanned, self._position + 1))
+        end = self._position + 1 if found is None else found.end()
+        self._scanned = end
+        return end + 1 if self._is_end_of_body(end) else None
+
+    def _is_end_of_body(self, end: int) -> bool:
+        """Is there a quote at `end`, where the body of a string stops? False when that is not known yet."""
+        if end == len(self._buffer):
+            return False
+        if self._buffer[end] == 0x22:
+            return True
+        if tokens.part_of_escape.fullmatch(self._buffer, end):
+            return False
+        raise RemoteProtocolError("a JSON text with a string that has a wrong escape or a control character")
