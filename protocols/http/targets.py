@@ -173,6 +173,8 @@ def _query_pairs(query: str) -> tuple[tuple[str, str], ...]:
         raise RemoteProtocolError(
             "a query with a fragment, blanks, controls or characters beyond ASCII", "400"
         )
+    if "%00" in query:
+        raise RemoteProtocolError("a query with an encoded NUL", "400")
     pairs = _pairs(query.split("&"))
     if ";" in query:
         pairs += [pair for pair in _pairs(re.split("[&;]", query)) if pair not in pairs]
