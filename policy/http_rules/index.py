@@ -58,7 +58,7 @@ class HttpRules:
         if known is not None:
             return known
         found = self._find(methods, facts)
-        if len(facts.path) + sum(map(len, facts.other_paths)) <= LONGEST_REMEMBERED:
+        if sum(map(len, (facts.path, *facts.other_paths, *methods))) <= LONGEST_REMEMBERED:
             if len(self._remembered) >= MAX_REMEMBERED:
                 self._remembered.clear()
             self._remembered[key] = found
