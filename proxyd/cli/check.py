@@ -14,7 +14,8 @@ from proxyd.cli.options import add_config
 
 _DESCRIPTION = """\
 Read the configuration, the policy and everything they refer to (certificates, keys, secrets, directories) as the
-daemon would, and print every fault as FILE:LINE:COLUMN: what; remedy. Nothing is changed and no target is called.
+daemon would, and print every fault as FILE:LINE:COLUMN: what; remedy. Nothing is changed and no target is called;
+issuers of tokens are asked for their keys, and one that does not give them is a warning.
 Run it as the account that runs proxyd: what that account cannot read is a fault."""
 
 
@@ -41,14 +42,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(options: argparse.Namespace) -> int:
     """Faults and warnings go to stderr, the verdict to stdout."""
     from policy.located_yaml import DocumentError
-    from proxyd.references import Material, read_documents
+    from proxyd.references import Material, issuers, read_documents
 
     try:
         if options.documents_only:
             policy, warnings = read_documents(options.config, options.policy)
         else:
             material = Material.read(options.config, time.time(), options.policy)
-            policy, warnings = material.policy, material.warnings
+            asked = issuers.ask(material.config, material.loaded.located)
+            policy, warnings = material.policy, (*material.warnings, *asked)
     except DocumentError as error:
         for fault in error.faults:
             print(fault, file=sys.stderr)

@@ -14,7 +14,7 @@ from typing import Self
 from policy.document import PolicyDocument
 from policy.located_yaml import DocumentError, Fault
 from proxyd.config import Config, LoadedConfig
-from proxyd.references import postgres, ssh, surroundings
+from proxyd.references import issuers, postgres, ssh, surroundings
 from proxyd.references.findings import Findings
 from proxyd.references.policy import read_keys, read_policy
 
@@ -44,6 +44,7 @@ class Material:
         surroundings.check_places(found)
         postgres.check_files(found, now)
         ssh.check_files(found, now)
+        issuers.check_files(found)
         keys = read_keys(found)
         policy = _policy(found, policy_path, keys)
         return cls(loaded, policy, keys, tuple(sorted(found.warnings)))
@@ -64,6 +65,7 @@ def _documents(loaded: LoadedConfig) -> Findings:
     surroundings.check_names(found)
     postgres.check_documents(found)
     ssh.check_documents(found)
+    issuers.check_documents(found)
     return found
 
 

@@ -20,7 +20,11 @@ def check_documents(found: Findings) -> None:
     except ValueError as error:
         found.fault(("identity", "certificates"), str(error), "correct the rules")
     for index, listener in enumerate(found.config.listeners):
-        if isinstance(listener, PostgresListener) and listener.tls.client_certificates != "required":
+        if (
+            isinstance(listener, PostgresListener)
+            and not listener.takes("token")
+            and listener.tls.client_certificates != "required"
+        ):
             found.warn(
                 ("listeners", index, "tls", "client_certificates"),
                 "clients without a certificate have no name and are refused after the handshake",
