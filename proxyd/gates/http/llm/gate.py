@@ -11,7 +11,8 @@
 Decides, and does no I/O but through the store that it is given, which is quick and synchronous. What has been set aside
 is settled once, whatever happens: if nothing is called after `reserve`, the worst case stays spent.
 
-Called by `proxyd.http_exchange`. It has to ask the target for answers without a content coding (`IDENTITY`).
+Called by `proxyd.gates.http.llm.call`. The target has to be asked for answers without a
+content coding.
 """
 
 from __future__ import annotations
@@ -31,18 +32,15 @@ from policy.llm.budget import (
     until_tomorrow_s,
     worst_case,
 )
-from policy.llm.operations import COUNT_TOKENS, MODELS
+from policy.llm.operations import COUNT_TOKENS, MODELS, place_of
 from policy.llm.prices import PriceTable
 from policy.llm.reading import read_call, reads_body
-from protocols.http.messages import Headers
 from proxyd.gates.http.bodies.interfaces import BodyMasks, Transformer
 from proxyd.gates.http.llm.answer_facts import AnswerFacts
 from proxyd.gates.http.llm.answers import AnswerWatcher
-from proxyd.gates.http.llm.errors import denial, denial_headers
 from proxyd.gates.http.llm.streams import LlmStream
 from proxyd.store.errors import StoreError
 
-IDENTITY: Final = ("accept-encoding", "identity")
 EVENT_STREAM: Final = "text/event-stream"
 
 _UNITS: Final = {
@@ -83,11 +81,6 @@ class BudgetRefusal:
     code: str
     retry_after_s: int | None = None
 
-    def answer(self, api: str) -> tuple[int, Headers, str, bytes]:
-        """Status, headers, content type and body, in the provider's shape."""
-        content_type, body = denial(api, self.status, self.message, self.rule, self.hint, self.code)
-        return self.status, denial_headers(self.retry_after_s), content_type, body
-
 
 class LlmGate:
     """One call."""
@@ -108,6 +101,11 @@ class LlmGate:
     def reads_body(self, method: str, path: str) -> bool:
         """Does the body say what the call is? (A rule can need it besides, see `LlmRule.needs_body`.)"""
         return reads_body(self.api, method, path)
+
+    def place(self, method: str, path: str) -> tuple[str, str]:
+        """The operation, and the model that the path names."""
+        place = place_of(self.api, method, path)
+        return place.operation, place.model or (self.facts.model if self.facts is not None else "")
 
     def read(self, method: str, path: str, body: object | None = None) -> LlmFacts | None:
         self.facts = read_call(self.api, method, path, body, self._prices)
@@ -167,16 +165,26 @@ class LlmGate:
             return Amounts(requests=1)
         if not is_whole or not answer.is_whole:
             return _WORST
-        inputs = answer.input_tokens
-        if inputs is None:
-            kept, cached, written = facts.input_tokens, 0, 0
-        else:
-            kept, cached, written = inputs, answer.cached_tokens, answer.written_tokens
-        price = self._prices.price(facts.model)
-        cost = None
-        if price is not None and facts.estimated_cost_usd is not None:
-            cost = price.cost_usd(kept, answer.output_tokens, cached_tokens=cached, written_tokens=written)
-        return Amounts(cost, kept + cached + written, answer.output_tokens, 1)
+        inputs = facts.input_tokens
+        if answer.input_tokens is not None:
+            inputs = answer.input_tokens + answer.cached_tokens + answer.written_tokens
+        cost = None if facts.estimated_cost_usd is None else self.cost_usd(answer)
+        return Amounts(cost, inputs, answer.output_tokens, 1)
+
+    def cost_usd(self, answer: AnswerFacts) -> float | None:
+        """What the answer's tokens cost by the price table; None for a model without a price."""
+        facts = self.facts
+        price = self._prices.price(facts.model) if facts is not None else None
+        if facts is None or price is None:
+            return None
+        if answer.input_tokens is None:
+            return price.cost_usd(facts.input_tokens, answer.output_tokens)
+        return price.cost_usd(
+            answer.input_tokens,
+            answer.output_tokens,
+            cached_tokens=answer.cached_tokens,
+            written_tokens=answer.written_tokens,
+        )
 
     def _settle(self, amounts: Amounts) -> None:
         reservation, self._reservation = self._reservation, None
