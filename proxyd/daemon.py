@@ -30,7 +30,9 @@ from proxyd.addresses import shown_name
 from proxyd.admin import AdminServer
 from proxyd.config import Config, Identity
 from proxyd.doors import AnyDoor, Background
-from proxyd.gateway import Gateway, HttpTargetRuntime, PostgresTargetRuntime
+from proxyd.gateway import Gateway, PostgresTargetRuntime
+from proxyd.http_door import HTTP_DOOR
+from proxyd.http_targets import HttpTargetRuntime
 from proxyd.listeners import Handler, ListenerRuntime, Reception, Side, open_address, open_sockets
 from proxyd.metrics import SessionOutcome
 from proxyd.metrics_endpoint import MetricsEndpoint
@@ -39,9 +41,11 @@ from proxyd.postgres_door import POSTGRES_DOOR
 from proxyd.references import Material
 from proxyd.settings_files import SettingsError
 from proxyd.ssh_door import SSH_DOOR
+from proxyd.store.budgets import BudgetStore
+from proxyd.store.database import Database
 from proxyd.telemetry import Telemetry
 
-DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR, "ssh": SSH_DOOR}
+DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR, "ssh": SSH_DOOR, "http": HTTP_DOOR}
 
 # What a reload can change. Anything else that differs is named in the log and waits for a restart.
 RELOADABLE = frozenset({"policy", "masking", "identity", "log", "drain_timeout"})
@@ -106,13 +110,17 @@ class Daemon:
         self._doors = doors
         self._log = gateway.log
         self._is_ready = False
+        self._store: Database | None = None
 
     async def open(self, activated: Mapping[str, Sequence[socket.socket]]) -> None:
-        """`activated`: the sockets that systemd opened. Raises ListenError, and what a door's `open` raises."""
+        """`activated`: the sockets that systemd opened. Raises ListenError, StoreError, and what a door's `open` raises."""
         config = self.gateway.config
         for listener in config.listeners:
             runtime = self._doors[listener.protocol].open(listener, self.gateway)
             self.listeners.append((runtime, await open_sockets(listener, activated)))
+        if config.store is not None:
+            self._store = Database.open(config.store.path)
+            self.gateway.budgets = BudgetStore(self._store)
         if config.metrics is not None:
             self.metrics_listeners = await open_address("metrics", config.metrics.address)
         if config.admin is not None:
@@ -123,6 +131,8 @@ class Daemon:
             self.admin.close()
         for listener in (*(one for _, many in self.listeners for one in many), *self.metrics_listeners):
             listener.socket.close()
+        if self._store is not None:
+            self._store.close()
 
     async def run(self, task_status: trio.TaskStatus[Daemon] = trio.TASK_STATUS_IGNORED) -> None:
         gateway = self.gateway

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,14 +22,15 @@ from policy import facts
 from policy.document import PolicyDocument
 from policy.sql.catalog import Catalog
 from proxyd.catalog import CatalogSource, CatalogUnavailable
-from proxyd.config import Config, HttpTarget, HttpTargetLogin, PostgresTarget, SshTarget, Target
+from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
 from proxyd.gates.judge import VerdictCache
-from proxyd.http_credentials import Injector, injector_for
-from proxyd.http_upstream_target import HttpUpstreamTarget
+from proxyd.http_pool import HttpPools
+from proxyd.http_targets import HttpTargetRuntime, http_target_runtime
 from proxyd.identity.oidc import Tokens
 from proxyd.identity.totp import TotpGuard
 from proxyd.metrics import Metrics
 from proxyd.sessions import Sessions
+from proxyd.store.budgets import BudgetStore
 from proxyd.telemetry import Log, Telemetry
 from proxyd.upstream import UpstreamTarget
 
@@ -53,24 +54,6 @@ class SshTargetRuntime:
     facts: facts.Target
 
 
-@dataclass(frozen=True, slots=True)
-class HttpAccount:
-    """One login of an HTTP target: the way there, and what a request carries. Both change at a reload."""
-
-    login: HttpTargetLogin
-    upstream: HttpUpstreamTarget
-    injector: Injector
-
-
-@dataclass(frozen=True, slots=True)
-class HttpTargetRuntime:
-    """One HTTP target. `facts` is what the policy sees of it, `accounts` how it is reached, by the names of logins."""
-
-    config: HttpTarget
-    facts: facts.Target
-    accounts: Mapping[str, HttpAccount] = field(default_factory=dict)
-
-
 TargetRuntime = PostgresTargetRuntime | SshTargetRuntime | HttpTargetRuntime
 
 
@@ -83,15 +66,9 @@ def target_runtime(target: Target, clock: Callable[[], float] = time.time) -> Ta
         case SshTarget():
             return SshTargetRuntime(target, known)
         case HttpTarget():
-            accounts = {login.name: _account(target, login, clock) for login in target.logins}
-            return HttpTargetRuntime(target, known, accounts)
+            return http_target_runtime(target, known, clock)
         case _:
             assert_never(target)
-
-
-def _account(target: HttpTarget, login: HttpTargetLogin, clock: Callable[[], float]) -> HttpAccount:
-    upstream = HttpUpstreamTarget.from_config(target, login)
-    return HttpAccount(login, upstream, injector_for(target, login, clock))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +106,10 @@ class Gateway:
         self.tokens = Tokens(config.identity.issuers, log=telemetry.log, metrics=metrics, clock=clock)
         # The loop of the SSH doors' library. Set by their background service for as long as it runs.
         self.ssh_loop: asyncio.AbstractEventLoop | None = None
+        self.http_pools = HttpPools(telemetry.log)
+        self.model_prices = config.models.table()
+        # What has been spent of budgets: opened by the daemon, for it is a file that it alone writes.
+        self.budgets: BudgetStore | None = None
         self._in_force = PolicyInForce(policy)
         self._catalogs: dict[tuple[str, str], CatalogSource] = {}
         self._polled: set[tuple[str, str]] = set()
@@ -196,6 +177,17 @@ class Gateway:
         """None also for a target that speaks something else."""
         target = self.targets.get(name)
         return target if isinstance(target, HttpTargetRuntime) else None
+
+    def http_target_named(self, host_label: str) -> HttpTargetRuntime | None:
+        """By its name as a label of a host name, which knows no case."""
+        return next(
+            (
+                target
+                for name, target in self.targets.items()
+                if isinstance(target, HttpTargetRuntime) and name.lower() == host_label
+            ),
+            None,
+        )
 
     def http_target_of(self, host: str, port: int | None = None) -> HttpTargetRuntime | None:
         """Whom a client means that asks for `host` (as `config.normal_host` gives it).

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -98,6 +98,7 @@ class Metrics:
         self.policy_loaded_at = 0.0
         self.is_draining = False
         self._operations: dict[str, Operations] = {}
+        self._masked: Counter[str] = Counter()
         self._issuers: dict[str, IssuerNumbers] = {}
         self._open: Counter[tuple[str, str]] = Counter()
         self._connections: Counter[str] = Counter()
@@ -144,6 +145,11 @@ class Metrics:
         """Forget every issuer but these."""
         kept = set(names)
         self._issuers = {name: numbers for name, numbers in self._issuers.items() if name in kept}
+
+    def masked(self, counts: Mapping[str, int]) -> None:
+        """What was replaced in bodies and texts, by the name of the mask or the kind that a detector found."""
+        for name, number in counts.items():
+            self._masked[name] += number
 
     def denied_by(self, rule: str) -> None:
         """Count a denial under its rule's name ("" when no rule allows it)."""
@@ -217,6 +223,12 @@ class Metrics:
         )
         yield _counter(
             "proxyd_masked_results", "Results with at least one masked column.", (), {(): self.results_masked}
+        )
+        yield _counter(
+            "proxyd_masked_values",
+            "Values replaced in bodies and texts.",
+            ("mask",),
+            {(name,): number for name, number in self._masked.items()},
         )
         yield _counter("proxyd_masked_rows", "Rows rewritten by a mask.", (), {(): self.rows_masked})
         yield _counter(

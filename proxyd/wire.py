@@ -46,6 +46,19 @@ class Wire:
         self.received_bytes = 0
         self.sent_bytes = 0
 
+    @property
+    def is_quiet(self) -> bool:
+        """Open, and nothing has come that nobody has read: fit to be used again after a pause."""
+        if self._received or self._is_broken or (self._tls is not None and self._tls.is_peer_closed):
+            return False
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        return False
+
     async def receive(self) -> bytes:
         """Plaintext that has come, at least one byte. Raises ConnectionLost at the end of the stream."""
         if self._received:

@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     from proxyd.listeners import ListenError
     from proxyd.notify import ActivationError
     from proxyd.settings_files import SettingsError
+    from proxyd.store.errors import StoreError
 
     path: Path = options.config
     try:
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     except SettingsError as error:
         _not_started(str(error))
         return CONFIGURATION_FAULT
-    except (ListenError, ActivationError) as error:
+    except (ListenError, ActivationError, StoreError) as error:
         _not_started(str(error))
         return 1
     return 0

@@ -1,0 +1,66 @@
+"""What the head of a target's answer becomes on its way to the client. Pure; called by `http_exchange`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protocols.http.messages import Headers
+from proxyd.gates.http.routing import Route
+
+# They would lead the client past the gateway, or tell of a body that it does not get as it was.
+_AROUND = frozenset({"alt-svc", "proxy-authenticate"})
+_OF_THE_BODY = frozenset(
+    {
+        *("etag", "content-md5", "digest", "content-digest", "repr-digest", "accept-ranges"),
+        *("content-range", "content-encoding"),
+    }
+)
+
+
+def client_headers(
+    headers: Headers, route: Route, *, origin: str, base_path: str, is_changed: bool
+) -> Headers:
+    """`origin`: the target's scheme and authority. `is_changed`: the body is masked on its way."""
+    kept = [
+        field
+        for field in headers
+        if field[0] not in _AROUND and not (is_changed and field[0] in _OF_THE_BODY)
+    ]
+    if not route.prefix and not base_path:
+        return tuple(kept)
+    return tuple(_placed(kept, route, origin, base_path))
+
+
+def _placed(
+    headers: list[tuple[str, str]], route: Route, origin: str, base_path: str
+) -> Iterator[tuple[str, str]]:
+    """Under `/t/TARGET/` every path of the target is below the prefix: redirects and cookies too."""
+    for name, value in headers:
+        if name in {"location", "content-location"}:
+            yield name, _relocated(value, route.prefix, origin, base_path)
+        elif name == "set-cookie" and route.prefix:
+            yield name, _cookie(value, route.prefix)
+        else:
+            yield name, value
+
+
+def _relocated(value: str, prefix: str, origin: str, base_path: str) -> str:
+    rest = (
+        value[len(origin) :] if value.startswith(origin) and value[len(origin) :][:1] in {"", "/"} else value
+    )
+    if not rest.startswith("/") or rest.startswith("//"):
+        return value if rest is value else prefix + "/"
+    if base_path and (rest == base_path or rest.startswith(base_path + "/")):
+        rest = rest[len(base_path) :] or "/"
+    elif base_path:
+        return value  # outside of what the gateway shows of this target
+    return prefix + rest
+
+
+def _cookie(value: str, prefix: str) -> str:
+    """A cookie of one target must not go to another one: below its prefix, and for this host alone."""
+    parts = [part.strip() for part in value.split(";")]
+    kept = [part for part in parts[1:] if not part.lower().startswith(("path=", "domain="))]
+    path = next((part[5:] for part in parts[1:] if part.lower().startswith("path=")), "/")
+    path = path if path.startswith("/") else "/"
+    return "; ".join([parts[0], *kept, f"Path={prefix}{path}"])

@@ -1,0 +1,175 @@
+"""What is known of a request (facts), and what it becomes on its way to the target.
+
+One view: what was judged is what is sent, made anew from the parsed form. Called by `http_exchange`; pure.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from policy.facts import BodyState, HttpFacts, LlmFacts
+from protocols.errors import ProtocolError
+from protocols.http.json_values import parse_json
+from protocols.http.media_types import media_type
+from protocols.http.messages import Headers, RequestHead
+from protocols.http.paths import percent_decoded, read_path
+from protocols.http.targets import Destination
+from proxyd.gates.http.routing import Route
+from proxyd.http_credentials.injecting import Injected, never_goes_on
+
+FORM = "application/x-www-form-urlencoded"
+# Under masks nobody gets a part of a body: a value could be cut in two, and neither half would be met.
+PART_FIELDS = frozenset({"range", "if-range"})
+# What the gateway says itself, or would let a client learn the target's credential.
+_NEVER = frozenset({"te", "host", "accept-encoding", "expect"})
+
+
+def content_type_of(headers: Headers) -> str:
+    return next((value for name, value in headers if name == "content-type"), "")
+
+
+def content_encoding_of(headers: Headers) -> str:
+    return ", ".join(value for name, value in headers if name == "content-encoding")
+
+
+def is_plain(encoding: str) -> bool:
+    return not encoding or encoding.strip().lower() == "identity"
+
+
+def shown_headers(headers: Headers, token_field: str) -> Headers:
+    """The fields without the client's credentials: what rules see and what goes on."""
+    return tuple([field for field in headers if field[0] != token_field and not never_goes_on(field[0])])
+
+
+def head_facts(
+    head: RequestHead, destination: Destination, route: Route, host: str, scheme: str, headers: Headers
+) -> HttpFacts:
+    """What is known before the body. `host` and `scheme` are the target's."""
+    decoded, others = destination.decoded_path, destination.other_paths
+    if route.prefix:
+        read = read_path(route.path, keep_encoded_slashes=True)
+        decoded, others = read.decoded, read.others
+    return HttpFacts(
+        method=head.method,
+        scheme=scheme,
+        host=host,
+        path=decoded,
+        other_paths=others,
+        query=destination.query_pairs,
+        headers=headers,
+        content_type=_plain_type(content_type_of(headers)),
+        body_bytes=head.body_bytes,
+        body_state=BodyState.NONE if head.body_bytes == 0 else BodyState.UNREAD,
+        upgrade=head.upgrade,
+    )
+
+
+def _plain_type(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        return media_type(value)[0]
+    except ProtocolError:
+        return value.partition(";")[0].strip().lower()[:128]
+
+
+def with_body(facts: HttpFacts, body: bytes, encoding: str, *, is_whole: bool) -> HttpFacts:
+    """The facts once the body is there, or as much of it as may be looked into."""
+    size = len(body) if is_whole else facts.body_bytes
+    state, value = (BodyState.TOO_LARGE, None) if not is_whole else _read(facts.content_type, body, encoding)
+    if is_whole and not body:
+        state = BodyState.NONE
+    return msgspec.structs.replace(facts, body_bytes=size, body_state=state, body=value)
+
+
+def _read(content_type: str, body: bytes, encoding: str) -> tuple[BodyState, object]:
+    if not is_plain(encoding):
+        return BodyState.UNKNOWN, None
+    if content_type == "application/json" or content_type.endswith("+json"):
+        try:
+            return BodyState.JSON, parse_json(body)
+        except ProtocolError:
+            return BodyState.BROKEN, None
+    if content_type == FORM:
+        try:
+            return BodyState.FORM, _form(body)
+        except (ValueError, ProtocolError):
+            return BodyState.BROKEN, None
+    return BodyState.UNKNOWN, None
+
+
+def _form(body: bytes) -> dict[str, list[str]]:
+    """Names with all of their values. Raises ValueError for what is no form."""
+    text = body.decode("ascii")
+    found: dict[str, list[str]] = {}
+    for part in text.split("&"):
+        if not part:
+            continue
+        name, _, value = part.partition("=")
+        found.setdefault(_unescaped(name), []).append(_unescaped(value))
+    return found
+
+
+def _unescaped(text: str) -> str:
+    return percent_decoded(text.replace("+", " "), "the form")
+
+
+def with_llm(facts: HttpFacts, llm: LlmFacts | None) -> HttpFacts:
+    return facts if llm is None else msgspec.structs.replace(facts, llm=llm)
+
+
+def target_head(
+    head: RequestHead,
+    route: Route,
+    destination: Destination,
+    headers: Headers,
+    *,
+    base_path: str,
+    authority: str,
+    scheme: str,
+    body_bytes: int | None,
+    is_masked: bool,
+    forwarded: str = "",
+) -> RequestHead:
+    """The request as it goes to the target, but for the credential. `is_masked`: the answer has to be readable."""
+    path = route.path if route.path != "*" else "*"
+    target = path if path == "*" else base_path + path
+    if destination.query:
+        target = f"{target}?{destination.query}"
+    kept = [
+        field for field in headers if field[0] not in _NEVER and not (is_masked and field[0] in PART_FIELDS)
+    ]
+    if any(name == "te" and "trailers" in value for name, value in headers):
+        kept.append(("te", "trailers"))
+    if head.upgrade:  # without extensions every frame is what it says
+        kept = [field for field in kept if field[0] != "sec-websocket-extensions"]
+    if is_masked:
+        kept.append(("accept-encoding", "identity"))
+    else:
+        kept.extend(field for field in headers if field[0] == "accept-encoding")
+    if forwarded:
+        kept.append(("forwarded", forwarded))
+    return RequestHead(
+        head.method,
+        target,
+        scheme,
+        authority,
+        tuple(kept),
+        body_bytes=body_bytes,
+        expects_continue=head.expects_continue,
+        upgrade=head.upgrade,
+    )
+
+
+def with_credential(head: RequestHead, injected: Injected) -> RequestHead:
+    if not injected.headers and not injected.removed:
+        return head
+    replaced = {name for name, _ in injected.headers} | injected.removed
+    kept = tuple([field for field in head.headers if field[0] not in replaced])
+    return msgspec.structs.replace(head, headers=(*kept, *injected.headers))
+
+
+def told_counts(counts: Counter[str]) -> dict[str, int]:
+    return {name: number for name, number in counts.items() if number}

@@ -1,0 +1,397 @@
+"""An HTTP/2 connection while it runs, as server or as client: one reader, and the streams on it.
+
+Theory of operation. One task reads and hands what comes to the streams; whoever has something to send writes. What a
+peer may send ahead is bounded by its windows, which are opened again only when a stream has passed its data on: a slow
+reader slows its writer. Sending data waits for the peer's window. Answers to control frames are sent by the reader,
+before it reads again, so that a peer which asks without listening is no longer read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from protocols.errors import LocalProtocolError, ProtocolError
+from protocols.http.http2 import (
+    ConnectionEnding,
+    Http2,
+    Http2Limits,
+    Received,
+    StreamEvent,
+    StreamReset,
+    WindowOpened,
+)
+from protocols.http.messages import Data, Headers, MessageEnded, RequestHead, ResponseHead
+from proxyd.http_link import Link, send
+from proxyd.http_streams import PeerGone
+from proxyd.wire import ConnectionLost
+
+PROTOCOL_ERROR: Final = 1
+INTERNAL_ERROR: Final = 2
+REFUSED_STREAM: Final = 7
+CANCEL: Final = 8
+
+_Item = ResponseHead | Received | MessageEnded
+
+
+class _Stream:
+    """One exchange, either way."""
+
+    __slots__ = (
+        "_arrived",
+        "_connection",
+        "_ended",
+        "_gone",
+        "_is_finished",
+        "_items",
+        "_out",
+        "_window",
+        "head",
+        "number",
+    )
+
+    def __init__(self, connection: Http2Connection, number: int, head: RequestHead) -> None:
+        self._connection = connection
+        self.number = number
+        self.head = head
+        self._items: deque[_Item] = deque()
+        self._arrived: trio.Event | None = None
+        self._window: trio.Event | None = None
+        self._gone: PeerGone | None = None
+        self._ended = False  # everything of the peer's message has come
+        self._is_finished = False  # our own message has been sent whole
+        self._out: list[Data | MessageEnded | RequestHead | ResponseHead] = []
+
+    # What the connection's reader calls
+
+    def take(self, event: _Item) -> None:
+        if isinstance(event, MessageEnded):
+            self._ended = True
+        self._items.append(event)
+        self._wake()
+
+    def lose(self, gone: PeerGone) -> None:
+        if self._gone is None:
+            self._gone = gone
+        self._wake()
+        self.open_window()
+
+    def open_window(self) -> None:
+        if self._window is not None:
+            self._window.set()
+
+    def _wake(self) -> None:
+        if self._arrived is not None:
+            self._arrived.set()
+
+    # Receiving
+
+    @property
+    def is_received(self) -> bool:
+        return self._ended and not self._items
+
+    def _poll(self) -> ResponseHead | Data | MessageEnded | None:
+        if not self._items:
+            if self._gone is not None:
+                raise self._gone
+            return None
+        item = self._items.popleft()
+        if isinstance(item, Received):
+            self._connection.acknowledge(self.number, item.flow_bytes)
+            return Data(item.data)
+        return item
+
+    async def _receive(self) -> ResponseHead | Data | MessageEnded:
+        while True:
+            item = self._poll()
+            if item is not None:
+                await self._connection.flush_windows()
+                return item
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+
+    async def watch(self) -> None:
+        while self._gone is None:
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        raise self._gone
+
+    # Sending
+
+    def put_head(self, head: RequestHead | ResponseHead) -> None:
+        self._out.append(head)
+
+    def put_data(self, data: bytes) -> None:
+        if data:
+            self._out.append(Data(data))
+
+    def put_end(self, trailers: Headers = ()) -> None:
+        self._out.append(MessageEnded(trailers))
+
+    async def flush(self) -> None:
+        out, self._out = self._out, []
+        if not out:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._gone is not None:
+            raise self._gone
+        http2 = self._connection.http2
+        try:
+            for index, item in enumerate(out):
+                following = out[index + 1] if index + 1 < len(out) else None
+                ends = isinstance(following, MessageEnded) and not following.trailers
+                match item:
+                    case RequestHead():
+                        http2.send_request(self.number, item, ends=ends)
+                        self._is_finished = ends
+                    case ResponseHead():
+                        http2.send_response(self.number, item, ends=ends)
+                        self._is_finished = ends
+                    case Data(data=data):
+                        await self._send_data(data, ends=ends)
+                        self._is_finished = ends
+                    case MessageEnded(trailers=trailers):
+                        if trailers:
+                            http2.send_trailers(self.number, trailers)
+                        elif not self._is_finished:
+                            http2.send_data(self.number, b"", ends=True)
+                        self._is_finished = True
+            if self._is_finished:
+                self._connection.http2.finished()
+            await self._connection.flush()
+        except LocalProtocolError as fault:
+            raise self._gone or PeerGone(fault.message) from fault
+        except ConnectionLost as fault:
+            raise PeerGone(str(fault)) from fault
+
+    async def _send_data(self, data: bytes, *, ends: bool) -> None:
+        http2 = self._connection.http2
+        at = 0
+        while at < len(data):
+            if self._gone is not None:
+                raise self._gone
+            window = http2.window(self.number)
+            if not window:
+                await self._connection.flush()
+                self._window = trio.Event()
+                await self._window.wait()
+                continue
+            piece = data[at : at + window]
+            at += len(piece)
+            http2.send_data(self.number, piece, ends=ends and at >= len(data))
+            await self._connection.flush()
+
+    def abandon(self, reason: str) -> None:
+        self._reset(INTERNAL_ERROR)
+
+    def close(self) -> None:
+        """The exchange is over, whole or not."""
+        if not (self._ended and self._is_finished):
+            self._reset(CANCEL)
+        for item in self._items:
+            if isinstance(item, Received):
+                self._connection.acknowledge(self.number, item.flow_bytes)
+        self._items.clear()
+        self._connection.forget(self.number)
+
+    def release(self) -> None:
+        self.close()
+
+    def _reset(self, code: int) -> None:
+        if self._gone is None:
+            self._gone = PeerGone("given up")
+            self._connection.http2.reset(self.number, code)
+            self._connection.flush_soon()
+
+
+class Http2Request(_Stream):
+    """At the server: `head` is the client's request."""
+
+    def poll(self) -> Data | MessageEnded | None:
+        item = self._poll()
+        if isinstance(item, ResponseHead):
+            raise PeerGone("a response from a client")
+        return item
+
+    async def receive(self) -> Data | MessageEnded:
+        item = await self._receive()
+        if isinstance(item, ResponseHead):
+            raise PeerGone("a response from a client")
+        return item
+
+
+class Http2Stream(_Stream):
+    """At the client: the request goes out, its answer comes in."""
+
+    def poll(self) -> ResponseHead | Data | MessageEnded | None:
+        return self._poll()
+
+    async def receive(self) -> ResponseHead | Data | MessageEnded:
+        return await self._receive()
+
+
+class Http2Connection:
+    """`run` reads until the end; raises nothing but cancellation. `ended` says why it ended."""
+
+    def __init__(
+        self,
+        link: Link,
+        limits: Http2Limits,
+        *,
+        is_server: bool,
+        scheme: str = "https",
+        on_request: Callable[[Http2Request], None] | None = None,
+        received: bytes = b"",
+    ) -> None:
+        self._link = link
+        self.http2 = Http2(limits, is_server=is_server, scheme=scheme)
+        self._on_request = on_request
+        self._streams: dict[int, _Stream] = {}
+        self._received = received
+        self.ended: PeerGone | None = None
+        self.is_broken_protocol = False
+        self.takes_no_more = False
+        self.moved_at = 0.0
+        self.on_end: Callable[[], None] | None = None
+        self._kicked = trio.Event()
+
+    @property
+    def streams(self) -> int:
+        return len(self._streams)
+
+    @property
+    def has_room(self) -> bool:
+        """As a client: may another stream be opened now?"""
+        return (
+            self.ended is None
+            and not self.takes_no_more
+            and self.http2.open_streams < min(self.http2.peer_streams, 1000)
+        )
+
+    async def begin(self) -> None:
+        """Raises ConnectionLost."""
+        self.http2.begin()
+        await self.flush()
+
+    def open(self) -> Http2Stream:
+        """As a client: a new stream. Its number is taken now, so its head has to be sent without waiting in between."""
+        number = self.http2.next_stream()
+        stream = Http2Stream(self, number, RequestHead("", "", "", "", ()))
+        self._streams[number] = stream
+        return stream
+
+    def forget(self, number: int) -> None:
+        self._streams.pop(number, None)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._flush_when_kicked)
+            try:
+                await self._read()
+            finally:
+                self._end(PeerGone("closed"))
+                nursery.cancel_scope.cancel()
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                data, self._received = self._received, b""
+                if not data:
+                    data = await self._link.receive()
+                self.moved_at = trio.current_time()
+                for number, event in self.http2.receive(data):
+                    self._hand_over(number, event)
+                for number, why in self.http2.malformed:
+                    self._reset_malformed(number, why)
+                self.http2.malformed.clear()
+                await self.flush()
+        except ConnectionLost as lost:
+            self._end(PeerGone(str(lost)))
+        except ProtocolError as fault:
+            self.is_broken_protocol = True
+            self.http2.close(PROTOCOL_ERROR)
+            self._link.send_last(self.http2.take())
+            self._end(PeerGone(fault.message))
+
+    async def _flush_when_kicked(self) -> None:
+        """Sends what is left by those that cannot wait."""
+        while True:
+            await self._kicked.wait()
+            self._kicked = trio.Event()
+            await self.flush_windows()
+
+    def _end(self, gone: PeerGone) -> None:
+        if self.ended is None:
+            self.ended = gone
+            if self.on_end is not None:
+                self.on_end()
+        for stream in list(self._streams.values()):
+            stream.lose(self.ended)
+
+    def _reset_malformed(self, number: int, why: str) -> None:
+        self.http2.reset(number, PROTOCOL_ERROR)
+        stream = self._streams.get(number)
+        if stream is not None:
+            stream.lose(PeerGone(f"malformed: {why}"))
+
+    def _hand_over(self, number: int, event: StreamEvent) -> None:
+        match event:
+            case WindowOpened():
+                for stream in [self._streams.get(number)] if number else list(self._streams.values()):
+                    if stream is not None:
+                        stream.open_window()
+                if not number:
+                    return
+            case ConnectionEnding(last_stream=last):
+                self.takes_no_more = True
+                for opened, stream in list(self._streams.items()):
+                    if opened > last:
+                        stream.lose(PeerGone("the target takes no more requests", is_untouched=True))
+            case StreamReset(code=code):
+                stream = self._streams.get(number)
+                if stream is not None:
+                    stream.lose(PeerGone(f"reset by the peer ({code})", is_untouched=code == REFUSED_STREAM))
+            case RequestHead():
+                self._open_request(number, event)
+            case Received() | MessageEnded() | ResponseHead():
+                stream = self._streams.get(number)
+                if stream is not None:
+                    stream.take(event)
+                elif isinstance(event, Received):
+                    self.http2.acknowledge(number, event.flow_bytes)
+
+    def _open_request(self, number: int, head: RequestHead) -> None:
+        stream = Http2Request(self, number, head)
+        self._streams[number] = stream
+        if self._on_request is None or self.takes_no_more:
+            self.http2.reset(number, REFUSED_STREAM)
+            self.forget(number)
+            return
+        self._on_request(stream)
+
+    def acknowledge(self, number: int, flow_bytes: int) -> None:
+        self.http2.acknowledge(number, flow_bytes)
+
+    async def flush_windows(self) -> None:
+        """Let the peer go on, if a window was opened."""
+        try:
+            await self.flush()
+        except ConnectionLost:
+            return  # the reader says so
+
+    async def flush(self) -> None:
+        """Raises ConnectionLost."""
+        data = self.http2.take()
+        if data:
+            await send(self._link, data)
+
+    def flush_soon(self) -> None:
+        """From where nothing can wait: what there is to send goes out in a moment."""
+        self._kicked.set()
+
+    def stop_taking(self) -> None:
+        """As a server: answer what is open, refuse what comes."""
+        self.takes_no_more = True

@@ -1,0 +1,280 @@
+"""Connections to the HTTP targets, kept open and lent to one exchange each (HTTP/1.1) or shared (HTTP/2).
+
+One pool for each target and login. What came back in order is lent again, the latest first; what has been silent for
+too long, or says anything while nobody asked, is closed. Owned by the gateway's HTTP door, which runs `HttpPools.run`;
+asked by `http_exchange`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from protocols.http.http1 import Http1Limits, ResponseReader
+from protocols.http.http2 import Http2Limits
+from proxyd.dialling import dial, os_reason
+from proxyd.http1_connection import Http1Target
+from proxyd.http2_connection import Http2Connection, Http2Stream
+from proxyd.http_streams import TargetStream
+from proxyd.http_targets import HttpAccount, HttpTargetRuntime
+from proxyd.http_upstream_target import HttpUpstreamTarget
+from proxyd.telemetry import Log
+from proxyd.tls import TlsStream
+from proxyd.tls_engine import HandshakeError
+from proxyd.wire import ConnectionLost, Wire
+
+SWEEP_S = 5.0
+
+
+class TargetUnavailable(Exception):
+    """`status` and `text` are for the client, `reason` for the log."""
+
+    def __init__(self, status: int, text: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.text = text
+        self.reason = reason
+
+
+class Lent:
+    """An exchange on an HTTP/1.1 connection, which goes back to its pool when it is released in order."""
+
+    __slots__ = ("_pool", "connection", "idle_since", "wire")
+
+    def __init__(self, pool: HttpPool, connection: Http1Target, wire: Wire) -> None:
+        self._pool = pool
+        self.connection = connection
+        self.wire = wire
+        self.idle_since = 0.0
+
+    def release(self) -> None:
+        self._pool.take_back(self)
+
+
+class HttpPool:
+    """The connections to one target as one login. `start` runs what reads a shared one."""
+
+    def __init__(
+        self,
+        target: HttpTargetRuntime,
+        upstream: HttpUpstreamTarget,
+        start: Callable[[Http2Connection, Wire], None],
+    ) -> None:
+        config = target.config
+        self._upstream = upstream
+        self._start = start
+        self._idle: list[Lent] = []
+        self._shared: list[tuple[Http2Connection, Wire]] = []
+        self._limit = config.limits.connections
+        self._open = 0
+        self._changed = trio.Event()
+        self._idle_s = config.timeouts.idle
+        self._connect_s = config.connect_timeout
+        self._limits1 = Http1Limits(head_bytes=config.limits.response_head)
+        self._limits2 = Http2Limits(head_bytes=config.limits.response_head, connection_window=4 << 20)
+        self._protocols = config.protocols
+        self._is_sharing = trio.Lock()
+
+    async def acquire(self, *, is_fresh: bool = False) -> tuple[TargetStream, Callable[[], None]]:
+        """A stream for one exchange, and what to call when that is over. Raises TargetUnavailable.
+
+        `is_fresh`: not on a connection that was used before.
+        """
+        if not is_fresh and (lent := self._quiet()) is not None:
+            return lent.connection, lent.release
+        with trio.move_on_after(self._connect_s):
+            return await self._acquire_slowly(is_fresh=is_fresh)
+        if self._open >= self._limit:
+            text = "All connections to the target are in use."
+            raise TargetUnavailable(503, text, "the pool of connections is used up")
+        text = "The target cannot be reached in time."
+        raise TargetUnavailable(504, text, f"no connection within {self._connect_s:g} s")
+
+    async def _acquire_slowly(self, *, is_fresh: bool) -> tuple[TargetStream, Callable[[], None]]:
+        while True:
+            if not is_fresh and (lent := self._quiet()) is not None:
+                return lent.connection, lent.release
+            if "h2" in self._protocols and (stream := self._room()) is not None:
+                return stream, stream.release
+            if self._open < self._limit:
+                break
+            if self._idle:  # a fresh one is wanted, and the old ones hold all the places
+                self._close(self._idle.pop(0))
+                continue
+            changed = self._changed
+            await changed.wait()
+        if "h2" not in self._protocols:
+            lent = await self._open_one()
+            return lent.connection, lent.release
+        async with self._is_sharing:  # one opens, the others wait and share
+            stream = self._room()
+            if stream is not None:
+                return stream, stream.release
+            return await self._open_shared()
+
+    def _quiet(self) -> Lent | None:
+        while self._idle:
+            lent = self._idle.pop()
+            if lent.wire.is_quiet:
+                return lent
+            self._close(lent)
+        return None
+
+    def _room(self) -> Http2Stream | None:
+        for connection, _ in self._shared:
+            if connection.has_room:
+                return connection.open()
+        return None
+
+    async def _open_one(self) -> Lent:
+        self._open += 1
+        try:
+            wire, _ = await self._connect()
+        except BaseException:
+            self._gone()
+            raise
+        return self._lend(wire)
+
+    def _lend(self, wire: Wire) -> Lent:
+        return Lent(self, Http1Target(wire, ResponseReader(self._limits1)), wire)
+
+    async def _open_shared(self) -> tuple[TargetStream, Callable[[], None]]:
+        self._open += 1
+        try:
+            wire, protocol = await self._connect()
+            if protocol != "h2":
+                lent = self._lend(wire)
+                return lent.connection, lent.release
+            connection = Http2Connection(wire, self._limits2, is_server=False)
+            try:
+                await connection.begin()
+            except ConnectionLost as lost:
+                wire.close()
+                raise _unreachable(str(lost)) from lost
+        except BaseException:
+            self._gone()
+            raise
+        self._shared.append((connection, wire))
+        connection.on_end = lambda: self._forget(connection, wire)
+        self._start(connection, wire)
+        stream = connection.open()
+        return stream, stream.release
+
+    async def _connect(self) -> tuple[Wire, str]:
+        """Raises TargetUnavailable."""
+        upstream = self._upstream
+        try:
+            transport = await dial(upstream.address)
+        except OSError as error:
+            raise _unreachable(os_reason(error)) from error
+        try:
+            tls, engine = None, upstream.engine()
+            if engine is not None:
+                tls = TlsStream(transport, engine)
+                await tls.do_handshake(timeout_s=self._connect_s)
+            protocol = upstream.version_after(None if tls is None else tls.alpn_protocol)
+            if protocol is None:
+                why = "the target agreed by ALPN on none of its protocols in the configuration"
+                raise TargetUnavailable(502, "The target speaks another version of HTTP.", why)
+            return Wire(transport, tls), protocol
+        except HandshakeError as fault:
+            transport.socket.close()
+            text = "The gateway does not trust the target, or the other way round."
+            raise TargetUnavailable(502, text, f"TLS: {fault.reason}") from fault
+        except BaseException:
+            transport.socket.close()
+            raise
+
+    # Back
+
+    def take_back(self, lent: Lent) -> None:
+        """At the end of an exchange, whatever became of it."""
+        if lent.connection.is_ready:
+            lent.idle_since = trio.current_time()
+            self._idle.append(lent)
+            self._wake()
+        else:
+            self._close(lent)
+
+    def _close(self, lent: Lent) -> None:
+        lent.wire.send_last(b"")
+        lent.wire.close()
+        self._gone()
+
+    def _forget(self, connection: Http2Connection, wire: Wire) -> None:
+        self._shared = [one for one in self._shared if one[0] is not connection]
+        wire.close()
+        self._gone()
+
+    def _gone(self) -> None:
+        self._open -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle for too long."""
+        stale = [lent for lent in self._idle if now - lent.idle_since >= self._idle_s]
+        self._idle = [lent for lent in self._idle if now - lent.idle_since < self._idle_s]
+        for lent in stale:
+            self._close(lent)
+        for connection, wire in list(self._shared):
+            if not connection.streams and now - connection.moved_at >= self._idle_s:
+                connection.takes_no_more = True
+                wire.send_last(b"")
+                wire.close()
+
+    def drop(self) -> None:
+        """No connection of now is used again: credentials or trust have changed."""
+        for lent in self._idle:
+            self._close(lent)
+        self._idle = []
+        for connection, _ in self._shared:
+            connection.takes_no_more = True
+
+
+def _unreachable(why: str) -> TargetUnavailable:
+    return TargetUnavailable(502, "The target cannot be reached.", why)
+
+
+class HttpPools:
+    """All of them, by target and login. `run` keeps them for as long as the daemon lives."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._pools: dict[tuple[str, str], HttpPool] = {}
+        self._nursery: trio.Nursery | None = None
+
+    def of(self, target: HttpTargetRuntime, account: HttpAccount) -> HttpPool:
+        key = (target.facts.name, account.login.name)
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = self._pools[key] = HttpPool(target, account.upstream, self._start)
+        return pool
+
+    def _start(self, connection: Http2Connection, wire: Wire) -> None:
+        if self._nursery is None:
+            raise RuntimeError("the pools are not running")
+        self._nursery.start_soon(self._run_shared, connection)
+
+    async def _run_shared(self, connection: Http2Connection) -> None:
+        """A fault of ours in there costs the exchanges on it, not the daemon."""
+        try:
+            await connection.run()
+        except Exception:
+            self._log.exception("a connection to a target failed")
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        async with trio.open_nursery() as self._nursery:
+            task_status.started()
+            while True:
+                await trio.sleep(SWEEP_S)
+                for pool in self._pools.values():
+                    pool.sweep(trio.current_time())
+
+    def drop(self) -> None:
+        for pool in self._pools.values():
+            pool.drop()
