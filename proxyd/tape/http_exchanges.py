@@ -234,7 +234,7 @@ class Exchanges(Generic[C]):
         exchange.to_client.add(entry.raw)
         if entry.has_ended:
             exchange.to_client.ended_at_us = entry.at_us
-            self._finish_if_over(exchange)
+            self._finish(exchange)
 
     def _end_way(self, exchange: Exchange[C], entry: HttpBodyEnd) -> None:
         way = _way(exchange, entry.way)
@@ -244,12 +244,7 @@ class Exchanges(Generic[C]):
         way.sha256 = entry.sha256
         way.trailers = paired(entry.trailers)
         way.ended_at_us = entry.at_us
-        self._finish_if_over(exchange)
-
-    def _finish_if_over(self, exchange: Exchange[C]) -> None:
-        answer = exchange.to_client
-        has_answer = answer is not None and answer.ended_at_us is not None
-        if has_answer and exchange.to_target.ended_at_us is not None:
+        if entry.way == TO_CLIENT:
             self._finish(exchange)
 
     def _finish(self, exchange: Exchange[C]) -> None:

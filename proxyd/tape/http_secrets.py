@@ -90,10 +90,13 @@ def without_header_secrets(headers: Pairs, *, more: frozenset[str] = frozenset()
 
 def without_query_secrets(query: Pairs) -> Pairs:
     """Decoded parameters without secrets."""
-    return tuple(
-        (name, REMOVED if _is_secret_parameter(name, value) else without_url_secrets(value))
-        for name, value in query
+    bare = tuple(
+        [
+            (name, REMOVED if _is_secret_parameter(name, value) else without_url_secrets(value))
+            for name, value in query
+        ]
     )
+    return query if bare == query else bare
 
 
 def without_url_secrets(text: str) -> str:

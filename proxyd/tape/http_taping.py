@@ -29,18 +29,15 @@ from proxyd.tape.errors import TapeError
 from proxyd.tape.format import MAX_FRAME_BYTES, Buffer
 from proxyd.tape.frames import FrameKind
 from proxyd.tape.http_entries import TO_CLIENT, TO_TARGET
-from proxyd.tape.http_secrets import without_header_secrets, without_query_secrets, without_url_secrets
+from proxyd.tape.http_facts import recorded_facts
+from proxyd.tape.http_secrets import without_header_secrets, without_url_secrets
 from proxyd.tape.writer import COPY_LIMIT_BYTES, MICROSECONDS, Opener, create_file
 
 MAX_OPEN_EXCHANGES: Final = 4096
 MAX_REMEMBERED: Final = 1024
 """Headers, and judgements, that later exchanges may refer to."""
 MAX_REMEMBERED_BYTES: Final = 4 * 1024 * 1024
-MAX_FACTS_BYTES: Final = 64 * 1024
-"""Packed facts that need more than this and the limit of a body are recorded without the body."""
 MAX_ARGUMENTS: Final = 64 * 1024
-TOO_LONG: Final = "the body is longer than the tape keeps"
-TOO_DEEP: Final = "the body is too deep for the tape, or has numbers that it cannot hold"
 USED_AGAIN: Final = "the number of the exchange was used again"
 
 _REQUEST: Final = int(FrameKind.HTTP_REQUEST)
@@ -180,6 +177,7 @@ class HttpTape(BatchingWriter):
         self._body(exchange, TO_CLIENT, data)
 
     def response_end(self, exchange: int, trailers: Headers = ()) -> None:
+        """The exchange is over, even if the request is not: nobody waits for the rest of its body."""
         self._body_end(exchange, TO_CLIENT, trailers)
 
     # --- what else happens to an exchange ---------------------------------------------------------------------
@@ -283,7 +281,7 @@ class HttpTape(BatchingWriter):
             payload = _encode(fields)
         except (UnicodeEncodeError, OverflowError):
             try:
-                payload = self._pack(fields)
+                payload = self._pack([msgspec.to_builtins(field) for field in fields])
             except (TypeError, ValueError, OverflowError) as error:
                 raise self._fail(f"a frame of kind {fields[0]} cannot be packed: {error}") from error
         except (TypeError, ValueError) as error:
@@ -320,7 +318,16 @@ class HttpTape(BatchingWriter):
                 return known
         identifier = self._judgements
         self._judgements += 1
-        payload = self._packed_judgement(identifier, f"{method} {url}", facts, decision)
+        shown: list[object] = []
+        lack = ""
+        if facts is not None:
+            limits = self._limits
+            known_facts, lack = recorded_facts(
+                facts, body_bytes=limits.body_bytes, secret_headers=limits.secret_headers
+            )
+            shown.append(known_facts)
+        head = (_JUDGEMENT, self._now_us(), identifier, f"{method} {url}")
+        payload = self._packed((*head, shown, [decision], decision.policy_version, None, lack))
         self._write_frame(payload)
         if is_whole:
             self._make_room(len(payload))
@@ -338,34 +345,6 @@ class HttpTape(BatchingWriter):
             self._known_headers.clear()
             self._judged.clear()
             self._remembered_bytes = size
-
-    def _packed_judgement(
-        self, identifier: int, text: str, facts: HttpFacts | None, decision: Decision
-    ) -> bytes:
-        head = (_JUDGEMENT, self._now_us(), identifier, text)
-        if facts is None:
-            return self._packed((*head, [], [decision], decision.policy_version))
-        bare = msgspec.structs.replace(
-            facts,
-            path=without_url_secrets(facts.path),
-            other_paths=tuple(without_url_secrets(path) for path in facts.other_paths),
-            query=without_query_secrets(facts.query),
-            headers=without_header_secrets(facts.headers, more=self._limits.secret_headers),
-            body=None,
-        )
-        omitted = ""
-        if facts.body is not None:
-            # Not by `_encode`: it packs what is nested too deep to be read again.
-            try:
-                whole = {**msgspec.to_builtins(bare), "body": msgspec.to_builtins(facts.body)}
-                plain = (*head, [whole], [msgspec.to_builtins(decision)], decision.policy_version)
-                payload: bytes = self._pack(plain)
-                if len(payload) <= min(self._limits.body_bytes + MAX_FACTS_BYTES, MAX_FRAME_BYTES):
-                    return payload
-                omitted = TOO_LONG
-            except (TypeError, ValueError, OverflowError, RecursionError):
-                omitted = TOO_DEEP
-        return self._packed((*head, [bare], [decision], decision.policy_version, None, omitted))
 
     # --- bodies -----------------------------------------------------------------------------------------------
 
@@ -415,8 +394,8 @@ class HttpTape(BatchingWriter):
         if state is not None:
             tally = state.tallies[way]
             state.has_ended[way] = True
-            if state.has_ended[TO_TARGET] and state.has_ended[TO_CLIENT]:
-                del self._exchanges[exchange]
+            if way == TO_CLIENT:
+                self._settle(exchange)
         if (
             self._held is not None
             and self._held_exchange == exchange
@@ -425,8 +404,8 @@ class HttpTape(BatchingWriter):
             and (tally is None or not tally.omitted)
         ):
             self._held_has_ended = True
-            return
-        self._write_end(exchange, way, tally, trailers)
+        else:
+            self._write_end(exchange, way, tally, trailers)
 
     def _write_end(self, exchange: int, way: int, tally: _Tally | None, trailers: Headers) -> None:
         kept, omitted = (tally.kept, tally.omitted) if tally is not None else (0, 0)
