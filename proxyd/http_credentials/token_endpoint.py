@@ -83,12 +83,20 @@ async def _post(login: HttpOAuth2, client_secret: str, trusted: ssl.SSLContext |
         httpx.AsyncClient(verify=verify, trust_env=False, timeout=login.timeout) as client,
         client.stream("POST", str(login.token_url), data=form, headers=headers) as response,
     ):
-        content = b""
+        return response.status_code, await _read_bounded(response)
+
+
+async def _read_bounded(response: httpx.Response) -> bytes:
+    """Cancelled and not left where there is too much: the generators inside httpx end only from within."""
+    content = bytearray()
+    with trio.CancelScope() as scope:
         async for piece in response.aiter_raw():
             content += piece
             if len(content) > MAX_ANSWER_BYTES:
-                raise TokenEndpointError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
-        return response.status_code, content
+                scope.cancel()
+    if len(content) > MAX_ANSWER_BYTES:
+        raise TokenEndpointError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
+    return bytes(content)
 
 
 def read_token(content: bytes) -> Token:
@@ -127,6 +135,10 @@ def _error_code(content: bytes) -> str:
 
 
 def _short(error: httpx.HTTPError) -> str:
-    """httpx's own words name the fault of a connection or a certificate, and nothing of the request."""
-    text = " ".join(str(error).split())
-    return (text or type(error).__name__)[:200]
+    """What the system or OpenSSL says, which is below httpx's own error; nothing of the request is in either."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and (cause.strerror or str(cause)):
+            return " ".join((cause.strerror or str(cause)).split())[:200]
+        cause = cause.__cause__ or cause.__context__
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]
