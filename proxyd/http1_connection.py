@@ -95,6 +95,8 @@ class Http1Client:
             raise LocalProtocolError("a request was not read to its end")
         self.head = event
         self.closes = not event.keep_alive
+        if event.body_bytes == 0 and event.method != "CONNECT":
+            self._reader.next_event()  # its end, which is here with the head
         return event
 
     async def more(self) -> None:

@@ -50,6 +50,9 @@ WATCH_AFTER_S: Final = 1.0
 # Of an answer that has to be masked so much is looked at before anything leaves, so that one that cannot be masked
 # becomes an error and not half an answer.
 HELD_BACK_BYTES: Final = 64 * 1024
+# What of a refused body is read away, so that the connection can be used again.
+MAX_DRAINED_BYTES: Final = 1 << 20
+DRAIN_TIMEOUT_S: Final = 2.0
 STREAMED_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/jsonl", GRPC)
 
 CONTINUE = ResponseHead(100, ())
@@ -712,7 +715,7 @@ class Exchange:
         is_grpc = requests.content_type_of(self._head.headers).startswith(GRPC)
         if self._call is not None and refusal.body is None and not is_grpc:
             refusal = self._call.in_its_shape(refusal)
-        if not self._stream.is_received and self._head.version != "2":
+        if self._head.version != "2" and not refusal.closes and not await self._drained():
             refusal.closes = True  # the rest of the body would be taken for the next request
         told = answer(refusal, is_grpc=is_grpc)
         if session is not None and is_taped and session.tape.is_usable:
@@ -721,6 +724,22 @@ class Exchange:
         self._stream.put_data(told.body)
         self._stream.put_end(told.trailers)
         await self._stream.flush()
+
+    async def _drained(self) -> bool:
+        """Read away what is left of the body, if that is little and on its way: then the connection stays usable."""
+        stream = self._stream
+        if stream.is_received:
+            return True
+        if self._head.expects_continue and not self._may_send.is_set():
+            return False  # it may come or not
+        left = MAX_DRAINED_BYTES
+        with trio.move_on_after(DRAIN_TIMEOUT_S):
+            while left > 0:
+                event = await stream.receive()
+                if isinstance(event, MessageEnded):
+                    return True
+                left -= len(event.data)
+        return False
 
     def _record_refusal(self, session: HttpSession, told: Answer, refusal: Refusal) -> None:
         tape, number = session.tape, self._number
