@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from proxyd.cli import check, explain, run, sessions, tape
+from proxyd.cli import budgets, check, explain, run, sessions, tape
 
 _DESCRIPTION = """\
 proxyd is the door between people (or agents) and the systems they may touch, over PostgreSQL and SSH. Clients
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_parser(subparsers)
     explain.add_parser(subparsers)
     sessions.add_parser(subparsers)
+    budgets.add_parser(subparsers)
     tape.add_parser(subparsers)
     shown = subparsers.add_parser("version", help="print the version", description="Print the version.")
     shown.set_defaults(run=_print_version)
