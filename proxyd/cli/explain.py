@@ -1,4 +1,4 @@
-"""`proxyd explain`: what would be decided about a statement or an SSH operation, and why, without doing it."""
+"""`proxyd explain`: what would be decided about a statement, an SSH operation or an HTTP request, without doing it."""
 
 # What is heavy is imported when the command runs, so that `proxyd --help` answers at once.
 # ruff: noqa: PLC0415
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from proxyd.cli.http_operation import AskedTarget, add_request, has_request_options, request_of
 from proxyd.cli.options import add_config
 from proxyd.cli.ssh_operation import add_operations, operation_of
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from policy.document import PolicyDocument
     from policy.facts import Subject
-    from proxyd.config import Login, PostgresTarget, SshTarget
+    from proxyd.config import Config, HttpTarget, Login, PostgresTarget, SshTarget
     from proxyd.explanation import Sight
     from proxyd.upstream import UpstreamTarget
 
@@ -31,13 +32,16 @@ rules that match, the masks that apply. Nothing is run.
 
 SQL, for targets that speak postgres: the target's catalog is read over the gateway's own connection, so that names,
 views and columns are the real ones. One operation (--shell, --exec, ...), for targets that speak ssh: the target is
-not asked, and paths are taken as they stand."""
+not asked, and paths are taken as they stand. One request (--path, with --method, --header, --json-body, ...), for
+targets that speak http."""
 
 _EPILOG = """\
 examples:
   proxyd explain --subject ann --group data --target shop "select email from shop.customers"
   proxyd explain --subject bob --group ops --target web1 --exec "systemctl restart nginx"
   proxyd explain --subject bob --group ops --target web1 --file rename /srv/www/a /srv/www/b
+  proxyd explain --subject ann --group data --target api --path "/v1/orders?status=open"
+  proxyd explain --subject ann --group data --target api --method POST --path /v1/pay --json-body '{"amount": 7}'
 
 The gateway looks once more at what the target says about the result, and refuses what it cannot mask: an
 `allow` here is what policy and catalog say.
@@ -48,7 +52,7 @@ exit status: 0 explained, whatever the answer; 1 faults; 2 wrong command line"""
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "explain",
-        help="say what would be decided about a statement or an SSH operation, and why",
+        help="say what would be decided about a statement, an SSH operation or an HTTP request, and why",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -69,6 +73,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("sql", nargs="?", metavar="SQL", help="the text, as the client would send it")
     add_operations(what)
+    add_request(parser, what)
     parser.set_defaults(run=run)
 
 
@@ -81,7 +86,7 @@ def _claim(text: str) -> tuple[str, str]:
 
 def run(options: argparse.Namespace) -> int:
     from policy.located_yaml import DocumentError
-    from proxyd.config import PostgresTarget, SshTarget
+    from proxyd.config import HttpTarget, PostgresTarget, SshTarget
     from proxyd.references import Material
 
     try:
@@ -94,13 +99,15 @@ def run(options: argparse.Namespace) -> int:
     if target is None:
         known = ", ".join(target.name for target in material.config.targets)
         return _fault(f"there is no target {target_name!r}; configured: {known}")
+    if not isinstance(target, HttpTarget) and (options.path is not None or has_request_options(options)):
+        return _fault(f"the target {target_name!r} speaks {target.protocol}, and takes no HTTP request")
     if isinstance(target, PostgresTarget):
         return _run_sql(options, material.policy, target, database)
     if database:
         return _fault(f"the target {target_name!r} speaks {target.protocol}, and has no databases")
-    if not isinstance(target, SshTarget):
-        return _fault(f"the target {target_name!r} speaks {target.protocol}, which is not explained here yet")
-    return _run_ssh(options, material.policy, target)
+    if isinstance(target, SshTarget):
+        return _run_ssh(options, material.policy, target)
+    return _run_http(options, material.policy, target, material.config)
 
 
 def _run_sql(
@@ -138,10 +145,9 @@ def _run_ssh(options: argparse.Namespace, policy: PolicyDocument, target: SshTar
         return _fault(
             f"the target {target.name!r} speaks {target.protocol}, and no SQL; give --exec, --shell, ..."
         )
-    names = [login.name for login in target.logins]
-    name = options.login or (names[0] if len(names) == 1 else None)
-    if name not in names:
-        return _fault(f"--login: name one of {', '.join(names)}")
+    name = _one_login(target, options.login)
+    if name is None:
+        return 1
     question = SshQuestion(
         subject=_subject(options),
         target=facts.Target(target.name, target.protocol, dict(target.labels)),
@@ -151,6 +157,43 @@ def _run_ssh(options: argparse.Namespace, policy: PolicyDocument, target: SshTar
     )
     explanation = explain_ssh(policy, question)
     return _print(explanation, render_ssh(explanation), as_json=options.json)
+
+
+def _run_http(options: argparse.Namespace, policy: PolicyDocument, target: HttpTarget, config: Config) -> int:
+    from policy import facts
+    from proxyd.http_explanation import HttpQuestion, explain_http, render_http
+
+    if options.path is None:
+        return _fault(f"the target {target.name!r} speaks {target.protocol}; give --path")
+    name = _one_login(target, options.login)
+    if name is None:
+        return 1
+    asked = request_of(
+        options,
+        AskedTarget(target.url.host, target.url.scheme, target.api or "", target.encoded_slashes == "keep"),
+        config.models.table(),
+    )
+    question = HttpQuestion(
+        subject=_subject(options),
+        target=facts.Target(target.name, target.protocol, dict(target.labels)),
+        login=name,
+        facts=asked.facts,
+        head=asked.head,
+        now=time.time(),
+        refusal=asked.refusal,
+    )
+    explanation = explain_http(policy, question)
+    return _print(explanation, render_http(explanation), as_json=options.json)
+
+
+def _one_login(target: SshTarget | HttpTarget, name: str | None) -> str | None:
+    """The login that is named, or the only one there is; None, once that has been told, when it cannot be said."""
+    names = [login.name for login in target.logins]
+    chosen = name or (names[0] if len(names) == 1 else None)
+    if chosen in names:
+        return chosen
+    _fault(f"--login: name one of {', '.join(names)}")
+    return None
 
 
 def _subject(options: argparse.Namespace) -> Subject:
