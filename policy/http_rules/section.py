@@ -153,9 +153,11 @@ class BodySection(Section):
 
 def _body_values(value: Any) -> Any:
     if isinstance(value, dict):
-        for key in ("word", "values"):
-            if key in value:
-                raise refusal(f"`{key}` is not a bound", "write `min`, `max`, or a list of values instead")
+        for key in value:
+            if key not in ("min", "max"):
+                raise refusal(
+                    f"`{key}` is not a bound", "write `min`, `max`, or a list of values instead", at=(key,)
+                )
         return value
     if isinstance(value, (bool, int, float)):
         shown = str(value).lower() if isinstance(value, bool) else value
