@@ -86,6 +86,7 @@ class Metrics:
         self._log_lines_lost = log_lines_lost
         self.results_masked = 0
         self.rows_masked = 0
+        self.detected: Counter[str] = Counter()  # by the detector's name, which the policy or the gateway gives
         self.bytes_from_clients = 0
         self.bytes_to_clients = 0
         self.bytes_from_targets = 0
@@ -231,6 +232,12 @@ class Metrics:
             {(name,): number for name, number in self._masked.items()},
         )
         yield _counter("proxyd_masked_rows", "Rows rewritten by a mask.", (), {(): self.rows_masked})
+        yield _counter(
+            "proxyd_detected",
+            "Values that detectors found and replaced, by detector.",
+            ("kind",),
+            {(kind,): count for kind, count in self.detected.items()},
+        )
         yield _counter(
             "proxyd_bytes",
             "Bytes on the wire, before encryption.",

@@ -402,6 +402,7 @@ def _count(gateway: Gateway, client: Wire, target: Wire, state: State) -> None:
     metrics.bytes_to_targets += target.sent_bytes
     metrics.rows_masked += state.rows_masked
     metrics.results_masked += state.results_masked
+    metrics.detected.update(state.detected)
 
 
 async def _stop_target(upstream: UpstreamConnection, state: State, log: Log) -> None:

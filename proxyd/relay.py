@@ -299,7 +299,7 @@ class PostgresRelay:
         replies = self._replies
         while True:
             data = await self._target.receive()
-            backend.whole_rows = self._state.masks_on
+            backend.whole_rows = self._state.takes_rows_apart
             try:
                 actions = replies.receive(backend.receive(data))
                 await self._perform_replies(actions)

@@ -43,7 +43,16 @@ def placeholder(match: Match, _: bytes) -> bytes:
 class DetectorSet:
     """What to look for. Make it once for a set of names (`of` keeps those it made) and use it for every text."""
 
-    __slots__ = ("_built_in", "_built_in_gate", "_finders", "_order", "_own", "_own_gate", "names")
+    __slots__ = (
+        "_built_in",
+        "_built_in_gate",
+        "_finders",
+        "_inner_gate",
+        "_order",
+        "_own",
+        "_own_gate",
+        "names",
+    )
 
     def __init__(self, kinds: Sequence[Kind], own: Mapping[str, bytes]) -> None:
         self.names = (*(kind.name for kind in kinds), *own)
@@ -51,6 +60,7 @@ class DetectorSet:
         self._finders = [(kind.name, finder.find) for kind in kinds for finder in kind.finders]
         gates = [finder.gate for kind in kinds for finder in kind.finders]
         self._built_in_gate = Gate(gates) if gates else None
+        self._inner_gate = Gate([_unbound(gate) for gate in gates]) if gates else None
         self._own = [(name, Pattern(expression, is_text=True)) for name, expression in own.items()]
         self._own_gate = Gate(list(own.values()), is_text=True) if own else None
 
@@ -100,6 +110,13 @@ class DetectorSet:
                 return True
         return False
 
+    def may_match_inside(self, data: bytes) -> bool:
+        """The same for bytes in which lengths and the like stand beside values: they do not say where a word ends.
+
+        Own patterns can look at the ends of a value: with those it is always True.
+        """
+        return self.has_own or (self._inner_gate is not None and bool(self._inner_gate.found(data)))
+
     def _settled(self, spans: list[tuple[int, int, str]]) -> list[Match]:
         """Matches that overlap become one, from the first byte to the last, named after the longest of them."""
         spans.sort(key=lambda span: (span[0], -span[1]))
@@ -138,6 +155,11 @@ class DetectorSet:
         from policy.detectors.stream import StreamDetector  # noqa: PLC0415  it needs this module
 
         return StreamDetector(self, write)
+
+
+def _unbound(gate: bytes) -> bytes:
+    """The expression without what it asks of the bytes around a value."""
+    return gate.replace(rb"(?:\b|_)", b"").replace(rb"\b", b"")
 
 
 @lru_cache(maxsize=64)

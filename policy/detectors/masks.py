@@ -56,11 +56,20 @@ class Detection:
         if isinstance(text, bytes):
             return self.detectors.replace(text, self.write)
         replaced, counts = self.detectors.replace(text.encode("utf-8", "surrogatepass"), self.write)
-        return (replaced.decode("utf-8", "surrogatepass") if counts else text), counts
+        if not counts:
+            return text, counts
+        try:
+            return replaced.decode("utf-8", "surrogatepass"), counts
+        except UnicodeDecodeError:  # a mask has taken half a character apart
+            return replaced.decode("utf-8", "replace"), counts
 
     def may_match(self, data: bytes) -> bool:
         """False only if there is nothing to replace. Quicker than replacing."""
         return self.detectors.may_match(data)
+
+    def may_match_inside(self, data: bytes) -> bool:
+        """The same where something else than text stands beside the values (`DetectorSet.may_match_inside`)."""
+        return self.detectors.may_match_inside(data)
 
     def stream(self) -> StreamDetector:
         return StreamDetector(self.detectors, self.write)

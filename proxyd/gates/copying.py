@@ -30,35 +30,43 @@ def copy_rewriter(
 ) -> CopyRewriter | Denial | None:
     """How the data that follows leaves: None untouched, rewritten, or refused."""
     if statement is None:
-        return _refused("the gateway does not know which statement it belongs to")
+        return refused_copy("the gateway does not know which statement it belongs to")
     if not statement.touches_masked:
         return None
     shape = statement.effect.copies
     if shape is None or shape.columns is None or any(not output.known for output in shape.columns):
-        return _refused("its columns could not be proved")
+        return refused_copy("its columns could not be proved")
     if len(response.column_formats) != len(shape.columns):
-        return _refused("its columns are not the ones that were judged")
+        return refused_copy("its columns are not the ones that were judged")
     if not statement.obligations:
         return None
-    if (
-        response.format != (1 if shape.format == "binary" else 0)
-        or shape.encoding
-        or shape.default is not None
-    ):
-        return _refused("its format is not one that can be taken apart")
+    if not is_takeable(shape, response):
+        return refused_copy("its format is not one that can be taken apart")
     columns: dict[int, Rewrite] = {}
     for position, mask in statement.obligations:
         output = shape.columns[position]
         column = _source_of(output, catalog)
-        type_oid = None if column is None else _base_type(column.type_oid, catalog)
+        type_oid = type_of(output, catalog)
         if column is None or type_oid is None or not is_maskable(mask, type_oid):
-            return _refused(f'column "{output.name}" has a type that mask "{mask.name}" cannot rewrite')
+            return refused_copy(f'column "{output.name}" has a type that mask "{mask.name}" cannot rewrite')
         limit = length_limit(type_oid, column.type_modifier)
         columns[position] = column_rewriter(MaskedColumn(position, mask, type_oid, limit), response.format)
     try:
-        return CopyRewriter(_options(shape), columns, len(shape.columns))
+        return CopyRewriter(copy_options(shape), columns, len(shape.columns))
     except (LocalProtocolError, ValueError) as fault:
-        return _refused(str(fault))
+        return refused_copy(str(fault))
+
+
+def is_takeable(shape: CopyShape, response: CopyResponse) -> bool:
+    """Is the data in the format that the statement says, and in one that a CopyRewriter knows?"""
+    is_judged_format = response.format == (1 if shape.format == "binary" else 0)
+    return is_judged_format and not shape.encoding and shape.default is None
+
+
+def type_of(output: Output, catalog: Catalog) -> int | None:
+    """The type of a column that is copied, domains resolved; None where it is not known."""
+    column = _source_of(output, catalog)
+    return None if column is None else _base_type(column.type_oid, catalog)
 
 
 def _source_of(output: Output, catalog: Catalog) -> Column | None:
@@ -75,7 +83,7 @@ def _base_type(type_oid: int, catalog: Catalog) -> int:
     return known.base_oid if known is not None and known.base_oid else type_oid
 
 
-def _options(shape: CopyShape) -> CopyOptions:
+def copy_options(shape: CopyShape) -> CopyOptions:
     """Raises ValueError when an option is not one that CopyRewriter can hold."""
     force_quote: frozenset[int] | Literal["*"] = "*"
     if shape.force_quote != ("*",):
@@ -100,7 +108,7 @@ def _options(shape: CopyShape) -> CopyOptions:
             raise ValueError(f"COPY format {other} is not known")
 
 
-def _refused(why: str) -> Denial:
+def refused_copy(why: str) -> Denial:
     return Denial(
         message=f"proxyd: COPY data withheld: {why}",
         detail="rule: built-in: masks",

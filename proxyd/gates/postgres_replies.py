@@ -23,6 +23,7 @@ from protocols.postgres.exchange import OwedKind
 from protocols.postgres.messages import (
     Backend,
     CopyResponse,
+    ErrorFields,
     ErrorResponse,
     Frame,
     NoticeResponse,
@@ -37,6 +38,11 @@ from protocols.postgres.rows import RowRewriter
 from proxyd.gates.actions import Actions, Need
 from proxyd.gates.copying import copy_rewriter, rewrite_copy_run
 from proxyd.gates.denials import Denial, as_told_by, withhold_values
+from proxyd.gates.detected_copies import CopyDetection, copy_detection
+from proxyd.gates.detected_results import detected_fields, detection_of, row_detection
+from proxyd.gates.detecting import VALUE_FAULTS as DETECTION_FAULTS
+from proxyd.gates.detecting import ValueDetection
+from proxyd.gates.judge import JudgedStatement
 from proxyd.gates.names import Names
 from proxyd.gates.results import VALUE_FAULTS, Outcome, Plan, formats_of, plan_result, refuse, row_rewriter
 from proxyd.gates.search_path import parse_search_path
@@ -185,6 +191,7 @@ class Replies:
         if operation.portal is not None:
             operation.portal.description = body
             operation.portal.plan = None
+            operation.portal.detection = None
 
     # Results
 
@@ -197,6 +204,8 @@ class Replies:
         operation = self._state.exchange.answered(frame.type)
         if operation.kind is not OwedKind.QUERY:
             self._describe(operation, frame.raw)
+        elif state.detection is not None:
+            operation.detection = row_detection(state.detection, frame.raw, operation.plan)
         self._emit(operation, frame.raw)
         if operation.kind is not OwedKind.QUERY:
             self._after_entry()
@@ -214,9 +223,7 @@ class Replies:
         """The plan for a RowDescription, from the statement's memory or made now. May raise StaleCatalog."""
         state = self._state
         verdict = operation.verdict
-        statement = None
-        if verdict is not None and operation.index < len(verdict.statements):
-            statement = verdict.statements[operation.index]
+        statement = self._statement_of(operation)
         if statement is not None and verdict is not None and verdict.context is state.judge.context:
             known = statement.plan(raw)
             if known is not None:
@@ -275,16 +282,36 @@ class Replies:
             self._count_rows(item)
             if self._actions.close is not None:
                 return
+            raw = item.raw
             if plan is not None:
                 if plan.outcome is Outcome.REFUSE:
                     return
                 if operation.rewriter is not None:
-                    self._out.append(self._rewritten(item, operation, operation.rewriter))
-                    return
-        elif operation.copy is not None:
+                    raw = self._rewritten(item, operation, operation.rewriter)
+            if state.detection is not None:
+                raw = self._rows_detected(item, raw, operation, state.detection)
+            if raw:
+                self._out.append(raw)
+            return
+        if operation.copy is not None or operation.detection is not None:
             self._copy_rows(item, operation)
             return
         self._out.append(item.raw)
+
+    # Detectors
+
+    def _rows_detected(
+        self, item: RowRun | RowPart, raw: bytes, operation: Operation, values: ValueDetection
+    ) -> bytes:
+        if not raw or operation.withheld:
+            return raw
+        if not isinstance(item, RowRun):
+            raise RemoteProtocolError("a row that detectors look into came in parts")
+        try:
+            return detection_of(operation, values).rewrite(raw)
+        except DETECTION_FAULTS:
+            self._withhold(operation, refuse("a value is not of the shape that its type promises"))
+            return b""
 
     def _rewritten(self, item: RowRun | RowPart, operation: Operation, rewriter: RowRewriter) -> bytes:
         if not isinstance(item, RowRun):
@@ -350,9 +377,11 @@ class Replies:
         self._apply_effect(operation)
         if operation.rewriter is not None or operation.copy is not None:
             self._state.results_masked += 1
+        self._tell_detected()
         operation.plan = None
         operation.rewriter = None
         operation.copy = None
+        operation.detection = None
         if operation.kind is OwedKind.QUERY:
             operation.index += 1
         else:
@@ -435,25 +464,50 @@ class Replies:
         if not isinstance(response, CopyResponse):
             raise RemoteProtocolError("malformed CopyOutResponse")
         if self._state.masks_on:
-            verdict = operation.verdict
-            statement = None
-            if verdict is not None and operation.index < len(verdict.statements):
-                statement = verdict.statements[operation.index]
-            outcome = copy_rewriter(statement, response, self._state.catalog)
+            outcome = copy_rewriter(self._statement_of(operation), response, self._state.catalog)
             if isinstance(outcome, Denial):
                 self._withhold(operation, Plan(Outcome.REFUSE, denial=outcome))
                 return
             operation.copy = outcome
+        if self._state.detection is not None:
+            found = copy_detection(
+                self._statement_of(operation), response, self._state.catalog, self._state.detection
+            )
+            if isinstance(found, Denial):
+                self._withhold(operation, Plan(Outcome.REFUSE, denial=found))
+                return
+            operation.detection = found
         self._emit(operation, frame.raw)
 
+    def _tell_detected(self) -> None:
+        """Put on record how many values detectors have found since the last time, never which."""
+        values = self._state.detection
+        found = None if values is None else values.take_news()
+        if found:
+            self._actions.events.append(("detected", {"kinds": dict(found)}))
+
+    def _statement_of(self, operation: Operation) -> JudgedStatement | None:
+        """The statement whose answer is passing, None when it is not known."""
+        verdict = operation.verdict
+        if verdict is None or operation.index >= len(verdict.statements):
+            return None
+        return verdict.statements[operation.index]
+
     def _copy_rows(self, item: RowRun | RowPart, operation: Operation) -> None:
-        if not isinstance(item, RowRun) or operation.copy is None:
+        if not isinstance(item, RowRun):
             raise RemoteProtocolError("masked COPY data came in parts")
+        raw = item.raw
         try:
-            self._out.append(rewrite_copy_run(item.raw, operation.copy))
-            self._state.rows_masked += item.count
-        except (ProtocolError, *VALUE_FAULTS):
+            if operation.copy is not None:
+                raw = rewrite_copy_run(raw, operation.copy)
+                self._state.rows_masked += item.count
+            if isinstance(operation.detection, CopyDetection):
+                raw = operation.detection.rewrite(raw)
+        except (ProtocolError, *VALUE_FAULTS, *DETECTION_FAULTS):
             self._withhold(operation, refuse("COPY data cannot be taken apart"))
+            return
+        if raw:
+            self._out.append(raw)
 
     def _copy_done(self, frame: Frame) -> None:
         operation = self._state.exchange.answered(frame.type)
@@ -479,33 +533,43 @@ class Replies:
         raw = frame.raw
         if failing is not None and failing.replacement is not None:
             raw = _replaced(frame, failing.replacement)
-        elif state.masks_on:
+        elif state.takes_rows_apart:
             error = decode_backend(frame)
             if not isinstance(error, ErrorResponse):
                 raise RemoteProtocolError("malformed ErrorResponse")
-            touches = _touches_masked(failing)
-            raw = ErrorResponse(withhold_values(error.fields, may_hold_values=touches)).encode()
+            raw = ErrorResponse(self._shown(error.fields, failing)).encode()
+        self._tell_detected()
         if failing is None or not failing.withheld:
             self._out.append(raw)
 
     def _notice(self, frame: Frame) -> None:
         raw = frame.raw
-        if self._state.masks_on:
+        if self._state.takes_rows_apart:
             notice = decode_backend(frame)
             if not isinstance(notice, NoticeResponse):
                 raise RemoteProtocolError("malformed NoticeResponse")
             owed = self._state.exchange.owed
-            touches = bool(owed) and _touches_masked(owed[0])
-            raw = NoticeResponse(withhold_values(notice.fields, may_hold_values=touches)).encode()
+            raw = NoticeResponse(self._shown(notice.fields, owed[0] if owed else None)).encode()
         self._out.append(raw)
 
+    def _shown(self, fields: ErrorFields, operation: Operation | None) -> ErrorFields:
+        """The fields of an error or notice as masks and detectors leave them."""
+        state = self._state
+        if state.masks_on:
+            fields = withhold_values(fields, may_hold_values=_touches_masked(operation))
+        return fields if state.detection is None else detected_fields(fields, state.detection)
+
     def _notification(self, frame: Frame) -> None:
+        state = self._state
         raw = frame.raw
-        if self._state.masks_on:
+        if state.takes_rows_apart:
             told = decode_backend(frame)
             if not isinstance(told, NotificationResponse):
                 raise RemoteProtocolError("malformed NotificationResponse")
-            raw = NotificationResponse(told.process_id, told.channel, "").encode()
+            payload = "" if state.masks_on else told.payload
+            if state.detection is not None:
+                payload = state.detection.text(payload.encode()).decode()
+            raw = NotificationResponse(told.process_id, told.channel, payload).encode()
         self._out.append(raw)
 
     def _parameter_status(self, frame: Frame) -> None:

@@ -492,7 +492,7 @@ class Requests:
             raise RuntimeError("a prepared statement was allowed without a verdict")
         if verdict is not before:
             portal.forget_description()
-        if state.masks_on and not portal.is_asked:
+        if state.takes_rows_apart and not portal.is_asked:
             # Rows come without a description unless somebody asks, and without one no column can be found.
             portal.is_asked = True
             self._actions.to_target.append(Describe("P", message.portal).encode())

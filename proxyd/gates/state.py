@@ -5,12 +5,14 @@ The requests side (`postgres_requests`) and the replies side (`postgres_replies`
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
 from policy.decision import SessionLimits
+from policy.detection import detection_for
 from policy.evaluate import MaskSet
 from policy.facts import SqlFacts, Subject, Target
 from policy.sql import state as sql
@@ -18,6 +20,9 @@ from policy.sql.catalog import Catalog
 from protocols.postgres.copy import CopyRewriter
 from protocols.postgres.exchange import Exchange, Owed, OwedKind
 from protocols.postgres.rows import RowRewriter
+from proxyd.gates.detected_copies import CopyDetection
+from proxyd.gates.detected_rows import RowDetection
+from proxyd.gates.detecting import ValueDetection
 from proxyd.gates.judge import Judge, PolicyInForce, Verdict, VerdictCache
 from proxyd.gates.names import NamedFacts, Names
 from proxyd.gates.results import Plan
@@ -92,6 +97,7 @@ class Portal:
 
     __slots__ = (
         "description",
+        "detection",
         "facts",
         "is_asked",
         "is_held",
@@ -110,18 +116,25 @@ class Portal:
         self.is_asked = prepared.description is not None
         self.plan: Plan | None = None
         self.rewriter: RowRewriter | None = None
+        self.detection: RowDetection | None = None
 
     def forget_description(self) -> None:
         self.description = None
         self.is_asked = False
         self.plan = None
+        self.detection = None
 
 
 class State:
-    """See the module. `masks_on`: some mask applies to this subject at this target."""
+    """See the module.
+
+    masks_on: some mask of columns applies to this subject at this target. detection: what detectors are to look for in
+    what the target answers, None for nothing.
+    """
 
     __slots__ = (
         "_catalog",
+        "_detected",
         "_in_force",
         "awaits_copy",
         "batch_has_executed",
@@ -130,6 +143,7 @@ class State:
         "copies_in",
         "copy_has_data",
         "cursor_facts",
+        "detection",
         "exchange",
         "is_changed",
         "is_discarding",
@@ -166,6 +180,7 @@ class State:
         )
         self.masks: MaskSet | None = None
         self.masks_on = True
+        self.detection: ValueDetection | None = None
         self.batch_is_open = False  # extended messages of this batch have been forwarded, its Sync has not
         self.batch_has_executed = False
         self.is_discarding = False  # a denial in the extended protocol: drop what comes up to Sync
@@ -186,6 +201,7 @@ class State:
         self.is_changed = (
             True  # names may resolve otherwise than what `judge` was told: refresh() before judging
         )
+        self._detected: Counter[str] = Counter()
         self._in_force: PolicyInForce | None = None
         self._catalog: Catalog | None = None
 
@@ -201,7 +217,31 @@ class State:
             self.is_changed = False
             self.masks = self.judge.use(in_force, catalog, self.resolution).masks
             self.masks_on = not self.masks.is_empty
+            self._use_detection(in_force)
         return True
+
+    def _use_detection(self, in_force: PolicyInForce) -> None:
+        session = self.session
+        detection = detection_for(in_force.document, session.subject, session.target)
+        before = self.detection
+        if detection is None:
+            if before is not None:
+                self._detected.update(before.counts)
+            self.detection = None
+        elif before is None or before.detection is not detection:
+            if before is not None:
+                self._detected.update(before.counts)
+            self.detection = ValueDetection(detection)
+
+    @property
+    def detected(self) -> Counter[str]:
+        """What detectors have found in this session, by kind."""
+        return self._detected if self.detection is None else self._detected + self.detection.counts
+
+    @property
+    def takes_rows_apart(self) -> bool:
+        """Are rows looked into, so that they must come whole and with a description?"""
+        return self.masks_on or self.detection is not None
 
     @property
     def catalog(self) -> Catalog:
@@ -289,7 +329,8 @@ class Operation(Owed):
 
     verdict and index: the text and which statement of it is being answered (simple Query). portal: for Execute and
     Describe of a portal; prepared: for Parse and Describe of a statement. change: the name that a Parse, Bind or Close
-    changes, with its name space. plan: of the result that is passing; withheld: it is being dropped.
+    changes, with its name space. plan: of the result that is passing; withheld: it is being dropped. detection:
+    detectors over the rows or the COPY data that is passing.
     """
 
     # One of these is made for every message: what is rarely set stays on the class.
@@ -300,6 +341,7 @@ class Operation(Owed):
     plan: Plan | None = None
     rewriter: RowRewriter | None = None
     copy: CopyRewriter | None = None
+    detection: RowDetection | CopyDetection | None = None
     holds_names = False
     new_path: tuple[str, ...] | None = None
     withheld = False
