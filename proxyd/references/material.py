@@ -14,7 +14,7 @@ from typing import Self
 from policy.document import PolicyDocument
 from policy.located_yaml import DocumentError, Fault
 from proxyd.config import Config, LoadedConfig
-from proxyd.references import issuers, postgres, ssh, surroundings
+from proxyd.references import issuers, models, postgres, ssh, surroundings
 from proxyd.references.findings import Findings
 from proxyd.references.policy import read_keys, read_policy
 
@@ -45,6 +45,7 @@ class Material:
         postgres.check_files(found, now)
         ssh.check_files(found, now)
         issuers.check_files(found)
+        models.check_store(found)
         keys = read_keys(found)
         policy = _policy(found, policy_path, keys)
         return cls(loaded, policy, keys, tuple(sorted(found.warnings)))

@@ -16,6 +16,7 @@ from policy.masking import MaskingKeyMissing
 from policy.rules import Selector
 from proxyd.config import read_text
 from proxyd.references.findings import Findings
+from proxyd.references.models import check_limits
 
 SHORTEST_MASK_KEY_BYTES = 16
 
@@ -46,7 +47,9 @@ def read_policy(found: Findings, path: Path, keys: Mapping[str, bytes]) -> Polic
         found.faults.extend(error.faults)
         return None
     found.warnings.extend(document.warnings)
-    _targets(found, document, parse(text, str(path)))
+    located = parse(text, str(path))
+    _targets(found, document, located)
+    check_limits(found, document, located)
     # A key that is configured but could not be read is a fault already; here it is not missing.
     unread = dict.fromkeys(found.config.masking.keys, b"\0" * SHORTEST_MASK_KEY_BYTES)
     try:
@@ -67,10 +70,12 @@ def _targets(found: Findings, document: PolicyDocument, located: Located) -> Non
     places = {mask["name"]: index for index, mask in enumerate(located.data.get("masks") or ())}
     rules = {rule.order: rule.targets for rule in document.rules}
     rules.update((rule.order, rule.targets) for rule in document.ssh_rules)
+    rules.update((rule.order, rule.targets) for rule in document.http_rules)
     selectors: list[tuple[DocumentPath, Selector | None]] = [
         *((("access", index), entry.targets) for index, entry in enumerate(document.access)),
         *((("rules", order), selector) for order, selector in rules.items()),
         *((("masks", places[entry.mask.name]), entry.targets) for entry in document.masks),
+        *((("budgets", index), budget.targets) for index, budget in enumerate(document.budgets)),
     ]
     for path, selector in selectors:
         if selector is not None and not any(selector.matches(known) for _, known in targets):
