@@ -53,7 +53,7 @@ class _End:
 
     async def close(self, code: int, reason: str) -> None:
         """Say that it is over, if that can still be said."""
-        if self.frames.is_closed:
+        if not self.frames.may_close:
             return
         with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
             try:
@@ -116,7 +116,7 @@ class _Direction:
             except ConnectionLost as lost:
                 other = "target" if self._from_client else "client"
                 raise _Ended(GOING_AWAY, f"{other}: {lost}") from lost
-            if self._sink.frames.is_closed and self._source.frames.is_closed:
+            if not self._sink.frames.may_close and not self._source.frames.may_close:
                 raise _Ended(1000, "closed")
 
     def _take(self, event: Piece | Pinged | Ponged | Closed) -> bytes:
@@ -129,8 +129,9 @@ class _Direction:
                 self._record("pong", data)
             case Closed(code=code, reason=reason):
                 self._record("close", f"{code} {reason}".strip().encode())
-        if self._sink.frames.is_closed and not isinstance(event, Closed):
-            return b""
+        frames = self._sink.frames
+        if not (frames.may_close if isinstance(event, Closed) else frames.is_open):
+            return b""  # what still comes behind a close goes nowhere
         return self._sink.frames.send(event)
 
     def _take_piece(self, piece: Piece) -> bytes:
@@ -157,6 +158,8 @@ class _Direction:
             self._held, self._held_bytes = [], 0
         raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
         self._record("text" if isinstance(data, str) else "binary", raw)
+        if not self._sink.frames.is_open:
+            return b""
         return self._sink.frames.send(Piece(data, ends))
 
     def _record(self, kind: str, data: bytes) -> None:

@@ -68,8 +68,14 @@ class WebSocket:
             raise RemoteProtocolError("WebSocket: a frame that does not belong here") from error
 
     @property
-    def is_closed(self) -> bool:
-        return self._connection.state in (ConnectionState.CLOSED, ConnectionState.LOCAL_CLOSING)
+    def is_open(self) -> bool:
+        """Neither side has said that it closes."""
+        return self._connection.state is ConnectionState.OPEN
+
+    @property
+    def may_close(self) -> bool:
+        """A close can still be said by us."""
+        return self._connection.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING)
 
     def send(self, event: WsEvent) -> bytes:
         """Raises LocalProtocolError when nothing can be sent any more."""
