@@ -20,7 +20,7 @@ from protocols.http.http1 import Http1Limits, RequestReader
 from protocols.http.http2 import Http2Limits
 from protocols.http.messages import RequestHead
 from protocols.http.targets import Destination, destination
-from proxyd.gates.http.models import ModelCall
+from proxyd.gates.http.llm.call import LlmCall
 from proxyd.gates.http.refusals import Kind, Refusal, answer
 from proxyd.gates.http.routing import LOGIN_FIELD, OwnNames, Route, Tunnel, route
 from proxyd.gateway import Gateway
@@ -146,14 +146,8 @@ class HttpConnection:
         self._logins[key] = (subject, target.accounts[logins[0]])
         return target.accounts[logins[0]]
 
-    def model_call(self, session: HttpSession) -> ModelCall:
-        gateway = self.gateway
-        return ModelCall(
-            session.target.config.api or "", gateway.model_prices, gateway.budgets, self._complain_of_store
-        )
-
-    def _complain_of_store(self, reason: str) -> None:
-        self.log.error("what was spent could not be written down", reason=reason)
+    def model_call(self, session: HttpSession) -> LlmCall:
+        return LlmCall(session.target.config.api or "", self.gateway.model_prices, self.gateway.budgets)
 
     def forwarded(self, head: RequestHead) -> str:
         """RFC 7239: who asked, and by what name."""

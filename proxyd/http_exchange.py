@@ -27,7 +27,7 @@ from proxyd.gates.http import requests
 from proxyd.gates.http.answers import client_headers
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
 from proxyd.gates.http.bodies.transformers import transformer_for
-from proxyd.gates.http.models import ModelCall
+from proxyd.gates.http.llm.call import LlmCall
 from proxyd.gates.http.refusals import GRPC, Answer, Kind, Refusal, answer, denied
 from proxyd.gates.http.routing import Route
 from proxyd.gateway import Gateway
@@ -71,7 +71,7 @@ class Caller(Protocol):
     def locate(
         self, asked: Destination, head: RequestHead, subject: Subject
     ) -> tuple[Route, HttpTargetRuntime, HttpAccount]: ...
-    def model_call(self, session: HttpSession) -> ModelCall: ...
+    def model_call(self, session: HttpSession) -> LlmCall: ...
     def forwarded(self, head: RequestHead) -> str: ...
     def log_refusal(self, refusal: Refusal, session: HttpSession | None) -> None: ...
     def log_denial(self, session: HttpSession, refusal: Refusal) -> None: ...
@@ -89,7 +89,7 @@ class Exchange:
         self._number = 0
         self._has_answered = False  # the head of an answer has left, or is about to
         self._is_recorded = False
-        self._call: ModelCall | None = None
+        self._call: LlmCall | None = None
         # An answer that has to be masked, until enough of it is known to be maskable.
         self._held: ResponseHead | None = None
         self._held_data: list[bytes] = []
@@ -132,6 +132,8 @@ class Exchange:
         finally:
             if self._call is not None:
                 self._call.settle()
+                if self._call.fault:
+                    self._connection.log.error("what was spent is not written down", reason=self._call.fault)
 
     # Who and where
 
@@ -211,7 +213,7 @@ class Exchange:
         )
         if call is not None:
             try:
-                call.reserve(document, subject, target.facts, masks.response, gateway.clock())
+                call.reserve(document, subject, target.facts, gateway.clock())
             except Refusal as refusal:
                 self._record_request(session, head, out.target, headers, sent_facts, _refused(refusal), b"")
                 raise
@@ -359,7 +361,7 @@ class Exchange:
                 upstream, release = await pool.acquire(is_fresh=is_fresh)
             except TargetUnavailable as fault:
                 if self._call is not None:
-                    self._call.is_not_sent()
+                    self._call.unsent()
                 raise Refusal(
                     fault.status, Kind.TARGET, fault.text, hint="Try again in a moment.", reason=fault.reason
                 ) from fault
@@ -541,8 +543,6 @@ class Exchange:
         content_type = requests.content_type_of(head.headers)
         if has_body:
             transformer = self._response_transformer(head, content_type, masks)
-        elif self._call is not None:
-            self._call.has_no_body(head.status)
         is_changed = transformer is not None or (not has_body and not masks.response.is_empty)
         headers = client_headers(
             head.headers,
@@ -610,8 +610,6 @@ class Exchange:
     def _put(self, session: HttpSession, data: bytes) -> None:
         session.tape.response_body(self._number, data)
         self._stream.put_data(data)
-        if self._call is not None:
-            self._call.feed(data)
 
     def _finish_body(self, session: HttpSession) -> None:
         transformer = self._transformer
