@@ -18,7 +18,7 @@ from proxyd.config import Issuer
 from proxyd.config.issuers import problem_with_url
 from proxyd.identity.oidc.json_text import JsonError, read_object
 from proxyd.identity.oidc.jwks import KeysError, KeySet, read_keys
-from proxyd.settings_files import SettingsError, read_file
+from proxyd.tls_files import TlsSettingsError, certificates_in, read_file
 
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 
@@ -32,17 +32,19 @@ class FetchError(Exception):
 def tls_context(issuer: Issuer) -> tuple[ssl.SSLContext, bytes]:
     """How the issuer has to prove itself, and the content of the file that says so (b"" for the system's).
 
-    Blocks on the disk. Raises SettingsError.
+    Blocks on the disk. Raises TlsSettingsError.
     """
     if issuer.ca == "system":
         return ssl.create_default_context(), b""
     content = read_file(issuer.ca)
+    certificates_in(issuer.ca, content)  # without any, no context would say no: it would trust the system's
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies chain and host name
     try:
-        return ssl.create_default_context(cadata=content.decode("ascii")), content
+        context.load_verify_locations(cadata=content.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
-        raise SettingsError(
-            issuer.ca, "holds no certificates in PEM form", "name the file of the issuer's authority"
-        ) from error
+        remedy = "name the file of the issuer's authority, with certificates in PEM form alone"
+        raise TlsSettingsError(issuer.ca, "cannot be used as authorities", remedy) from error
+    return context, content
 
 
 async def fetch_keys(
@@ -74,8 +76,13 @@ async def fetch_keys(
 
 
 def _why(error: httpx.HTTPError) -> str:
-    text = " ".join(str(error).split())[:300]
-    return text or type(error).__name__
+    """In the words of whatever was first to know: the client's library often has none of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if text := " ".join(str(cause).split()):
+            return text[:300]
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 async def _fetch(client: httpx.AsyncClient, issuer: Issuer) -> KeySet:
@@ -105,9 +112,22 @@ async def _get(client: httpx.AsyncClient, url: str) -> bytes:
             raise FetchError(f"{url} answers with status {response.status_code}")
         if response.headers.get("content-encoding", "identity") != "identity":
             raise FetchError(f"{url} answers in compressed form, which was not asked for")
-        content = bytearray()
+        return await _body(response, url)
+
+
+async def _body(response: httpx.Response, url: str) -> bytes:
+    content = bytearray()
+    is_too_long = False
+    try:
         async for piece in response.aiter_raw():
             content += piece
-            if len(content) > MAX_DOCUMENT_BYTES:
-                raise FetchError(f"{url} answers with more than {MAX_DOCUMENT_BYTES} bytes")
-        return bytes(content)
+            if len(content) > MAX_DOCUMENT_BYTES and not is_too_long:
+                is_too_long = True
+                # Leaving the loop would leave httpx's generators unfinished; the closed connection ends them.
+                await response.aclose()
+    except (httpx.HTTPError, httpx.StreamError):
+        if not is_too_long:
+            raise
+    if is_too_long:
+        raise FetchError(f"{url} answers with more than {MAX_DOCUMENT_BYTES} bytes")
+    return bytes(content)
