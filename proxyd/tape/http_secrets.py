@@ -56,6 +56,7 @@ _TELLING: Final = re.compile(
 )
 _SUBPROTOCOLS: Final = "sec-websocket-protocol"
 _TELLING_SUBPROTOCOL: Final = re.compile("bearer|token|secret|api[-_.]?key|auth")
+_MAX_ENCODED: Final = 5
 _COUNTED: Final = "tokens"  # `max_tokens=100` is about tokens, and is none
 _COUNT: Final = re.compile(r"\d{1,12}")
 # A parameter: what may stand before it, its name, its value. Of `a?b?token=x` too.
@@ -118,13 +119,17 @@ def _parameter(match: re.Match[str]) -> str:
 
 def _holds_secret(value: str) -> bool:
     """Is it a URL that has a secret of its own (`redirect_uri=https%3A%2F%2Fx%2F%3Faccess_token%3D...`)?"""
-    if "=" not in value and "@" not in value:
-        return False
-    return _USER.search(value) is not None or any(
-        _is_secret_parameter(name, held)
-        for name, held in _PARAMETER.findall(value if "%" not in value else unquote_plus(value))
-        if held
-    )
+    for _ in range(_MAX_ENCODED):
+        if "=" in value or "@" in value:
+            if _USER.search(value) is not None:
+                return True
+            if any(held and _is_secret_parameter(name, held) for name, held in _PARAMETER.findall(value)):
+                return True
+        decoded = unquote_plus(value)
+        if decoded == value:
+            return False
+        value = decoded
+    return True  # nobody encodes so often who has nothing to hide
 
 
 @functools.lru_cache(maxsize=4096)

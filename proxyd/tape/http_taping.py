@@ -148,14 +148,14 @@ class HttpTape(BatchingWriter):
             self.aborted(exchange, USED_AGAIN)
         url = without_url_secrets(url)
         judgement = self._judgement(method, url, facts, decision)
-        known = self._headers(headers)
-        head = (_REQUEST, self._now_us(), exchange, judgement, method, url, version, known)
-        self._hold(exchange, TO_TARGET, head)
-        self._open_exchange(exchange)
         if decision.effect is not Effect.ALLOW:
             reasons = [reason.message for reason in decision.reasons if reason.message]
             data = {"exchange": exchange, "effect": decision.effect.value, "message": "; ".join(reasons)}
             self.event(DENIED, data)
+        known = self._headers(headers)
+        head = (_REQUEST, self._now_us(), exchange, judgement, method, url, version, known)
+        self._hold(exchange, TO_TARGET, head)
+        self._open_exchange(exchange)
 
     def request_body(self, exchange: int, data: Buffer) -> None:
         """A piece of the body, as it goes on: after masking."""
@@ -281,7 +281,7 @@ class HttpTape(BatchingWriter):
             payload = _encode(fields)
         except (UnicodeEncodeError, OverflowError):
             try:
-                payload = self._pack([msgspec.to_builtins(field) for field in fields])
+                payload = self._pack(msgspec.to_builtins(fields, builtin_types=(bytes,)))
             except (TypeError, ValueError, OverflowError) as error:
                 raise self._fail(f"a frame of kind {fields[0]} cannot be packed: {error}") from error
         except (TypeError, ValueError) as error:
