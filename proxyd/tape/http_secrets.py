@@ -60,9 +60,10 @@ _MAX_ENCODED: Final = 5
 _COUNTED: Final = "tokens"  # `max_tokens=100` is about tokens, and is none
 _COUNT: Final = re.compile(r"\d{1,12}")
 # A parameter: what may stand before it, its name, its value. Of `a?b?token=x` too.
-_PARAMETER: Final = re.compile(
-    r"(?:(?<=[?&;#,\s\"'<(])|^)([^=&;#?,\s\"'<>()]{1,200})=(\"[^\"]*\"|[^&;#\s\"'<>]*)"
-)
+_BEFORE: Final = r"(?:(?<=[?&;#,\s\"'<(])|^)"
+_NAME: Final = r"([^=&;#?,\s\"'<>()]{1,200})"
+_PARAMETER: Final = re.compile(_BEFORE + _NAME + r"=(\"[^\"]*\"|[^&;#\s\"'<>]*)")
+_INNER_PARAMETER: Final = re.compile(_BEFORE + _NAME + r"=([^&;#?\s\"'<>]*)")  # also of a URL in a value
 _USER: Final = re.compile(r"(?<=//)[^/?#\s@\"<>]*@")
 
 
@@ -123,7 +124,9 @@ def _holds_secret(value: str) -> bool:
         if "=" in value or "@" in value:
             if _USER.search(value) is not None:
                 return True
-            if any(held and _is_secret_parameter(name, held) for name, held in _PARAMETER.findall(value)):
+            if any(
+                held and _is_secret_parameter(name, held) for name, held in _INNER_PARAMETER.findall(value)
+            ):
                 return True
         decoded = unquote_plus(value)
         if decoded == value:
