@@ -1,7 +1,7 @@
 """COPY TO STDOUT through detectors: every column of the data, by the shape that was judged.
 
-COPY has no RowDescription: the types come from the analysis, and a column whose source is not known counts as text
-where the format is text. Data in a format that cannot be taken apart is refused. Called by the replies side of the
+COPY has no RowDescription: the types come from the analysis, and a column whose source is not known is read as what it
+looks like. Data in a format that cannot be taken apart is refused. Called by the replies side of the
 gate; no I/O.
 """
 
@@ -17,7 +17,6 @@ from proxyd.gates.denials import Denial
 from proxyd.gates.detecting import Rewrite, ValueDetection
 from proxyd.gates.judge import JudgedStatement
 
-_TEXT = 25
 _UNKNOWN = 0
 
 
@@ -83,7 +82,6 @@ def copy_detection(
 def _types(shape: CopyShape, response: CopyResponse, catalog: Catalog) -> list[int]:
     count = len(response.column_formats)
     columns = shape.columns if shape.columns is not None and len(shape.columns) == count else ()
-    unknown = _UNKNOWN if response.format else _TEXT
     if not columns:
-        return [unknown] * count
-    return [type_of(column, catalog) or unknown for column in columns]
+        return [_UNKNOWN] * count
+    return [type_of(column, catalog) or _UNKNOWN for column in columns]

@@ -24,15 +24,17 @@ from protocols.postgres.values import (
     map_array_text,
     text_from_binary,
 )
-from proxyd.gates.detecting_json import detected_json
+from proxyd.gates.detecting_json import detected_json, is_json
 
 Rewrite = Callable[[bytes | None], bytes | None]
 
 _CHAR = 18
+_BYTEA_OID = 17
 _XML = 142
 _RECORD = 2249
 _JSON = frozenset({"json", "jsonb"})
 _BYTEA = "bytea"
+_HEX = b"0123456789abcdefABCDEF"
 _CARD_NUMBERS = frozenset({"int8", "numeric"})
 _NETWORKS = frozenset({"inet", "cidr"})
 _NETWORK_KINDS = frozenset({"ip"})
@@ -115,9 +117,9 @@ class ValueDetection:
         return kind == _BYTEA
 
     def has_escapes(self, type_oid: int) -> bool:
-        """May characters of a value be written as escapes?"""
+        """May a backslash in it begin a value that is written otherwise?"""
         kind = TYPE_KINDS.get(ARRAY_ELEMENTS.get(type_oid) or type_oid)
-        return kind in _JSON
+        return kind in _JSON or kind is None
 
     def _concerns(self, kind: str) -> bool:
         if self._detection.detectors.has_own:
@@ -155,10 +157,13 @@ class ValueDetection:
         if kind in _JSON:
             return detected_json(value, self._detection, self.counts)
         if kind == _BYTEA:
-            content = binary_from_text(type_oid, value.decode())
-            replaced = self.text(content)
-            return value if replaced is content else text_from_binary(type_oid, replaced).encode()
+            return self._bytea_text(value)
         return self._null_if_found(value, value)
+
+    def _bytea_text(self, value: bytes) -> bytes:
+        content = binary_from_text(_BYTEA_OID, value.decode())
+        replaced = self.text(content)
+        return value if replaced is content else text_from_binary(_BYTEA_OID, replaced).encode()
 
     def _null_if_found(self, text: bytes, value: bytes) -> bytes | None:
         found = self._detection.detectors.find(text)
@@ -181,7 +186,14 @@ class ValueDetection:
         return text.encode() if is_changed else value
 
     def _opaque_text(self, value: bytes) -> bytes:
-        """The text form of a type that is not known: nothing may come into it that has a meaning there."""
+        """The text form of a type that is not known: nothing may come into it that has a meaning there.
+
+        What looks like bytea in hexadecimal, or like JSON, is read as that.
+        """
+        if value[:2] == b"\\x" and not value[2:].translate(None, _HEX) and len(value) % 2 == 0:
+            return self._bytea_text(value)
+        if value[:1] in (b"{", b"[") and is_json(value):
+            return detected_json(value, self._detection, self.counts)
         replaced, counts = self._detection.detectors.replace(value, self._harmless)
         if counts:
             self.counts.update(counts)

@@ -53,7 +53,7 @@ class _Rewriter:
             return self._text
         out.append(self._text[position:])
         replaced = b"".join(out)
-        return replaced if _is_json(replaced) else self._whole()
+        return replaced if is_json(replaced) else self._whole()
 
     def _inside(self, token: re.Match[bytes]) -> list[Match]:
         """The matches that touch the token. They and the tokens both come in order."""
@@ -120,7 +120,7 @@ def _quoted(text: str) -> bytes:
         return json.dumps(text).encode()
 
 
-def _is_json(text: bytes) -> bool:
+def is_json(text: bytes) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):
