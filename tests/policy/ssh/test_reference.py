@@ -17,7 +17,7 @@ from policy.ssh_rules.section import SshMatcher
 from proxyd.cli.ssh_operation import add_operations, operation_of
 
 REFERENCE = (Path(__file__).resolve().parents[3] / "docs/policy.md").read_text()
-SECTION = REFERENCE.partition("\n### `ssh`\n")[2].partition("\n## ")[0]
+SECTION = REFERENCE.partition("\n### `ssh`\n")[2].partition("\n### ")[0]
 WEB = Target("web1", "ssh", {"role": "web"})
 WHO = {"ops": Subject("olga", ("ops",)), "builders": Subject("bot", claims={"kind": "agent"})}
 ROWS = re.findall(r"^\| (ops|builders) \| `(.*)` \| (allow|hold|deny) \|$", SECTION, re.MULTILINE)
