@@ -12,11 +12,13 @@ from typing import Final
 import msgspec
 
 from policy.llm.length import BYTES_PER_TOKEN
+from protocols.errors import LimitExceeded
+from protocols.http.event_stream import EventReader
 from proxyd.gates.http.llm.answer_facts import AnswerFacts, AnswerReading
-from proxyd.gates.http.llm.event_lines import EventLines, EventTooLong
 
 MAX_WHOLE_BYTES: Final = 8 << 20
-_DONE: Final = "[DONE]"
+MAX_EVENT_BYTES: Final = 1 << 20
+_DONE: Final = b"[DONE]"
 
 
 class AnswerWatcher:
@@ -24,7 +26,7 @@ class AnswerWatcher:
 
     def __init__(self, *, is_stream: bool) -> None:
         self._reading = AnswerReading()
-        self._events = EventLines() if is_stream else None
+        self._events = EventReader(event_bytes=MAX_EVENT_BYTES) if is_stream else None
         self._whole: bytearray | None = None if is_stream else bytearray()
         self._unread_bytes = 0
 
@@ -51,22 +53,23 @@ class AnswerWatcher:
             return msgspec.structs.replace(facts, output_tokens=facts.output_tokens + more, is_whole=False)
         return facts
 
-    def _feed_events(self, lines: EventLines, data: bytes) -> None:
+    def _feed_events(self, events: EventReader, data: bytes) -> None:
         try:
-            events = lines.feed(data)
-        except EventTooLong:
+            for event in events.feed(data):
+                self._take(event.data)
+        except LimitExceeded:
             self._events = None
             self._unread_bytes += len(data)
+
+    def _take(self, data: bytes | None) -> None:
+        if data is None:
             return
-        for event in events:
-            if event.data is None:
-                continue
-            if event.data.strip() == _DONE:
-                self._reading.end()
-                continue
-            document = _decoded(event.data.encode("utf-8", "replace"))
-            if document is not None:
-                self._reading.take_event(document)
+        if data.strip() == _DONE:
+            self._reading.end()
+            return
+        document = _decoded(data)
+        if document is not None:
+            self._reading.take_event(document)
 
 
 def _decoded(data: bytes) -> object | None:

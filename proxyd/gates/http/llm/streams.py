@@ -22,14 +22,16 @@ import msgspec
 
 from policy.json_paths import JsonPath
 from policy.masking import Mask
+from protocols.errors import LimitExceeded
+from protocols.http.event_stream import Event, EventLine, EventReader
 from proxyd.gates.http.bodies.interfaces import BodyMasks, BodyRefused, Detectors, StreamDetector, Transformer
 from proxyd.gates.http.bodies.transformers import mask_message, transformer_for
 from proxyd.gates.http.llm.deltas import DROPPED, Block, Piece, ended_by, ends_choice, is_text, pieces_of
-from proxyd.gates.http.llm.event_lines import EventLines, EventTooLong, SentEvent
 
 MAX_BLOCKS: Final = 512
 MAX_DEPTH: Final = 100
-_DONE: Final = "[DONE]"
+MAX_EVENT_BYTES: Final = 1 << 20
+_DONE: Final = b"[DONE]"
 _HINT: Final = "Ask without `stream`, or ask for access without masks."
 _ARGUMENTS: Final = frozenset({"arguments", "partial_json"})
 
@@ -53,42 +55,53 @@ class LlmStream:
         self.counts: Counter[str] = Counter()
         self._paths = _JsonMasks(json=masks.json) if masks.json else None
         self._texts = _Texts(masks.detectors, self.counts) if masks.detectors is not None else None
-        self._lines = EventLines()
+        self._events = EventReader(event_bytes=MAX_EVENT_BYTES)
 
     def feed(self, data: bytes) -> bytes:
         try:
-            events = self._lines.feed(data)
-        except EventTooLong:
+            return b"".join([piece for event in self._events.feed(data) for piece in self._masked(event)])
+        except LimitExceeded:
             raise BodyRefused("an event of the model's stream is too long to be masked", _HINT) from None
-        return b"".join(masked.encode() for event in events for masked in self._masked(event))
 
     def finish(self) -> bytes:
         """What was held back of a stream that has ended without saying so. An event without its end is dropped."""
-        held = self._texts.finish() if self._texts is not None else []
-        return b"".join(_event_of(document).encode() for document in held)
+        return b"".join(self._held())
 
-    def _masked(self, event: SentEvent) -> Iterator[SentEvent]:
-        if event.data is None:
-            yield event
+    def _held(self) -> list[bytes]:
+        return [] if self._texts is None else [_event_of(document) for document in self._texts.finish()]
+
+    def _masked(self, event: Event) -> Iterator[bytes]:
+        data = event.data
+        if data is not None and data.strip() == _DONE:
+            yield from self._held()
+            yield event.raw
             return
-        if event.data.strip() == _DONE:
-            held = self._texts.finish() if self._texts is not None else []
-            yield from (_event_of(document) for document in held)
-            yield event
+        if self._texts is not None:
+            event = self._texts.beside(event)
+        if data is None:
+            yield event.raw
             return
-        text = event.data
         if self._paths is not None:
-            text, found = mask_message(text, self._paths)
-            self.counts.update(found)
+            data = self._masked_by_path(data)
         if self._texts is None:
-            yield SentEvent(event.name, text, event.rest)
+            yield event.with_data(data)
             return
-        document = _document(text)
-        yield from (_event_of(held) for held in self._texts.before(document))
-        yield SentEvent(event.name, _encoded(self._texts.take(document)), event.rest)
+        document = _document(data)
+        yield from [_event_of(held) for held in self._texts.before(document)]
+        yield event.with_data(_encoded(self._texts.take(document)))
+
+    def _masked_by_path(self, data: bytes) -> bytes:
+        if self._paths is None:
+            return data
+        try:
+            text, found = mask_message(data.decode(), self._paths)
+        except UnicodeDecodeError:
+            raise BodyRefused("an event of the model's stream is not UTF-8", _HINT) from None
+        self.counts.update(found)
+        return text.encode()
 
 
-def _document(text: str) -> dict[str, Any]:
+def _document(text: bytes) -> dict[str, Any]:
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
@@ -98,13 +111,15 @@ def _document(text: str) -> dict[str, Any]:
     return document
 
 
-def _encoded(document: dict[str, Any]) -> str:
-    return msgspec.json.encode(document).decode()
+def _encoded(document: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(document)
 
 
-def _event_of(document: dict[str, Any]) -> SentEvent:
+def _event_of(document: dict[str, Any]) -> bytes:
+    """An event of our own. Those that have a type are named by it, in both shapes."""
     kind = document.get("type")
-    return SentEvent(kind if isinstance(kind, str) else "", _encoded(document))
+    name = f"event: {kind}\n".encode() if isinstance(kind, str) and kind.isprintable() else b""
+    return b"%sdata: %s\n\n" % (name, _encoded(document))
 
 
 class _Running:
@@ -148,6 +163,16 @@ class _Texts:
         self._json = _JsonMasks(detectors=detectors)
         self._counts = counts
         self._blocks: dict[Block, _Running] = {}
+
+    def beside(self, event: Event) -> Event:
+        """The lines of an event that are not its data, looked through."""
+        lines = [
+            line
+            if line.field == b"data" or not line.value
+            else EventLine(line.field, self._replaced_bytes(line.value), line.end, line.prefix)
+            for line in event.lines
+        ]
+        return Event(tuple(lines))
 
     def before(self, document: dict[str, Any]) -> list[dict[str, Any]]:
         """Documents to go out before this one: the ends of blocks that it ends."""
@@ -241,10 +266,13 @@ class _Texts:
         return done.decode("utf-8", "replace")
 
     def _replaced(self, text: str) -> str:
+        return self._replaced_bytes(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+    def _replaced_bytes(self, text: bytes) -> bytes:
         found = self._detectors.stream()
-        masked = found.feed(text.encode("utf-8", "replace")) + found.finish()
+        masked = found.feed(text) + found.finish()
         self._counts.update(found.counts)
-        return masked.decode("utf-8", "replace")
+        return masked
 
 
 def _template(document: dict[str, Any], piece: Piece) -> Callable[[str], dict[str, Any]]:
