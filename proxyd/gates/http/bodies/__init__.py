@@ -13,7 +13,8 @@ from proxyd.gates.http.bodies.interfaces import (
     StreamDetector,
     Transformer,
 )
-from proxyd.gates.http.bodies.transformers import mask_message, transformer_for
+from proxyd.gates.http.bodies.messages import mask_message
+from proxyd.gates.http.bodies.transformers import transformer_for
 
 __all__ = [
     "DEFAULT_LIMITS",

@@ -14,33 +14,39 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 from policy.json_masking import json_text, stand_ins, text_stand_in
-from policy.json_paths import PathSet, PathState
+from policy.json_paths import JsonPath, PathSet, PathState
 from policy.masking import REDACTED, Mask
 from protocols.errors import RemoteProtocolError
 from protocols.http.json_nodes import SETTLED, JsonNode, Rewrite, Rewriting
 from protocols.http.json_stream import JsonRewriter
-from proxyd.gates.http.bodies.interfaces import BodyLimits, BodyMasks
+from proxyd.gates.http.bodies.interfaces import BodyLimits, BodyMasks, Detectors
 
 MAX_NODES = 4096
-_SHORTEST_NUMBER = 7  # digits; below that there is nothing to detect in a number
+_SHORTEST_NUMBER = 7  # characters; below that there is nothing to detect in a number
+_long_numbers = re.compile(rb"-?[0-9][-+0-9.eE]{6,}+")
 _BLANKS = " \t\r\n\ufeff"
 
 
 class Plan:
     """The masks of one direction, ready for use. guard: finds names of masked fields in text that is no JSON; None
     when no name can be told, because a path ends in `*`, an index or `$`: then any text may hold what is masked.
+    has_places: a path ends in an index.
     """
 
-    def __init__(self, masks: BodyMasks, limits: BodyLimits) -> None:
+    def __init__(
+        self, json_masks: Sequence[tuple[JsonPath, Mask]], detectors: Detectors | None, limits: BodyLimits
+    ) -> None:
         self.limits = limits
-        self.masks = tuple(mask for _, mask in masks.json)
-        self.detectors = masks.detectors
-        self.guard = _guard([path.last_name for path, _ in masks.json])
-        self._paths = PathSet([path for path, _ in masks.json], ignore_case=True)
+        self.masks = tuple(mask for _, mask in json_masks)
+        self.detectors = detectors
+        self.guard = _guard([path.last_name for path, _ in json_masks])
+        self.has_places = any(path.segments and path.segments[-1].index is not None for path, _ in json_masks)
+        self._guards = [(_guard([path.last_name]), mask) for path, mask in json_masks]
+        self._paths = PathSet([path for path, _ in json_masks], ignore_case=True)
         self._nodes: dict[tuple[PathState, Mask | None], JsonNode] = {}
         self._rewrites = {id(mask): _rewrite(mask) for mask in self.masks}
         self._detection = None
-        if masks.detectors is not None:
+        if detectors is not None:
             self._detection = Rewrite(string=self._detected, number=self._detected_number, only_unclean=True)
         self.root = self.node(self._paths.root, None)
 
@@ -87,19 +93,28 @@ class Plan:
         rewrite = self._detection if mask is None else self._rewrites[id(mask)]
         return _MaskNode(self, state, mask, rewrite)
 
-    def field(self, readings: Iterable[Sequence[str | int]], text: str, counts: Counter[str]) -> str:
-        """What becomes of a value outside of JSON. readings: the places where its name may put it, as steps from the
-        root; what conceals most in any of them is taken. Raises MaskingError.
+    def mask_at(self, readings: Iterable[Sequence[str | int]]) -> Mask | None:
+        """The mask on a value outside of JSON. readings: the places where its name may put it, as steps from the root;
+        the one that conceals most in any of them.
         """
-        nodes = [self._at(steps) for steps in readings]
+        nodes = map(self._at, readings)
         masks = [node.mask for node in nodes if isinstance(node, _MaskNode) and node.mask is not None]
-        if masks:
-            mask = min(masks, key=_by_concealment)
-            counts[mask.name] += 1
-            return text_stand_in(mask, text)
-        for node in nodes:
-            if node.document is not None and (token := self.document(node, text, counts)) is not None:
-                return str(json.loads(token))
+        return min(masks, key=_by_concealment, default=None)
+
+    def mask_named_in(self, title: str) -> Mask | None:
+        """The mask on a field that `title` names, alone or among other words."""
+        masks = [mask for guard, mask in self._guards if guard is not None and guard.search(title)]
+        return min(masks, key=_by_concealment, default=None)
+
+    def field(self, readings: Sequence[Sequence[str | int]], text: str, counts: Counter[str]) -> str:
+        """What becomes of a value outside of JSON. Raises MaskingError."""
+        mask = self.mask_at(readings)
+        if mask is not None:
+            return masked_field(mask, text, counts)
+        if begins_document(text):
+            for node in map(self._at, readings):
+                if node.document is not None and (token := self.document(node, text, counts)) is not None:
+                    return str(json.loads(token))
         return self.detected(text, counts)
 
     def _at(self, steps: Sequence[str | int]) -> JsonNode:
@@ -126,22 +141,25 @@ class Plan:
         return self._detected(text, counts) if len(text) >= _SHORTEST_NUMBER else None
 
     def _is_clean(self, data: bytes) -> bool:
-        return self.detectors is None or not self.detectors.replace(data.decode())[1]
+        """Every string, and every number that is long enough, is looked at as a line of its own: patterns may say
+        where a value begins and ends.
+        """
+        lines = [data.replace(b'"', b"\n"), *_long_numbers.findall(data)]
+        return self.detectors is None or not self.detectors.replace(b"\n".join(lines).decode())[1]
 
     def document(self, node: JsonNode, text: str, counts: Counter[str]) -> bytes | None:
         """What becomes of a string at `node` that may be a JSON document: the document masked as if it stood there.
 
         One that begins like an object or array, does not parse and names a masked field is hidden whole.
         """
-        begins = text.lstrip(_BLANKS)[:1]
-        if begins and begins in '{["':
+        if begins_document(text):
             found: Counter[str] = Counter()
             rewriter = self.rewriter(found, node)
             try:
                 raw = text.lstrip("\ufeff").encode("utf-8", "surrogatepass")
                 masked = rewriter.feed(raw) + rewriter.finish()
             except RemoteProtocolError:
-                if begins != '"' and self.names_masked(text):
+                if not text.lstrip(_BLANKS).startswith('"') and self.names_masked(text):
                     counts[self.masks[0].name] += 1
                     return json_text(REDACTED).encode()
             else:
@@ -181,10 +199,16 @@ class _MaskNode(JsonNode):
         return None if state is None else self._plan.node(state, self.mask)
 
 
-@lru_cache(256)
 def plan_of(masks: BodyMasks, limits: BodyLimits) -> Plan:
-    """The plan of these masks. They are looked up by identity, so their owner keeps them."""
-    return Plan(masks, limits)
+    """The plan of these masks, made once for all masks that are the same."""
+    return _plan(tuple(masks.json), masks.detectors, limits)
+
+
+@lru_cache(256)
+def _plan(
+    json_masks: tuple[tuple[JsonPath, Mask], ...], detectors: Detectors | None, limits: BodyLimits
+) -> Plan:
+    return Plan(json_masks, detectors, limits)
 
 
 def _rewrite(mask: Mask) -> Rewrite:
@@ -227,3 +251,14 @@ def _guard(names: list[str | None]) -> re.Pattern[str] | None:
 
 def _by_concealment(mask: Mask) -> int:
     return mask.concealment
+
+
+def begins_document(text: str) -> bool:
+    """May a text be a JSON document (a string that holds one included)?"""
+    return text.lstrip(_BLANKS)[:1] in ("{", "[", '"')
+
+
+def masked_field(mask: Mask, text: str, counts: Counter[str]) -> str:
+    """A value that has no kind, masked. Raises MaskingError."""
+    counts[mask.name] += 1
+    return text_stand_in(mask, text)

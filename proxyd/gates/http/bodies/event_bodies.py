@@ -1,0 +1,65 @@
+"""Server-sent events under masks: each event is masked and leaves as soon as its blank line has come.
+
+The data of an event that begins like an object or array is JSON and has to parse; other data is text. What a text runs
+over several events (as models' answers do) is not put together here: see the gate of the models' APIs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from policy.masking import MaskingError
+from protocols.errors import LimitExceeded, RemoteProtocolError
+from protocols.http.event_stream import Event, EventLine, EventReader
+from proxyd.gates.http.bodies.interfaces import BodyRefused
+from proxyd.gates.http.bodies.messages import masked_text
+from proxyd.gates.http.bodies.plan import Plan
+
+_DONE = "[DONE]"  # what ends the streams of some APIs, in place of JSON
+
+
+class EventBody:
+    def __init__(self, plan: Plan) -> None:
+        self.counts: Counter[str] = Counter()
+        self._plan = plan
+        self._events = EventReader(event_bytes=plan.limits.event_bytes)
+
+    def feed(self, data: bytes) -> bytes:
+        try:
+            return b"".join([self._masked(event) for event in self._events.feed(data)])
+        except LimitExceeded as fault:
+            raise BodyRefused(f"it holds {fault.message}") from fault
+
+    def finish(self) -> bytes:
+        try:
+            return b"".join([self._masked(event) for event in self._events.finish()])
+        except LimitExceeded as fault:
+            raise BodyRefused(f"it holds {fault.message}") from fault
+
+    def _masked(self, event: Event) -> bytes:
+        try:
+            lines = [self._masked_line(line) for line in event.lines]
+            data = event.data
+            if data is None:
+                return b"".join(line.raw for line in lines)
+            text = data.decode()
+            masked = text if text.strip() == _DONE else masked_text(text, self._plan, self.counts)
+        except UnicodeDecodeError:
+            raise BodyRefused("it holds an event that is not UTF-8") from None
+        except (RemoteProtocolError, MaskingError) as fault:
+            raise BodyRefused("it holds an event that cannot be masked") from fault
+        event = Event(tuple(lines))
+        # A line end inside of the data would end its line: JSON has them only between its tokens.
+        return event.raw if masked == text else event.with_data(masked.replace("\r", "\n").encode())
+
+    def _masked_line(self, line: EventLine) -> EventLine:
+        """Of the lines beside the data: detectors look through them; a comment must not name what is masked."""
+        if line.field == b"data" or not line.value:
+            return line
+        text = line.value.decode()
+        if not line.field and self._plan.guard is not None and self._plan.names_masked(text):
+            raise BodyRefused("it holds a comment that names a field that is masked")
+        detected = self._plan.detected(text, self.counts)
+        if detected == text:
+            return line
+        return EventLine(line.field, detected.encode(), line.end, line.prefix)

@@ -1,0 +1,42 @@
+"""Forms under masks (`application/x-www-form-urlencoded`): a field is masked by its name as a member would be.
+
+`user[email]` and `user.email` are the field `email` of `user` as well as one of that whole name: what conceals most
+applies. What has no kind becomes text: null leaves an empty field.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from policy.masking import MaskingError
+from protocols.errors import RemoteProtocolError
+from protocols.http.forms import decode_field, encode_field, readings
+from proxyd.gates.http.bodies.interfaces import BodyRefused
+from proxyd.gates.http.bodies.plan import Plan
+
+
+class FormBody:
+    def __init__(self, plan: Plan) -> None:
+        self.counts: Counter[str] = Counter()
+        self._plan = plan
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        *fields, self._held = (self._held + data).split(b"&")
+        if len(self._held) > self._plan.limits.held_bytes:
+            raise BodyRefused(f"it holds a field longer than {self._plan.limits.held_bytes} bytes")
+        return b"".join([self._masked(field) + b"&" for field in fields])
+
+    def finish(self) -> bytes:
+        return self._masked(self._held)
+
+    def _masked(self, field: bytes) -> bytes:
+        if not field:
+            return field
+        try:
+            name, value = decode_field(field)
+            masked = self._plan.field(readings(name), value, self.counts)
+        except (RemoteProtocolError, MaskingError) as fault:
+            raise BodyRefused("it is a form that cannot be masked") from fault
+        shown = self._plan.detected(name, self.counts)
+        return field if (shown, masked) == (name, value) else encode_field(shown, masked)
