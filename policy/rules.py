@@ -11,8 +11,9 @@ is certain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from policy.commands import WRAPPING_COMMANDS
 from policy.decision import Effect, SessionLimits
@@ -128,6 +129,19 @@ class DetectMaskEntry:
         return self.unless.isdisjoint(roles) and (self.targets is None or self.targets.matches(target))
 
 
+class Condition(Protocol):
+    """The `when` of a rule, compiled: what a rule asks of it.
+
+    names: the dotted names that it reads, as in "http.body.amount". Whoever asks counts an error of `holds` as what
+    refuses more: true in a deny or hold rule, false in an allow rule.
+    """
+
+    @property
+    def names(self) -> Collection[str]: ...
+
+    def holds(self, variables: Mapping[str, object]) -> bool: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SqlRule:
     """One rule about SQL.
@@ -152,6 +166,7 @@ class SqlRule:
     message: str
     approvers: tuple[str, ...]
     approvals: int
+    condition: Condition | None = None
 
     def applies(self, roles: frozenset[str], target: Target) -> bool:
         return (self.roles is None or not self.roles.isdisjoint(roles)) and (

@@ -18,7 +18,7 @@ from policy.http_rules.fields import HostPattern, NamedValues, media_type
 from policy.http_rules.folding import TextPattern, fold
 from policy.http_rules.paths import PathReadings, UrlPattern, covered_by
 from policy.llm.rule import LlmRule
-from policy.rules import Selector
+from policy.rules import Condition, Selector
 
 
 class Touch(Enum):
@@ -54,6 +54,7 @@ class HttpRule:
     message: str
     approvers: tuple[str, ...]
     approvals: int
+    condition: Condition | None = None
 
     def applies(self, roles: frozenset[str], target: Target) -> bool:
         return (self.roles is None or not self.roles.isdisjoint(roles)) and (

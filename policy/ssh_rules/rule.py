@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from policy.decision import Effect
 from policy.facts import Redirect, SimpleCommand, SshFacts, Target
 from policy.patterns import Glob
-from policy.rules import Selector
+from policy.rules import Condition, Selector
 from policy.ssh_rules.addresses import AddressPattern
 from policy.ssh_rules.commands import CommandPattern
 from policy.ssh_rules.paths import FILE_VERBS, TWO_NAMES, WHOLE_VERBS, Parts, PathPattern, Reach, normal_parts
@@ -45,6 +45,7 @@ class SshRule:
     message: str
     approvers: tuple[str, ...]
     approvals: int
+    condition: Condition | None = None
 
     def applies(self, roles: frozenset[str], target: Target) -> bool:
         return (self.roles is None or not self.roles.isdisjoint(roles)) and (
