@@ -20,6 +20,7 @@ _CHUNK_LINE = re.compile(
 )
 _CHUNK_BEGINNING = re.compile(rb"[0-9A-Fa-f]{0,16}(?:(?<=[0-9A-Fa-f]);[\t -~]*+)?\r?")
 _SIZE_DIGITS = 16
+_BETWEEN, _IN_TRAILERS = -1, -2  # in the place of what is left of a chunk
 
 
 class ChunkLimits(Protocol):
@@ -56,42 +57,55 @@ class UntilClosed:
 
 
 class ChunkedBody:
-    """left: of the chunk that is being read; -1 between chunks, -2 in the trailers. Behind a chunk its CRLF is due."""
+    """left: of the chunk that is being read. Behind a chunk its CRLF is due."""
 
-    __slots__ = ("_code", "_extension_bytes", "_fields", "_is_line_end_due", "_left", "_limits")
+    __slots__ = ("_code", "_end", "_extension_bytes", "_fields", "_is_line_end_due", "_left", "_limits")
 
     def __init__(self, limits: ChunkLimits, fields: FieldReader, code: str) -> None:
         self._limits = limits
         self._fields = fields
         self._code = code
-        self._left = -1
+        self._left = _BETWEEN
         self._is_line_end_due = False
         self._extension_bytes = 0
+        self._end: MessageEnded | None = None
 
     def read(self, buffer: bytes, position: int, closed: bool) -> tuple[Data | MessageEnded | None, int]:
+        """All chunks that are here are one Data: a peer that sends a byte in each makes no work for those behind."""
+        if self._end is not None:
+            return self._end, position
+        parts: list[bytes] = []
+        while True:
+            data, position = self._next(buffer, position)
+            if not data:
+                break
+            parts.append(data)
+        if not parts:
+            return self._end, position
+        return Data(parts[0] if len(parts) == 1 else b"".join(parts)), position
+
+    def _next(self, buffer: bytes, position: int) -> tuple[bytes, int]:
+        """Of one chunk what is here. Nothing, when more has to come or `_end` has been read."""
         if self._is_line_end_due:
             ending = buffer[position : position + 2]
             if ending != b"\r\n":
                 if not b"\r\n".startswith(ending):
                     raise RemoteProtocolError("a chunk that is longer than it says", self._code)
-                return None, position
+                return b"", position
             self._is_line_end_due = False
             position += 2
-        if self._left == -1:
+        if self._left == _BETWEEN:
             position = self._begin(buffer, position)
-        if self._left == -2:
-            return self._end(buffer, position)
-        if self._left == -1:
-            return None, position
+        if self._left < 0:
+            if self._left == _IN_TRAILERS:
+                self._end, position = self._read_end(buffer, position)
+            return b"", position
         data = buffer[position : position + self._left]
-        if not data:
-            return None, position
-        position += len(data)
         self._left -= len(data)
         if not self._left:
-            self._left = -1
+            self._left = _BETWEEN
             self._is_line_end_due = True
-        return Data(data), position
+        return data, position + len(data)
 
     def _begin(self, buffer: bytes, position: int) -> int:
         """Reads the line before a chunk, if it is whole."""
@@ -110,7 +124,7 @@ class ChunkedBody:
             raise RemoteProtocolError("a chunk of more than 2^63 bytes", self._code)
         if match[2]:
             self._count_extension(len(match[2]), spend=True)
-        self._left = size or -2
+        self._left = size or _IN_TRAILERS
         return end + 2
 
     def _count_extension(self, length: int, *, spend: bool) -> None:
@@ -120,7 +134,7 @@ class ChunkedBody:
         if spend:
             self._extension_bytes += length
 
-    def _end(self, buffer: bytes, position: int) -> tuple[MessageEnded | None, int]:
+    def _read_end(self, buffer: bytes, position: int) -> tuple[MessageEnded | None, int]:
         """Trailers and the empty line, once they are here as a whole."""
         if buffer.startswith(b"\r\n", position):
             return END, position + 2

@@ -11,10 +11,11 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
-from urllib.parse import quote
+from itertools import product
 
 import pytest
 
+from protocols.errors import ProtocolError
 from protocols.http.http1 import (
     Http1Limits,
     RequestReader,
@@ -24,6 +25,7 @@ from protocols.http.http1 import (
     request_head,
 )
 from protocols.http.messages import Data, MessageEnded, RequestHead, ResponseHead
+from protocols.http.paths import read_path
 from protocols.http.targets import destination
 
 NODE_SERVER = """
@@ -44,6 +46,7 @@ error_log {folder}/error.log;
 events {{}}
 http {{
   access_log off;
+  keepalive_requests 100000;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
@@ -55,7 +58,7 @@ http {{
     location / {{
       proxy_pass http://127.0.0.1:{port}$request_uri;
       proxy_http_version 1.1;
-      proxy_set_header X-Seen-Uri $uri;
+      proxy_set_header X-Seen-Uri "[$uri]";
       proxy_set_header X-Seen-Host $http_host;
     }}
   }}
@@ -115,6 +118,12 @@ def passed_on(data: bytes) -> tuple[RequestHead, str, str, bytes, bytes]:
     return head, target, place.decoded_path, body, sent
 
 
+def received(client: socket.socket) -> bytes:
+    data = client.recv(65536)
+    assert data, "the server ended the connection"
+    return data
+
+
 def asked(port: int, sent: bytes) -> dict[str, object]:
     """What the server says that it saw. Exactly one answer comes."""
     reader = ResponseReader(Http1Limits())
@@ -125,9 +134,7 @@ def asked(port: int, sent: bytes) -> dict[str, object]:
         while not reader.has_ended:
             event = reader.next_event()
             if event is None:
-                data = client.recv(65536)
-                assert data, "the server ended the connection"
-                reader.feed(data)
+                reader.feed(received(client))
             elif isinstance(event, ResponseHead):
                 assert event.status == 200, event
             elif isinstance(event, Data):
@@ -178,7 +185,7 @@ def test_nginx_and_node_see_what_was_judged(node: int, nginx: int, data: bytes) 
         assert ("x-hop", "1") not in fields
         if port == nginx:
             uri = dict(fields)["x-seen-uri"]
-            assert quote(uri.encode("latin-1")) == quote(decoded.encode())
+            assert uri.encode("latin-1") == b"[%b]" % decoded.encode()
             assert dict(fields)["x-seen-host"] == "t.example"
 
 
@@ -193,6 +200,57 @@ def test_a_connection_serves_several(nginx: int) -> None:
             while not reader.has_ended:
                 event = reader.next_event()
                 if event is None:
-                    reader.feed(client.recv(65536))
+                    reader.feed(received(client))
                 elif isinstance(event, ResponseHead):
                     assert (event.status, event.keep_alive) == (200, True)
+
+
+PIECES = (
+    "a",
+    ".",
+    "..",
+    "%2e",
+    "/",
+    "%2f",
+    ";x",
+    "%3b",
+    "%3f",
+    "%23",
+    "%25",
+    "%20",
+    "+",
+    "~",
+    "%c3%a9",
+    "%5B",
+    "[",
+)
+
+
+def test_nginx_takes_every_path_that_is_let_through_as_we_do(nginx: int) -> None:
+    """All paths of up to three pieces: what is not refused is in nginx what it is for the rules."""
+    counts = {"refused": 0, "sent": 0}
+    with closing(socket.create_connection(("127.0.0.1", nginx), timeout=20)) as client:
+        reader = ResponseReader(Http1Limits())
+        for pieces in product(("", *PIECES), repeat=3):
+            raw = "/" + "".join(pieces)
+            try:
+                decoded = read_path(raw, keep_encoded_slashes=False).decoded
+            except ProtocolError:
+                counts["refused"] += 1
+                continue
+            counts["sent"] += 1
+            if counts["sent"] % 3:  # a third of them tells enough
+                continue
+            answer = b""
+            reader.expect("GET")
+            client.sendall(passed_on(b"GET " + raw.encode() + b" HTTP/1.1\r\n" + H + b"\r\n")[-1])
+            while not reader.has_ended:
+                event = reader.next_event()
+                if event is None:
+                    reader.feed(received(client))
+                elif isinstance(event, Data):
+                    answer += event.data
+            fields = json.loads(answer)["headers"]
+            uri = fields[[name.lower() for name in fields].index("x-seen-uri") + 1]
+            assert uri.encode("latin-1") == b"[%b]" % decoded.encode(), raw
+    assert min(counts.values()) > 500
