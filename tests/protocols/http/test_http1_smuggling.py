@@ -141,7 +141,7 @@ def edited(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def first_of(pieces: list[bytes]) -> tuple[RequestHead, bytes, MessageEnded] | str | None:
-    """The first request, the code it is refused with, or None when it is not whole."""
+    """The first request; "refused" (with which code depends on which of two faults comes first); None: not whole."""
     reader = RequestReader(Http1Limits(), "https")
     head, body = None, b""
     try:
@@ -156,8 +156,8 @@ def first_of(pieces: list[bytes]) -> tuple[RequestHead, bytes, MessageEnded] | s
                     case MessageEnded():
                         assert head is not None
                         return head, body, event
-    except RemoteProtocolError as fault:
-        return fault.code
+    except RemoteProtocolError:
+        return "refused"
     return None
 
 
