@@ -120,7 +120,7 @@ def _brotli(pieces: Iterable[bytes]) -> Iterator[bytes]:
                 raise ContentError(f"the content is not compressed as it says: {error}") from error
             yield from _cut(data)
             rest = b""
-            if decompressor.can_accept_more_data():
+            if not data and decompressor.can_accept_more_data():
                 break
 
 
