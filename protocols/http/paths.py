@@ -2,8 +2,8 @@
 
 A path that two servers are known to read in two ways is refused, never repaired: peers of this gateway fell to dot
 segments, encoded slashes and path parameters that the judge and the target resolved differently. What may be sent but
-may be read in a second way (`;` parameters, kept `%2F`, `?` decoded too early, Unicode in another form) is told as
-further readings, so that a rule can count them. Called by `targets`.
+may be read in a second way (`;` parameters, kept `%2F`, `?` decoded too early, dots and blanks that Windows leaves out,
+Unicode in another form) is told as further readings, so that a rule can count them. Called by `targets`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from typing import NamedTuple
 
 from protocols.errors import RemoteProtocolError
 
-# Nothing to decode, no segment of dots or empty, no parameters: its own canonical and decoded form. Nearly all are.
-_PLAIN = re.compile(
-    r"/(?:[A-Za-z0-9_~!$&'()*+,:=@-][A-Za-z0-9._~!$&'()*+,:=@-]*/)*(?:[A-Za-z0-9_~!$&'()*+,:=@-][A-Za-z0-9._~!$&'()*+,:=@-]*)?"
-)
+# Nothing to decode, no segment that is empty or begins or ends with a dot, no parameters: its own canonical and decoded
+# form. Nearly all are.
+_PLAIN = re.compile(r"(?=/)(?:/(?!\.)[A-Za-z0-9._~!$&'()*+,:=@-]++(?<!\.))*+/?")
 _SOUND = re.compile(r"/[!-~]*")
 _PART = re.compile(r"%([0-9A-Fa-f]{2})|(%)|([^A-Za-z0-9._~!$&'()*+,;:=@/-])")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_ENCODED = re.compile(r"%([0-9A-F]{2})")
 _KEPT_SLASH = "%2F"
 _DOTS = re.compile(r"\.+[ \t]*(?:;.*)?", re.DOTALL)
 _PARAMETERS = re.compile(r";[^/]*")
+_TRAILING = re.compile(r"[. ]+(?=/|\Z)")
 # Characters that some servers fold into a dot, slash, backslash, percent, semicolon, question mark or number sign
 # ("best fit" code pages do, where compatibility folding does not).
 _LOOK_ALIKES = frozenset(
@@ -131,6 +130,11 @@ def _without_parameters(path: str) -> str:
     return _PARAMETERS.sub("", path)
 
 
+def _as_windows(path: str) -> str:
+    """Names of files there end neither in dots nor in blanks."""
+    return _TRAILING.sub("", path)
+
+
 def _cut_short(path: str) -> str:
     return re.split(r"[?#]", path, maxsplit=1)[0]
 
@@ -139,7 +143,13 @@ def _composed(path: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
-_REREADINGS: tuple[Callable[[str], str], ...] = (_with_slashes, _without_parameters, _cut_short, _composed)
+_REREADINGS: tuple[Callable[[str], str], ...] = (
+    _with_slashes,
+    _without_parameters,
+    _cut_short,
+    _as_windows,
+    _composed,
+)
 
 
 def _check_segments(path: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -92,6 +93,7 @@ def destination(head: RequestHead, *, keep_encoded_slashes: bool = False) -> Des
     )
 
 
+@lru_cache(maxsize=256)  # of a few names that come with every request; what is refused is not kept
 def read_host(authority: str, scheme: str) -> tuple[str, int]:
     """Host and port of an authority; the port is the scheme's where none is said. No user information."""
     match = _AUTHORITY.fullmatch(authority)

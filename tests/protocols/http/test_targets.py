@@ -33,7 +33,11 @@ PATHS: list[tuple[str, str, str, tuple[str, ...]]] = [
     ('/a"b<c>d^e`f{g|h}', "/a%22b%3Cc%3Ed%5Ee%60f%7Bg%7Ch%7D", '/a"b<c>d^e`f{g|h}', ()),
     ("/[a]", "/%5Ba%5D", "/[a]", ()),
     ("/.well-known/x", "/.well-known/x", "/.well-known/x", ()),
-    ("/.git/..a/b..", "/.git/..a/b..", "/.git/..a/b..", ()),
+    ("/.git/..a/b", "/.git/..a/b", "/.git/..a/b", ()),
+    # Where files are Windows'
+    ("/admin./b", "/admin./b", "/admin./b", ("/admin/b",)),
+    ("/admin%20", "/admin%20", "/admin ", ("/admin",)),
+    ("/admin.%20.;x", "/admin.%20.;x", "/admin. .;x", ("/admin. .", "/admin")),
     ("/100%25", "/100%25", "/100%", ()),
     ("/100%25ok", "/100%25ok", "/100%ok", ()),
     # What Tomcat, Jetty and Spring take for parameters
@@ -63,7 +67,8 @@ REFUSED_PATHS = [
     # dot segments, plain, encoded, half encoded, with parameters, blanks or backslashes
     "/.", "/..", "/a/..", "/a/../b", "/a/./b", "/../a", "/./a", "/a/.", "/%2e", "/%2e%2e/a", "/a/%2E%2e/b", "/a/.%2e/b",
     "/a/%2e./b", "/..;/a", "/a/..;/manager/html", "/a/..;x=y/b", "/.;/a", "/a/.;a=b", "/a/%2e%2e;/b", "/a/..%3b/b",
-    "/a/%2e%2e%3Bx/b", "/.../a", "/..../a", "/a/..%20/b", "/a/..%09/b", "/..\\a", "\\..\\a", "/a/..%5cb", "/a/..%5Cb",
+    "/a/%2e%2e%3Bx/b", "/.../a", "/..../a", "/a/%20/b", "/a/.%20./b",
+    "/a/..%20/b", "/a/..%09/b", "/..\\a", "\\..\\a", "/a/..%5cb", "/a/..%5Cb",
     # slashes: encoded, doubled, of the other kind
     "//", "//a", "/a//b", "/a//", "//evil.example/a", "///a", "/a%2fb", "/a%2Fb", "/a/%2f", "/%2f%2fevil", "/a\\b",
     "/a%5cb", "/;/admin", "/;x=1/admin", "/a/;/b", "/%3b/admin", "/a;/;b/c",
