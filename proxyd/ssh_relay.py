@@ -24,6 +24,8 @@ from proxyd.tape.errors import TapeError
 from proxyd.tape.ssh_taping import SshTape
 from proxyd.telemetry import Log
 
+HELD_TICK_S = 0.02
+"""While detectors hold output back: how often it is looked whether it has been quiet for long enough."""
 HIGH_WATER_BYTES = 1024 * 1024
 LOW_WATER_BYTES = 256 * 1024
 MAX_EARLY_MESSAGES = 1024
@@ -66,6 +68,7 @@ class SshRelay:
         self._metrics = metrics
         self._log = log
         self._early: list[bytes] = []
+        self._holding = trio.Event()
 
     def finish(self, end: SshEnd) -> None:
         """The session is over; the first reason counts."""
@@ -160,6 +163,15 @@ class SshRelay:
             self._do(lambda _: change(gate), b"", "the gateway")
             self.flush()
 
+    async def show_held(self) -> None:
+        """A task of the session: output that detectors hold back goes out when nothing more comes for a moment."""
+        while True:
+            await self._holding.wait()
+            while self.gate is not None and self.gate.has_held and self.end is None:
+                await trio.sleep(HELD_TICK_S)
+                self.act(lambda gate: gate.tick())
+            self._holding = trio.Event()
+
     def touch(self) -> None:
         """Something was done that is no message."""
         self.moved_at = trio.current_time()
@@ -174,6 +186,7 @@ class SshRelay:
             gate.farewell(f"proxyd: {end.farewell}")
         words = list(gate.actions.to_client)
         gate.record_open_channels()
+        self._metrics.detected.update(gate.detected)
         self._record_or_withhold()
         self._send(self.client, words)
 
@@ -235,6 +248,8 @@ class SshRelay:
         actions.hang_ups.clear()
         self._steer(target)
         self.on_client_room()
+        if gate.has_held:
+            self._holding.set()
 
     def _send(self, leg: Leg, payloads: list[bytes]) -> None:
         sent = 0

@@ -98,6 +98,7 @@ class SshSession:
         Jumps(nursery, self._relay, self._target_of)
         guarded = self._relay.guarded
         nursery.start_soon(guarded, self._watch)
+        nursery.start_soon(guarded, self._relay.show_held)
         nursery.start_soon(guarded, self._begin, nursery)
         try:
             await self._relay.ended.wait()

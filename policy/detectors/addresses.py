@@ -45,9 +45,21 @@ def find_emails(data: bytes, begin: int, end: int) -> Iterator[Span]:
             start -= 1
         if start > at:
             continue
+        if not _is_utf8(data[start:stop]):
+            continue  # bytes that are no text
         ending = data[at:stop].rpartition(b".")[2]
         if ending.lower() not in _NO_DOMAINS and b".." not in data[at:stop]:
             yield start, stop
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _without_escape(data: bytes, start: int, at: int) -> int:

@@ -11,6 +11,7 @@ from protocols.ssh.messages import ChannelRequest, channel_failure, channel_succ
 from proxyd.gates.scp import ScpObserver
 from proxyd.gates.sftp import SftpGate
 from proxyd.gates.ssh.menu import Menu
+from proxyd.gates.ssh.screening import ChannelScreens
 from proxyd.gates.ssh.windows import MAX_QUEUED_MESSAGES, End
 
 MAX_REPLIES_OWED = 64
@@ -51,7 +52,7 @@ class Channel:
     early: data of the client that came before anything ran. wants_eof: the client's data has ended, but not all of it
     has gone. told: refusals that were explained on stderr. menu: what the client looks at, None where
     there is none. is_chosen: the menu has led to a target that is being opened. stored: what was asked of the menu so
-    far, for that target.
+    far, for that target. screens: detectors over what it shows, None where nothing is looked for.
     """
 
     def __init__(self, number: int, kind: str, client: End, target: End, *, by_client: bool) -> None:
@@ -73,6 +74,7 @@ class Channel:
         self.stored: list[ChannelRequest] = []
         self.sftp: SftpGate | None = None
         self.scp: ScpObserver | None = None
+        self.screens: ChannelScreens | None = None
         self.told = 0
         self.result: dict[str, object] = {}
 

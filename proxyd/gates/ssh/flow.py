@@ -13,7 +13,7 @@ from policy.decision import Effect
 from protocols.errors import RemoteProtocolError
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.lobby import Lobby
-from proxyd.gates.ssh.state import ERRORS, OUTPUT, SshState
+from proxyd.gates.ssh.state import SshState
 from proxyd.gates.ssh.windows import MAX_PACKET_BYTES, STDERR, STDOUT
 
 
@@ -104,13 +104,18 @@ class Flow:
         if channel.stage is Stage.SFTP and code == STDOUT:
             self._sftp(channel, None, data)
         elif channel.is_carrying and code in {STDOUT, STDERR}:
-            number, stream = channel.number, ERRORS if code else OUTPUT
-            if channel.client.takes_data:
-                self._state.actions.records.append(lambda tape: tape.output(number, stream, data))
             if channel.scp is not None and code == STDOUT:
                 self._state.record_files(channel, channel.scp.from_target(data))
-            channel.client.send(data, code)
+            self._show(channel, code, data)
         self.release(channel)
+
+    def _show(self, channel: Channel, code: int, data: bytes) -> None:
+        screens = channel.screens
+        if screens is None:
+            self._state.show(channel, code, data)
+            return
+        self._state.show(channel, code, screens.feed(code, data))
+        self._state.tell_detected(channel, screens)
 
     def target_eof(self, channel: Channel) -> None:
         end = channel.target
@@ -118,6 +123,7 @@ class Flow:
             raise RemoteProtocolError("a second end of the data")
         end.eof_received = True
         if channel.is_carrying:
+            self._state.show_held(channel)
             channel.client.send_eof()
 
     # Both ways
@@ -196,5 +202,6 @@ class Flow:
             raise RemoteProtocolError("a channel that was closed twice")
         target.close_received = True
         target.close_now()
+        self._state.show_held(channel)
         client.send_close()  # behind what the client has not taken yet
         self._state.forget_if_finished(channel)

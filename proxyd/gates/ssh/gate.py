@@ -8,6 +8,8 @@ without a target. Does no I/O: the relay gives it payloads and carries out `acti
 
 from __future__ import annotations
 
+from collections import Counter
+
 from protocols.ssh import messages as wire
 from proxyd.gates.ssh.actions import Actions
 from proxyd.gates.ssh.channel import Stage
@@ -66,6 +68,25 @@ class SshGate:
 
     def from_target(self, payload: bytes) -> None:
         self._target.receive(payload)
+
+    # What detectors hold back
+
+    @property
+    def has_held(self) -> bool:
+        """Is output held back because it could be the beginning of a value?"""
+        return any(
+            channel.screens is not None and channel.screens.has_held
+            for channel in self._state.channels.values()
+        )
+
+    def tick(self) -> None:
+        """Call it now and then while something is held: what has been quiet for some ticks is shown."""
+        self._state.tick()
+
+    @property
+    def detected(self) -> Counter[str]:
+        """What detectors have found in this session, by kind."""
+        return self._state.detected
 
     # Keepalives of our own
 
@@ -146,6 +167,7 @@ class SshGate:
     def farewell(self, text: str) -> None:
         """Tell every channel that somebody looks at why the session ends."""
         for channel in self._state.channels.values():
+            self._state.show_held(channel)
             if channel.kind == "session" and channel.stage is not Stage.SFTP:
                 self._state.say(channel, f"\r\n{text}")
 

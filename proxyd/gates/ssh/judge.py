@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from policy.decision import Decision, Effect, Reason, SessionLimits
+from policy.detection import detection_for
+from policy.detectors import Detection
 from policy.document import PolicyDocument
 from policy.facts import SshFacts, SshOperation, Subject, Target
 from policy.shell.analyze import analyze_command
@@ -61,6 +63,11 @@ class SshJudge:
     @property
     def depends_on_paths(self) -> bool:
         return depends_on_paths(self._policy(), self._subject, self.target)
+
+    @property
+    def detection(self) -> Detection | None:
+        """What detectors are to look for in what the target shows, None for nothing."""
+        return detection_for(self._policy(), self._subject, self.target)
 
     def judge(self, facts: SshFacts) -> Decision:
         """The decision about one operation. File operations inside an sftp subsystem do not count as operations."""

@@ -28,11 +28,12 @@ from proxyd.gates.sftp import SftpGate
 from proxyd.gates.sftp_path_requests import SymlinkOrder
 from proxyd.gates.ssh.channel import Channel, Forwarded, Local, Stage
 from proxyd.gates.ssh.judge import SshJudge, exec_facts
+from proxyd.gates.ssh.screening import ChannelScreens
 from proxyd.gates.ssh.state import SshState
+from proxyd.gates.ssh.transfers import is_transfer, scp_direction
 
 SFTP = "sftp"
 _STARTS = frozenset({"shell", "exec", "subsystem"})
-_SCP_OPTIONS = re.compile("-[tfrpdvq]+")  # those that scp gives its other side, alone or run together
 _VARIABLE = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 MAX_ENVIRONMENT = 128
 
@@ -128,6 +129,7 @@ class SessionRequests:
 
     def _resize(self, channel: Channel, request: wire.ChannelRequest) -> None:
         size = WindowChange.parse(request.body)
+        self._state.show_held(channel)
         if not channel.has_pty:
             self._answer(channel, request, is_success=False)
             return
@@ -178,6 +180,13 @@ class SessionRequests:
             )
             return
 
+        detection = judge.detection
+        if detection is not None:
+            # From here on: what comes before the target has said yes is shown as well.
+            channel.screens = ChannelScreens(
+                detection, skips_output=is_transfer(facts), is_terminal=channel.has_pty
+            )
+
         def started(is_success: bool) -> None:
             if is_success:
                 self._begin(channel, judge, facts)
@@ -226,18 +235,7 @@ class SessionRequests:
                     SymlinkOrder.OPENSSH if self._state.is_openssh_target else SymlinkOrder.EITHER
                 ),
             )
-        elif (direction := _scp_direction(facts)) is not None:
+        elif (direction := scp_direction(facts)) is not None:
             channel.scp = ScpObserver(direction, self._state.contents)
             number = channel.number
             self._state.actions.records.append(lambda tape: tape.counted(number))
-
-
-def _scp_direction(facts: SshFacts) -> str | None:
-    """ "-t" when the command is scp that takes files, "-f" when it sends them."""
-    if facts.unresolved or len(facts.commands) != 1 or facts.has_pty:
-        return None
-    words = facts.commands[0].words
-    if not words or not words[0].is_known or words[0].text.rpartition("/")[2] != "scp":
-        return None
-    letters = "".join(word.text[1:] for word in words[1:] if _SCP_OPTIONS.fullmatch(word.text))
-    return "-t" if "t" in letters else "-f" if "f" in letters else None

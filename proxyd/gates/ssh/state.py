@@ -5,7 +5,7 @@ Owned by the gate; knows no policy. Must never do I/O.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from proxyd.gates.refusals import refusal_text
 from proxyd.gates.ssh.actions import Actions
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.judge import SshJudge
+from proxyd.gates.ssh.screening import ChannelScreens
 from proxyd.gates.ssh.windows import (
     LARGE_WINDOWS,
     MAX_PACKET_BYTES,
@@ -69,6 +70,7 @@ class SshState:
         # What the target has been asked, in order: True for the client, False for a keepalive of our own.
         self._expected: deque[bool] = deque()
         self._next_number = 0
+        self.detected: Counter[str] = Counter()  # what detectors have found in this session, by kind
 
     # Channels
 
@@ -153,6 +155,42 @@ class SshState:
         self.actions.records.append(lambda tape: tape.output(number, ERRORS, data))
         channel.client.send(data, STDERR)
 
+    def show(self, channel: Channel, code: int, data: bytes) -> None:
+        """Output or errors of the target, on the tape and to the client as they are."""
+        if not data:
+            return
+        number, stream = channel.number, ERRORS if code else OUTPUT
+        if channel.client.takes_data:
+            self.actions.records.append(lambda tape: tape.output(number, stream, data))
+        channel.client.send(data, code)
+
+    def show_held(self, channel: Channel) -> None:
+        """What detectors hold back of the channel, because something follows that must not come before it."""
+        screens = channel.screens
+        if screens is not None and screens.has_held:
+            for code, data in screens.flush():
+                self.show(channel, code, data)
+            self.tell_detected(channel, screens)
+
+    def tick(self) -> None:
+        """Some time has passed: show what has been held for long enough."""
+        for channel in self.channels.values():
+            screens = channel.screens
+            if screens is not None:
+                for code, data in screens.tick():
+                    self.show(channel, code, data)
+                self.tell_detected(channel, screens)
+
+    def tell_detected(self, channel: Channel, screens: ChannelScreens) -> None:
+        """Put on record how many values were found, never which."""
+        news = screens.take_news()
+        if news:
+            self.detected.update(news)
+            number = channel.number
+            self.actions.records.append(
+                lambda tape: tape.event("detected", {"channel": number, "kinds": news})
+            )
+
     def finish_for_client(self, channel: Channel, status: int) -> None:
         client = channel.client
         if client.close_wanted:
@@ -174,7 +212,8 @@ class SshState:
         self.record_end(channel)
 
     def record_end(self, channel: Channel) -> None:
-        """What is left to say of a channel: transfers that were under way, and how it ended."""
+        """What is left to say of a channel: what was held back, transfers that were under way, and how it ended."""
+        self.show_held(channel)
         if channel.sftp is not None:
             self.record_files(channel, channel.sftp.finish())
         if channel.scp is not None:

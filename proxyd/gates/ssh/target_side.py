@@ -79,6 +79,7 @@ class TargetSide:
                 XonXoff.parse(request.body)
             case _:
                 is_known = False
+        self._state.show_held(channel)
         if is_known and channel.is_carrying:
             client.send_message(wire.channel_request(client.number, request.name, False, request.body))
         if request.want_reply:
