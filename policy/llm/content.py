@@ -147,6 +147,8 @@ def _inside(content: Content, part: Mapping[str, Any]) -> Iterator[tuple[object,
         content.images += 1
     elif kind in _SOUNDS:
         content.sounds += 1
+    elif kind == "item_reference":
+        content.unseen.append("an item that the provider keeps")
     if kind in _FILES:
         yield from _file(content, part)
         return
@@ -177,8 +179,6 @@ def _is_read(content: Content, kind: str, key: str, value: str) -> bool:
         return _BASE64.fullmatch(value) is None
     if kind in _IMAGES and key == "image_url":
         return _DATA_URL.fullmatch(value) is None
-    if kind == "item_reference":
-        content.unseen.append("an item that the provider keeps")
     return True
 
 

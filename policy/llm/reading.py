@@ -33,10 +33,11 @@ def reads_body(api: str, method: str, path: str) -> bool:
 
 
 def is_unresolved(facts: LlmFacts, *aspects: str) -> bool:
-    """Is one of `aspects` (or all of the body) something that could not be seen?"""
-    return any(
-        reason.startswith((*(f"{aspect}: " for aspect in aspects), "body: ")) for reason in facts.unresolved
-    )
+    """Is one of `aspects` something that could not be seen? All but `operation` stand in the body."""
+    prefixes = [f"{aspect}: " for aspect in aspects]
+    if aspects != ("operation",):
+        prefixes.append("body: ")
+    return any(reason.startswith(tuple(prefixes)) for reason in facts.unresolved)
 
 
 def read_call(api: str, method: str, path: str, body: object | None, prices: PriceTable) -> LlmFacts | None:
