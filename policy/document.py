@@ -17,7 +17,7 @@ from policy.commands import COMMANDS, MUST_BE_NAMED, commands_matching
 from policy.decision import Effect, SessionLimits
 from policy.document_checks import check_document
 from policy.facts import Subject, Target, Use
-from policy.http_rules.compiling import http_rule
+from policy.http_compiling import http_rule
 from policy.http_rules.rule import HttpRule
 from policy.json_paths import JsonPath
 from policy.llm.budget import Budget, limits_of

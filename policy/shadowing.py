@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from policy.commands import COMMANDS, commands_matching
-from policy.http_rules.shadowing import HttpDenies, is_wider_http
+from policy.http_shadowing import HttpDenies, is_wider_http
 from policy.located_yaml import Fault, Located, Path
 from policy.patterns import Glob, NamePattern, PatternIndex, function_pattern, relation_pattern
 from policy.sections import PostgresMatcher, Rule, Targets

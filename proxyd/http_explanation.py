@@ -19,7 +19,7 @@ from policy.http.budgets import budgets_for
 from policy.http.evaluate import judge_http, needs_of
 from policy.http.wording import described, why_unseen
 from policy.rules import DetectMaskEntry, JsonMaskEntry
-from policy.ssh.wording import shown
+from policy.shown_text import shown
 from policy.view import view_of
 from proxyd.explanation import limit_words, reason_lines, strictest, subject_line
 
@@ -42,8 +42,8 @@ class HttpQuestion(msgspec.Struct, frozen=True):
 class HttpExplanation(msgspec.Struct, frozen=True):
     """The whole answer. `effect` is what the client would meet.
 
-    request: its facts, without the body that the caller has. looks_into_body: the rules for which the body is read. masks: those on answers and on requests. unknown: what a
-    session would know besides.
+    request: its facts, without the body that the caller has. looks_into_body: the rules for which it is read. masks:
+    those on answers and on requests. unknown: what a session would know besides.
     """
 
     effect: Effect

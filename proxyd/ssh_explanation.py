@@ -15,8 +15,9 @@ from policy.decision import Admission, Decision, Effect
 from policy.document import PolicyDocument
 from policy.evaluate import admit, roles_of
 from policy.facts import SimpleCommand, SshFacts, SshOperation, Subject, Target
+from policy.shown_text import shown
 from policy.ssh.evaluate import depends_on_paths, judge_ssh
-from policy.ssh.wording import command_text, described, redirect_text, shown
+from policy.ssh.wording import command_text, described, redirect_text
 from proxyd.explanation import limit_words, reason_lines, strictest, subject_line
 
 MAX_SHOWN_COMMANDS = 100

@@ -29,10 +29,15 @@ from policy.facts import HttpFacts, Subject, Target
 from policy.http.wording import SEND_WHAT_CAN_BE_READ, asked_for, described, hint, why_unseen
 from policy.http_rules.bodies import SEEN
 from policy.http_rules.index import Found
-from policy.http_rules.rule import HttpRule, Touch
+from policy.http_rules.rule import Asked, HttpRule, Touch
 from policy.view import view_of
 
-_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+# With `_` besides: gateways in front of a program (CGI, WSGI) do not tell the two apart.
+_OVERRIDES = frozenset(
+    mark.join(words)
+    for words in (("x", "http", "method", "override"), ("x", "http", "method"), ("x", "method", "override"))
+    for mark in "-_"
+)
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -77,30 +82,43 @@ def needs_of(
     found = view.http_rules.find(facts, methods_of(facts))
     if found.is_all_head and facts.llm is None:
         return _NOTHING
-    refusing = [rule for rule in (*found.denies, *found.holds) if rule.may_touch(facts)]
-    if any(rule.effect is Effect.DENY and not rule.needs_body(facts) for rule in refusing):
+    asked = Asked(facts)
+    refusing = [
+        rule for rule in (*found.denies, *found.holds) if rule.needs_body(facts) and rule.may_touch(facts)
+    ]
+    if any(not rule.needs_body(facts) and rule.touches_rest(asked) is Touch.YES for rule in found.denies):
         return _NOTHING
-    covering = [rule for rule in (*found.held, *found.allows) if rule.may_cover(facts)]
-    if not covering:
+    allows = [rule for rule in found.allows if _may_cover(rule, asked)]
+    held = [rule for rule in found.held if _may_cover(rule, asked)]
+    if not allows and not held:
         return _NOTHING
-    names = [rule.name for rule in refusing if rule.needs_body(facts)]
-    if not any(rule.effect is Effect.ALLOW and not rule.needs_body(facts) for rule in covering):
-        names.extend(rule.name for rule in covering if rule.needs_body(facts))
-    return Needs(True, tuple(dict.fromkeys(names))) if names else _NOTHING
+    if all(rule.needs_body(facts) for rule in allows):
+        refusing.extend(rule for rule in (*allows, *held) if rule.needs_body(facts))
+    return Needs(True, tuple(dict.fromkeys(rule.name for rule in refusing))) if refusing else _NOTHING
+
+
+def _may_cover(rule: HttpRule, asked: Asked) -> bool:
+    if rule.needs_body(asked.facts):
+        return rule.may_cover(asked.facts)
+    return rule.covers_rest(asked)
 
 
 def methods_of(facts: HttpFacts) -> tuple[str, ...]:
     """The method, and those that a target could take instead because a header or a parameter names them."""
-    others = [value.strip() for name, value in facts.headers if name in _OVERRIDES]
-    others.extend(value.strip() for name, value in facts.query if name == "_method")
-    return (facts.method, *others) if others else (facts.method,)
+    values = [value for name, value in facts.headers if name in _OVERRIDES]
+    values.extend(value for name, value in facts.query if len(name) == 7 and name.lower() == "_method")
+    if not values:
+        return (facts.method,)
+    others = (part.strip() for value in values for part in value.split(","))
+    return (facts.method, *dict.fromkeys(other for other in others if other))
 
 
 def _judged(found: Found, facts: HttpFacts, version: str) -> Decision:
-    holds = [(rule, how) for rule in found.holds if (how := rule.touches_rest(facts)) is not Touch.NO]
-    refusals = _refusals(found.denies, facts)
+    asked = Asked(facts)
+    holds = [(rule, how) for rule in found.holds if (how := rule.touches_rest(asked)) is not Touch.NO]
+    refusals = _refusals(found.denies, asked)
     refusals.extend(_unseen(rule, facts) for rule, how in holds if how is Touch.UNSEEN)
-    covering = _covering(found, facts, [rule for rule, _ in holds])
+    covering = _covering(found, asked, [rule for rule, _ in holds])
     if covering is None:
         refusals.extend(_uncovered(found, facts))
     if refusals:
@@ -112,18 +130,18 @@ def _judged(found: Found, facts: HttpFacts, version: str) -> Decision:
     return Decision(Effect.ALLOW, (Reason(name, "allowed"),), policy_version=version)
 
 
-def _refusals(denies: Sequence[HttpRule], facts: HttpFacts) -> list[Reason]:
-    """Those that are sure first: what could not be seen matters less then."""
-    touched = [(rule, how) for rule in denies if (how := rule.touches_rest(facts)) is not Touch.NO]
-    sure = [_denied_by(rule, facts) for rule, how in touched if how is Touch.YES]
-    return sure or [_unseen(rule, facts) for rule, how in touched]
+def _refusals(denies: Sequence[HttpRule], asked: Asked) -> list[Reason]:
+    """Where one is sure, what could not be seen does not matter."""
+    touched = [(rule, how) for rule in denies if (how := rule.touches_rest(asked)) is not Touch.NO]
+    sure = [_denied_by(rule, asked.facts) for rule, how in touched if how is Touch.YES]
+    return sure or [_unseen(rule, asked.facts) for rule, how in touched]
 
 
-def _covering(found: Found, facts: HttpFacts, holding: Sequence[HttpRule]) -> HttpRule | None:
+def _covering(found: Found, asked: Asked, holding: Sequence[HttpRule]) -> HttpRule | None:
     for rule in found.allows:
-        if rule.covers_rest(facts):
+        if rule.covers_rest(asked):
             return rule
-    return next((rule for rule in found.held if rule in holding and rule.covers_rest(facts)), None)
+    return next((rule for rule in found.held if rule in holding and rule.covers_rest(asked)), None)
 
 
 def _denied_by(rule: HttpRule, facts: HttpFacts) -> Reason:

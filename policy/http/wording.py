@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from policy.facts import BodyState, HttpFacts
-from policy.ssh.wording import shown
+from policy.shown_text import shown
 
 ASK = "Ask the owners of the policy for a rule"
 

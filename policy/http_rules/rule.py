@@ -17,6 +17,7 @@ from policy.http_rules.bodies import SEEN, Body, BodyCondition, Bounds
 from policy.http_rules.fields import HostPattern, NamedValues, media_type
 from policy.http_rules.folding import TextPattern, fold
 from policy.http_rules.paths import PathReadings, UrlPattern, covered_by
+from policy.llm.content import Content, content_of
 from policy.llm.rule import LlmRule
 from policy.rules import Condition, Selector
 
@@ -27,6 +28,31 @@ class Touch(Enum):
     NO = "no"
     YES = "yes"
     UNSEEN = "unseen"  # it would have to look into the body, and cannot
+
+
+class Asked:
+    """One request while rules are asked about it, with what several of them look at, worked out once."""
+
+    __slots__ = ("_body", "_content", "facts", "is_seen")
+
+    def __init__(self, facts: HttpFacts) -> None:
+        self.facts = facts
+        self.is_seen = facts.body_state in SEEN
+        self._body: Body | None = None
+        self._content: Content | None = None
+
+    @property
+    def body(self) -> Body:
+        if self._body is None:
+            self._body = Body(self.facts)
+        return self._body
+
+    @property
+    def content(self) -> Content | None:
+        """What a model would read of it; None when the body has not been seen."""
+        if self._content is None and self.is_seen:
+            self._content = content_of(self.facts.body)
+        return self._content
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,36 +118,28 @@ class HttpRule:
 
     # --- the rest ---
 
-    def touches_rest(self, facts: HttpFacts) -> Touch:
+    def touches_rest(self, asked: Asked) -> Touch:
+        facts = asked.facts
         if not self._touches_fields(facts):
             return Touch.NO
-        is_seen = facts.body_state in SEEN
-        if self.llm is not None and (
-            facts.llm is None or not self.llm.touches(facts.llm, facts.body if is_seen else None)
-        ):
+        if self.llm is not None and (facts.llm is None or not self.llm.touches(facts.llm, asked.content)):
             return Touch.NO
         if self.body:
-            if not is_seen:
+            if not asked.is_seen:
                 return Touch.UNSEEN
-            body = Body(facts)
-            if not all(condition.touches(body) for condition in self.body):
+            if not all(condition.touches(asked.body) for condition in self.body):
                 return Touch.NO
-        return Touch.YES if self.llm is None or is_seen else Touch.UNSEEN
+        return Touch.YES if self.llm is None or asked.is_seen else Touch.UNSEEN
 
-    def covers_rest(self, facts: HttpFacts) -> bool:
+    def covers_rest(self, asked: Asked) -> bool:
+        facts = asked.facts
         if not self._covers_fields(facts):
             return False
-        is_seen = facts.body_state in SEEN
-        if self.llm is not None and (
-            facts.llm is None or not self.llm.covers(facts.llm, facts.body if is_seen else None)
-        ):
+        if self.llm is not None and (facts.llm is None or not self.llm.covers(facts.llm, asked.content)):
             return False
         if not self.body:
             return True
-        if not is_seen:
-            return False
-        body = Body(facts)
-        return all(condition.covers(body) for condition in self.body)
+        return asked.is_seen and all(condition.covers(asked.body) for condition in self.body)
 
     # --- before the body is read ---
 

@@ -14,8 +14,9 @@ import msgspec
 
 from policy.decision import Reason
 from policy.facts import SimpleCommand
+from policy.shown_text import shown
 from policy.ssh.sight import Sight
-from policy.ssh.wording import ASK, command_text, redirect_text, shown
+from policy.ssh.wording import ASK, command_text, redirect_text
 from policy.ssh_rules.commands import base_name
 from policy.ssh_rules.index import SshRuleIndex
 from policy.ssh_rules.rule import SshRule

@@ -25,9 +25,10 @@ from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
 from policy.evaluate import bounded, has_standing_access, held_by, no_admission, roles_of
 from policy.facts import SshFacts, SshOperation, Subject, Target
+from policy.shown_text import shown
 from policy.ssh.coverage import CommandCoverage
 from policy.ssh.sight import Sight, sight_of
-from policy.ssh.wording import ASK, command_text, described, shown
+from policy.ssh.wording import ASK, command_text, described
 from policy.ssh_rules.addresses import endpoint
 from policy.ssh_rules.index import SshRuleIndex
 from policy.ssh_rules.rule import SshRule

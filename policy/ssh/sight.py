@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from policy.facts import Redirect, SimpleCommand, SshFacts, Word
-from policy.ssh.wording import command_text, shown
+from policy.shown_text import shown
+from policy.ssh.wording import command_text
 from policy.ssh_rules.commands import base_name
 
 MAX_COMMANDS = 2_000

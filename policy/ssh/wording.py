@@ -7,23 +7,9 @@ What a client sends stands in these texts, and they reach terminals, logs and ta
 from __future__ import annotations
 
 from policy.facts import Redirect, SimpleCommand, SshFacts, SshOperation
+from policy.shown_text import LONGEST_SHOWN, shown
 
-LONGEST_SHOWN = 120
 ASK = "ask the owners of the policy for a rule that allows it"
-
-
-def shown(text: str) -> str:
-    """`text` cut to LONGEST_SHOWN characters, with everything that is not printable escaped."""
-    cut = text[:LONGEST_SHOWN]
-    safe = cut if cut.isprintable() else "".join(map(_escaped, cut))
-    return safe if len(text) <= LONGEST_SHOWN else f"{safe}..."
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def described(facts: SshFacts) -> str:

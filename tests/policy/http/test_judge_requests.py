@@ -109,7 +109,10 @@ BOTH = "neither allowed nor left alone"
         ("methods: [DELETE]", request("POST /a", headers={"x-http-method-override": "DELETE"})),
         ("methods: [DELETE]", request("POST /a", headers={"x-http-method": "delete"})),
         ("methods: [DELETE]", request("GET /a", headers={"x-method-override": " DELETE"})),
+        ("methods: [DELETE]", request("POST /a", headers={"x_http_method_override": "DELETE"})),
+        ("methods: [DELETE]", request("POST /a", headers={"x-http-method-override": "GET, DELETE"})),
         ("methods: [DELETE]", request("POST /a?_method=delete")),
+        ("methods: [DELETE]", request("POST /a?_METHOD=delete")),
         # How a path can be spelt
         ("paths: [/admin]", request("GET /Admin")),
         ("paths: [/admin]", request("GET /ADMIN")),
