@@ -1,7 +1,7 @@
 """Detectors over what a channel shows: its output and its errors, each a stream of its own, with escape sequences.
 
 Theory of operation. A terminal's output is text with sequences between (ECMA-48). Detectors see the text without those
-that only colour it, so that a value of which half is red is found; where one is replaced, its sequences stay, behind the
+that only colour it, so that a value of which half is red is found; where one is replaced, its sequences stay behind the
 stand-in. A sequence that moves the cursor counts as the end of a line. What a sequence holds itself (the title of a
 window) is looked at by itself. What could be the beginning of a value is held until more comes, until the stream ends,
 or until it has been quiet for some ticks of the relay's clock.
