@@ -30,8 +30,8 @@ MAX_LENGTH = 2**63 - 1
 _HOST = re.compile(r"(?:[0-9A-Za-z](?:[0-9A-Za-z._-]*[0-9A-Za-z.])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 # Lines that were read before on the same connection are not read again: clients repeat nearly all of theirs.
-_KNOWN_LINES = 64
-_KNOWN_LINE_CHARACTERS = 2048
+_KNOWN_CHARACTERS = 16384  # of all of them together, whatever a client sends
+_KNOWN_LINE_CHARACTERS = 4096
 
 # What this module takes out of the headers and says in another form, or drops as the business of one hop.
 _HANDLED = frozenset(
@@ -86,7 +86,15 @@ class Framing(msgspec.Struct, frozen=True):
 class FieldReader:
     """Reads the field lines of one connection in one direction: requests ("400" for what is wrong) or responses."""
 
-    __slots__ = ("_code", "_is_of_requests", "_known", "_last_framing", "_last_handled", "_limit")
+    __slots__ = (
+        "_code",
+        "_is_of_requests",
+        "_known",
+        "_known_characters",
+        "_last_framing",
+        "_last_handled",
+        "_limit",
+    )
 
     def __init__(self, limit: int, *, is_of_requests: bool) -> None:
         """limit: most fields of a head.
@@ -98,6 +106,7 @@ class FieldReader:
         self._is_of_requests = is_of_requests
         self._code = "400" if is_of_requests else "502"
         self._known: dict[str, tuple[str, str]] = {}
+        self._known_characters = 0
         self._last_handled: list[tuple[str, str]] = []
         self._last_framing = Framing()
 
@@ -155,8 +164,10 @@ class FieldReader:
             name = ""
         pair = (name, match[2].strip(" \t"))
         if len(line) <= _KNOWN_LINE_CHARACTERS:
-            if len(self._known) >= _KNOWN_LINES:
+            self._known_characters += len(line)
+            if self._known_characters > _KNOWN_CHARACTERS:
                 self._known.clear()
+                self._known_characters = len(line)
             self._known[line] = pair
         return pair
 

@@ -571,7 +571,7 @@ def test_what_one_request_said_of_framing_does_not_stick_to_the_next() -> None:
 
 def test_more_lines_than_are_remembered() -> None:
     reader = RequestReader(LIMITS, "https")
-    for number in range(300):
+    for number in range(3000):
         reader.feed(get(b"X: %d\r\nY: %b\r\n" % (number, b"y" * (number % 3))))
         head = reader.next_event()
         assert isinstance(head, RequestHead)
