@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.http.http1 import Http1Limits, ResponseReader
@@ -303,3 +305,43 @@ def test_expecting_twice_is_a_fault_of_ours() -> None:
     reader.expect("GET")
     with pytest.raises(LocalProtocolError):
         reader.expect("GET")
+
+
+_SEEDS = [
+    OK + b"Content-Length: 5\r\nX: y\r\n\r\nhello",
+    OK + b"Transfer-Encoding: chunked\r\n\r\n5;a\r\nhello\r\n0\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+]
+_BITS = [
+    b"",
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b" ",
+    b"\t",
+    b"\0",
+    b":",
+    b"0",
+    b"5",
+    b"-",
+    b"chunked",
+    b"Content-Length: 5\r\n",
+]
+_EDITS = st.lists(st.tuples(st.integers(0, 90), st.integers(0, 3), st.sampled_from(_BITS)), max_size=3)
+
+
+def outcome(pieces: list[bytes]) -> list[ResponseEvent] | str:
+    try:
+        return read(pieces, eof=True)
+    except RemoteProtocolError:
+        return "refused"
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(_SEEDS), _EDITS)
+def test_in_pieces_and_whole_are_the_same_whatever_comes(
+    seed: bytes, edits: list[tuple[int, int, bytes]]
+) -> None:
+    for at, gone, new in edits:
+        seed = seed[:at] + new + seed[at + gone :]
+    assert outcome([seed]) == outcome(single(seed))
