@@ -74,19 +74,34 @@ def string_text(token: bytes) -> str:
     return token[1:-1].decode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Runs:
-    """Runs inside an object and inside an array; None where there are none."""
+    """Runs inside an object and inside an array, None where there are none; made when they are first asked for."""
 
-    members: Run | None
-    elements: Run | None
+    node: JsonNode
+    is_detecting: bool
+    _members: Run | bool | None = False
+    _elements: Run | bool | None = False
+    _whole: Run | bool | None = False
 
+    @property
+    def members(self) -> Run | None:
+        if isinstance(self._members, bool):
+            self._members = _members(self.node, self.is_detecting)
+        return self._members
 
-def runs_of(node: JsonNode, *, is_detecting: bool) -> Runs:
-    """The runs inside of `node`. is_detecting: they are looked through afterwards, so they must say what they mean
-    (no escapes).
-    """
-    return Runs(_members(node, is_detecting), _elements(node, is_detecting))
+    @property
+    def elements(self) -> Run | None:
+        if isinstance(self._elements, bool):
+            self._elements = _elements(self.node, self.is_detecting)
+        return self._elements
+
+    @property
+    def whole(self) -> Run | None:
+        """The node's own value, if that is an object or array: for documents that are small."""
+        if isinstance(self._whole, bool):
+            self._whole = _whole(self.node, self.is_detecting)
+        return self._whole
 
 
 def _members(node: JsonNode, is_plain: bool) -> Run | None:
@@ -106,6 +121,14 @@ def _elements(node: JsonNode, is_plain: bool) -> Run | None:
     return writing.run(value + tokens.BLANKS + rb"," + tokens.BLANKS)
 
 
+def _whole(node: JsonNode, is_plain: bool) -> Run | None:
+    if not _passes(node):
+        return None
+    writing = _Writing(is_plain)
+    writing.look_into(node, NESTED)
+    return writing.run(rb"(?=[\[{])" + writing.value(node, NESTED), is_one=True)
+
+
 def _passes(node: JsonNode) -> bool:
     return node.rewrite is None or node.rewrite.only_unclean
 
@@ -120,8 +143,8 @@ class _Writing:
     rewrites: dict[str, Rewrite] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
 
-    def run(self, item: bytes) -> Run:
-        pattern = re.compile(rb"(?:" + item + rb")++")
+    def run(self, item: bytes, *, is_one: bool = False) -> Run:
+        pattern = re.compile(item if is_one else rb"(?:" + item + rb")++")
         rewrites = {
             name.encode(): rewrite for name, rewrite in self.rewrites.items() if name not in self.doubtful
         }

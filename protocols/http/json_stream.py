@@ -18,11 +18,14 @@ import codecs
 from collections import Counter
 from collections.abc import Callable
 from enum import IntEnum
+from typing import TypeAlias
 
 from protocols.errors import LimitExceeded, RemoteProtocolError
 from protocols.http import json_tokens as tokens
 from protocols.http.json_nodes import SETTLED, JsonNode, Rewrite, Rewriting
-from protocols.http.json_runs import NESTED, Run, Runs, become, runs_of, string_text
+from protocols.http.json_runs import NESTED, Run, Runs, become, string_text
+
+Cleaning: TypeAlias = Callable[[bytes, Counter[str]], bytes | None]
 
 _SMALLEST_LOOK = 512  # bytes of a run, which are gone through token by token when they are not clean
 _LARGEST_LOOK = 1 << 16
@@ -59,8 +62,8 @@ class _Open:
 class JsonRewriter:
     """One document. `root`: what becomes of it. counts: see JsonNode.
 
-    name: what becomes of the name of a member (of any; None: nothing). is_clean: says of text as it came, without
-    escapes, that nothing becomes of it by a rewrite that is `only_unclean`, nor by `name`.
+    name: what becomes of the name of a member (of any; None: nothing). clean: what becomes of a run, in which only what
+    was rewritten has escapes, by `name` and by rewrites that are `only_unclean`; None when it cannot tell.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class JsonRewriter:
         depth: int,
         held_bytes: int,
         name: Rewriting | None = None,
-        is_clean: Callable[[bytes], bool] | None = None,
+        clean: Cleaning | None = None,
         counts: Counter[str] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter() if counts is None else counts
@@ -78,7 +81,7 @@ class JsonRewriter:
         self._depth = depth
         self._held_bytes = held_bytes
         self._name = name
-        self._is_clean = is_clean
+        self._clean = clean
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._stack: list[_Open] = []
         self._expects = _Expects.VALUE
@@ -199,17 +202,27 @@ class JsonRewriter:
         if self._expects is _Expects.VALUE_OR_END and self._buffer[self._position] == 0x5D:
             self._close()
             return True
-        if self._stack and not (here := self._stack[-1]).is_object:
-            if not self._scanned and self._pass_run(self._runs(here.node).elements):
-                self._expects = _Expects.VALUE
+        if not self._stack:
+            if (
+                not self._scanned
+                and self._buffer[self._position] in b"{["
+                and self._pass_run(self._runs(self._node).whole)
+            ):
+                self._expects = _Expects.NOTHING
                 return True
-            each = here.node.any_element
-            self._node = here.node.element(here.index) if each is None else each
-            if not self._value():
-                return False
-            here.index += 1
+            return self._value()
+        here = self._stack[-1]
+        if here.is_object:
+            return self._value()
+        if not self._scanned and self._pass_run(self._runs(here.node).elements):
+            self._expects = _Expects.VALUE
             return True
-        return self._value()
+        each = here.node.any_element
+        self._node = here.node.element(here.index) if each is None else each
+        if not self._value():
+            return False
+        here.index += 1
+        return True
 
     def _member(self) -> bool:
         """A name and its colon, or the end of an object that is empty. False when it is not complete."""
@@ -249,20 +262,20 @@ class JsonRewriter:
     # --- runs -------------------------------------------------------------------------------------------------
 
     def _runs(self, node: JsonNode) -> Runs:
-        if self._is_clean is None or self._dropped_above is not None:
+        if self._clean is None or self._dropped_above is not None:
             if not isinstance(node.runs, Runs):
-                node.runs = runs_of(node, is_detecting=False)
+                node.runs = Runs(node, is_detecting=False)
             return node.runs
         if not isinstance(node.plain_runs, Runs):
-            node.plain_runs = runs_of(node, is_detecting=True)
+            node.plain_runs = Runs(node, is_detecting=True)
         return node.plain_runs
 
     def _pass_run(self, run: Run | None) -> bool:
         """Deal with a run that begins at the position. False when there is none."""
         if run is None or len(self._stack) + NESTED > self._depth:
             return False
-        if self._is_clean is not None and self._dropped_above is None:
-            return self._pass_clean_run(run, self._is_clean)
+        if self._clean is not None and self._dropped_above is None:
+            return self._pass_clean_run(run, self._clean)
         found = run.pattern.match(self._buffer, self._position)
         if found is None:
             return False
@@ -272,17 +285,17 @@ class JsonRewriter:
             self._replace(found.end(), run.rewritten(found[0], self.counts))
         return True
 
-    def _pass_clean_run(self, run: Run, is_clean: Callable[[bytes], bool]) -> bool:
-        """The same where what is sent has to be clean. How far it looks depends on what it found before, so that no
-        byte is looked at more than a few times.
+    def _pass_clean_run(self, run: Run, clean: Cleaning) -> bool:
+        """The same where detectors look through what is sent. Where they cannot tell, the run goes token by token; how
+        far it looks depends on what it found before, so that no byte is looked at more than a few times.
         """
         while self._position >= self._unclean_before:
             found = run.pattern.match(self._buffer, self._position, self._position + self._look)
             if found is None:
                 return False
             counts: Counter[str] = Counter()
-            rewritten = run.rewritten(found[0], counts)
-            if is_clean(rewritten):
+            rewritten = clean(run.rewritten(found[0], counts), counts)
+            if rewritten is not None:
                 self.counts.update(counts)
                 self._replace(found.end(), rewritten if counts else None)
                 self._look = min(self._look * 2, _LARGEST_LOOK)

@@ -18,12 +18,15 @@ from policy.json_paths import JsonPath, PathSet, PathState
 from policy.masking import REDACTED, Mask
 from protocols.errors import RemoteProtocolError
 from protocols.http.json_nodes import SETTLED, JsonNode, Rewrite, Rewriting
+from protocols.http.json_runs import string_text
 from protocols.http.json_stream import JsonRewriter
 from proxyd.gates.http.bodies.interfaces import BodyLimits, BodyMasks, Detectors
 
 MAX_NODES = 4096
 _SHORTEST_NUMBER = 7  # characters; below that there is nothing to detect in a number
-_long_numbers = re.compile(rb"-?[0-9][-+0-9.eE]{6,}+")
+_looked_at = re.compile(
+    rb'"[^"]*+"|-?[0-9][-+0-9.eE]{6,}+'
+)  # in a run: its strings, and numbers worth looking at
 _BLANKS = " \t\r\n\ufeff"
 
 
@@ -40,11 +43,12 @@ class Plan:
         self.masks = tuple(mask for _, mask in json_masks)
         self.detectors = detectors
         self.guard = _guard([path.last_name for path, _ in json_masks])
+        self._words = {path.last_name.lower() for path, _ in json_masks if path.last_name is not None}
         self.has_places = any(path.segments and path.segments[-1].index is not None for path, _ in json_masks)
         self._guards = [(_guard([path.last_name]), mask) for path, mask in json_masks]
         self._paths = PathSet([path for path, _ in json_masks], ignore_case=True)
         self._nodes: dict[tuple[PathState, Mask | None], JsonNode] = {}
-        self._rewrites = {id(mask): _rewrite(mask) for mask in self.masks}
+        self._rewrites = {id(mask): self._rewrite(mask) for mask in self.masks}
         self._detection = None
         if detectors is not None:
             self._detection = Rewrite(string=self._detected, number=self._detected_number, only_unclean=True)
@@ -62,13 +66,16 @@ class Plan:
             depth=self.limits.depth,
             held_bytes=self.limits.held_bytes,
             name=self._detected if is_detecting else None,
-            is_clean=self._is_clean if is_detecting else None,
+            clean=self._cleaned if is_detecting else None,
             counts=counts,
         )
 
     def names_masked(self, text: str) -> bool:
         """Does a text that is no JSON name a field that is masked?"""
-        return self.has_paths and (self.guard is None or self.guard.search(text) is not None)
+        if not self.has_paths or self.guard is None:
+            return self.has_paths
+        lowered = text.lower()
+        return any(word in lowered for word in self._words) and self.guard.search(text) is not None
 
     # --- nodes ------------------------------------------------------------------------------------------------
 
@@ -123,6 +130,43 @@ class Plan:
             node = node.element(step) if isinstance(step, int) else node.member(step)
         return node
 
+    def _rewrite(self, mask: Mask) -> Rewrite:
+        """What masks put in is text that goes through detectors, as all text does."""
+        becomes = stand_ins(mask)
+        string, number = becomes.string, becomes.number
+        return Rewrite(
+            name=mask.name,
+            string=None if isinstance(string, str) else self._counted(mask, string),
+            constant_string=self._clean_token(string) if isinstance(string, str) else None,
+            number=self._counted(mask, number),
+            boolean=becomes.boolean.encode(),
+            object=None if becomes.object is None else becomes.object.encode(),
+            array=None if becomes.array is None else becomes.array.encode(),
+        )
+
+    def _counted(self, mask: Mask, becomes: str | Callable[[str], str]) -> Rewriting:
+        if isinstance(becomes, str):
+            constant = self._clean_token(becomes)
+
+            def replace(text: str, counts: Counter[str]) -> bytes | None:
+                counts[mask.name] += 1
+                return constant
+
+            return replace
+
+        def rewrite(text: str, counts: Counter[str]) -> bytes | None:
+            counts[mask.name] += 1
+            return self._clean_token(becomes(text))
+
+        return rewrite
+
+    def _clean_token(self, token: str) -> bytes:
+        if self.detectors is None or (not token.startswith('"') and len(token) < _SHORTEST_NUMBER):
+            return token.encode()
+        text = str(json.loads(token)) if token.startswith('"') else token
+        detected = self.detectors.replace(text)[0]
+        return token.encode() if detected == text else json_text(detected).encode()
+
     # --- what becomes of text ---------------------------------------------------------------------------------
 
     def detected(self, text: str, counts: Counter[str]) -> str:
@@ -140,12 +184,36 @@ class Plan:
     def _detected_number(self, text: str, counts: Counter[str]) -> bytes | None:
         return self._detected(text, counts) if len(text) >= _SHORTEST_NUMBER else None
 
-    def _is_clean(self, data: bytes) -> bool:
-        """Every string, and every number that is long enough, is looked at as a line of its own: patterns may say
-        where a value begins and ends.
+    def detected_all(self, texts: list[str], counts: Counter[str]) -> list[str] | None:
+        """The same for many at once, each as a line of its own (patterns may say where a value begins and ends). None
+        when a match goes over the end of one.
         """
-        lines = [data.replace(b'"', b"\n"), *_long_numbers.findall(data)]
-        return self.detectors is None or not self.detectors.replace(b"\n".join(lines).decode())[1]
+        if self.detectors is None:
+            return texts
+        lines = "\n".join(texts)
+        replaced, found = self.detectors.replace(lines)
+        if not found:
+            return texts
+        becomes = replaced.split("\n")
+        if len(becomes) != len(texts) or lines.count("\n") != len(texts) - 1:
+            return None
+        counts.update(found)
+        return becomes
+
+    def _cleaned(self, run: bytes, counts: Counter[str]) -> bytes | None:
+        """What becomes of a part of a document; None where it holds a value that is more than a line."""
+        tokens = [found[0] for found in _looked_at.finditer(run)]
+        texts = [string_text(token) if token[0] == 0x22 else token.decode() for token in tokens]
+        found: Counter[str] = Counter()
+        becomes = self.detected_all(texts, found)
+        if becomes is None:
+            return None
+        if not found:
+            return run
+        counts.update(found)
+        pairs = zip(tokens, texts, becomes, strict=True)
+        written = iter([token if text == new else json_text(new).encode() for token, text, new in pairs])
+        return _looked_at.sub(lambda _: next(written), run)
 
     def document(self, node: JsonNode, text: str, counts: Counter[str]) -> bytes | None:
         """What becomes of a string at `node` that may be a JSON document: the document masked as if it stood there.
@@ -209,37 +277,6 @@ def _plan(
     json_masks: tuple[tuple[JsonPath, Mask], ...], detectors: Detectors | None, limits: BodyLimits
 ) -> Plan:
     return Plan(json_masks, detectors, limits)
-
-
-def _rewrite(mask: Mask) -> Rewrite:
-    becomes = stand_ins(mask)
-    string, number = becomes.string, becomes.number
-    return Rewrite(
-        name=mask.name,
-        string=None if isinstance(string, str) else _counted(mask, string),
-        constant_string=string.encode() if isinstance(string, str) else None,
-        number=_counted(mask, number),
-        boolean=becomes.boolean.encode(),
-        object=None if becomes.object is None else becomes.object.encode(),
-        array=None if becomes.array is None else becomes.array.encode(),
-    )
-
-
-def _counted(mask: Mask, becomes: str | Callable[[str], str]) -> Rewriting:
-    if isinstance(becomes, str):
-        constant = becomes.encode()
-
-        def replace(text: str, counts: Counter[str]) -> bytes | None:
-            counts[mask.name] += 1
-            return constant
-
-        return replace
-
-    def rewrite(text: str, counts: Counter[str]) -> bytes | None:
-        counts[mask.name] += 1
-        return becomes(text).encode()
-
-    return rewrite
 
 
 def _guard(names: list[str | None]) -> re.Pattern[str] | None:

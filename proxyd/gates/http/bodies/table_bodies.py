@@ -82,11 +82,14 @@ class TableBody:
             self._reader = RecordReader(
                 self._separator, held_bytes=self._plan.limits.held_bytes, is_strict=self._plan.has_paths
             )
-        for record in self._reader.feed(text):
-            yield self._masked_record(record)
+        records = list(self._reader.feed(text))
         if is_last:
-            for record in self._reader.finish():
-                yield self._masked_record(record)
+            records += self._reader.finish()
+        if records and self._columns is not None and not self._plan.has_paths:
+            yield self._detected_records(records)
+            return
+        for record in records:
+            yield self._masked_record(record)
 
     def _told_separator(self, text: str) -> str:
         """CSV has semicolons or tabs where commas are for decimals. The first line tells, if it tells one thing."""
@@ -100,17 +103,17 @@ class TableBody:
         if self._columns is None:
             self._columns = [self._column(field.text) for field in record.fields]
             return self._written(record, [self._detected(field.text) for field in record.fields])
-        texts = [field.text for field in record.fields]
-        if not self._plan.has_paths:
-            lines = "\n".join(texts)  # patterns may say where a value begins and ends
-            is_clean = self._plan.detected(lines, Counter()) == lines
-            return self._written(record, texts if is_clean else list(map(self._detected, texts)))
-        if texts == [""]:
+        if len(record.fields) == 1 and not record.fields[0].raw:
             return record.end
         if len(record.fields) > len(self._columns):
             raise RemoteProtocolError("a table with more fields than titles")
         pairs = zip(self._columns, record.fields, strict=False)
         return self._written(record, [self._masked_field(column, field) for column, field in pairs])
+
+    def _detected_records(self, records: list[Record]) -> str:
+        texts = [field.text for record in records for field in record.fields]
+        becomes = iter(self._plan.detected_all(texts, self.counts) or map(self._detected, texts))
+        return "".join([self._written(record, [next(becomes) for _ in record.fields]) for record in records])
 
     def _column(self, title: str) -> _Column:
         places = [(*row, *steps) for row in ((), (0,)) for steps in readings(title.strip())]
