@@ -7,8 +7,6 @@ a read, and nothing at all of the next request before this one is answered. See 
 
 from __future__ import annotations
 
-import trio
-
 from protocols.errors import LocalProtocolError, ProtocolError
 from protocols.http.http1 import (
     RequestReader,
@@ -22,8 +20,6 @@ from protocols.http.messages import Data, Headers, MessageEnded, RequestHead, Re
 from proxyd.http_link import Link
 from proxyd.http_streams import PeerGone
 from proxyd.wire import ConnectionLost
-
-MAX_READ_AHEAD_BYTES = 256 * 1024
 
 
 class _Writer:
@@ -180,14 +176,9 @@ class Http1Client:
         self.closes = True
         self.is_abandoned = True
 
-    async def watch(self) -> None:
-        while self._reader.buffered < MAX_READ_AHEAD_BYTES:
-            try:
-                self._reader.feed(await self._link.receive())
-            except ConnectionLost as lost:
-                self.closes = True
-                raise PeerGone(str(lost)) from lost
-        await trio.sleep_forever()
+    @property
+    def is_gone(self) -> bool:
+        return self._link.is_gone
 
 
 class Http1Target:

@@ -113,11 +113,9 @@ class _Stream:
             self._arrived = trio.Event()
             await self._arrived.wait()
 
-    async def watch(self) -> None:
-        while self._gone is None:
-            self._arrived = trio.Event()
-            await self._arrived.wait()
-        raise self._gone
+    @property
+    def is_gone(self) -> bool:
+        return self._gone is not None
 
     # Sending
 

@@ -26,8 +26,8 @@ from proxyd.gates.http.routing import LOGIN_FIELD, OwnNames, Route, Tunnel, rout
 from proxyd.gateway import Gateway
 from proxyd.http1_connection import Http1Client
 from proxyd.http2_connection import Http2Connection, Http2Request
-from proxyd.http_exchange import Exchange
-from proxyd.http_identity import identify
+from proxyd.http_exchange import Exchange, Prepared
+from proxyd.http_identity import identify, presented
 from proxyd.http_link import Link
 from proxyd.http_listener import HttpListenerRuntime
 from proxyd.http_sessions import HttpSession, HttpSessions, not_admitted
@@ -38,7 +38,9 @@ from proxyd.metrics import HandshakeFailure, SessionOutcome
 from proxyd.telemetry import Log
 from proxyd.wire import ConnectionLost
 
-TICK_S: Final = 2.0
+TICK_S: Final = 1.0
+SESSIONS_TICK_S: Final = 2.0
+MAX_PREPARED: Final = 64
 LAST_WORD_TIMEOUT_S: Final = 2.0
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -82,11 +84,12 @@ class HttpConnection:
         self._own = OwnNames(listener.own.domain, listener.own.hosts, address)
         self._tunnel = tunnel
         self._tunnel_subject = tunnel_subject
-        self._exchanges = 0
         self._moved_at = time.monotonic()
         self._http2: Http2Connection | None = None
         self._logins: dict[tuple[int, str, int], tuple[Subject, HttpAccount]] = {}
         self._scope = trio.CancelScope()
+        self._running: set[Exchange] = set()
+        self.prepared: dict[int, Prepared] = {}
 
     # What exchanges ask
 
@@ -115,6 +118,25 @@ class HttpConnection:
             raise not_admitted(subject, way.target, "no such target")
         named = way.login or next((value for name, value in head.headers if name == LOGIN_FIELD), "")
         return way, target, self._account(subject, target, named)
+
+    def is_current(self, prepared: Prepared) -> bool:
+        """Does what followed from the head still follow?"""
+        gateway = self.gateway
+        if prepared.in_force is not gateway.in_force:
+            return False
+        subject = prepared.subject
+        if prepared.field:  # of a token: is it still one that is believed?
+            shown = presented(prepared.head.headers, is_proxied=prepared.asked.form == "absolute")
+            return self._certificate is None and gateway.tokens.known(shown.token) is subject
+        return subject.expires_at is None or subject.expires_at > gateway.clock()
+
+    def remember(self, prepared: Prepared) -> None:
+        """Kept by the head itself: the reader gives the same one for the same bytes."""
+        if self._http2 is not None:
+            return
+        if len(self.prepared) >= MAX_PREPARED:
+            self.prepared.clear()
+        self.prepared[id(prepared.head)] = prepared
 
     def _target_at(self, host: str, port: int | None) -> str | None:
         found = self.gateway.http_target_of(host, port)
@@ -197,11 +219,25 @@ class HttpConnection:
                     else:
                         outcome, reason = await self._serve_http1(received)
                 if self._scope.cancelled_caught:
-                    outcome, reason = SessionOutcome.IDLE, "no request for too long"
+                    outcome, reason = await self._cut_off()
                 nursery.cancel_scope.cancel()
         finally:
             if self._tunnel is None:
                 self.sessions.close(outcome, reason)
+
+    async def _cut_off(self) -> tuple[SessionOutcome, str]:
+        """The connection was ended between two requests, or its one exchange was in the middle of it."""
+        running, self._running = self._running, set()
+        if self._http2 is not None or not running:
+            return SessionOutcome.IDLE, "no request for too long"
+        for exchange in running:
+            try:
+                await exchange.cut_off()
+            except PeerGone as gone:
+                return SessionOutcome.CLIENT_CLOSED, f"client: {gone.reason}"
+        with trio.move_on_after(LAST_WORD_TIMEOUT_S, shield=True):
+            await self._linger()
+        return SessionOutcome.ENDED, "an exchange was ended"
 
     async def _serve_http1(self, received: bytes) -> tuple[SessionOutcome, str]:
         limits = self.listener.http_limits
@@ -220,14 +256,15 @@ class HttpConnection:
                 return SessionOutcome.PROTOCOL, f"client broke the protocol: {fault.message}"
             if client.head.method == "CONNECT":
                 return await self._serve_connect(client)
-            self._exchanges += 1
+            exchange = Exchange(self, client, self._scope)
+            self._running.add(exchange)
             try:
-                await Exchange(self, client).run()
+                await exchange.run()
             except PeerGone as gone:
+                self._running.discard(exchange)
                 return SessionOutcome.CLIENT_CLOSED, f"client: {gone.reason}"
-            finally:
-                self._exchanges -= 1
-                self._moved_at = time.monotonic()
+            self._running.discard(exchange)  # not when it was cancelled: then it is told so
+            self._moved_at = time.monotonic()
             if client.upgraded:
                 return SessionOutcome.CLIENT_CLOSED, "client: the messages are over"
             if client.is_abandoned:
@@ -311,12 +348,17 @@ class HttpConnection:
 
     async def _serve_stream(self, stream: Http2Request) -> None:
         """A fault in one stream ends that stream."""
-        self._exchanges += 1
+        scope = trio.CancelScope()
+        exchange = Exchange(self, stream, scope)
+        self._running.add(exchange)
         try:
-            if stream.head.method == "CONNECT":
-                await self._refuse_connect(stream)
-            else:
-                await Exchange(self, stream).run()
+            with scope:
+                if stream.head.method == "CONNECT":
+                    await self._refuse_connect(stream)
+                else:
+                    await exchange.run()
+            if scope.cancelled_caught:
+                await exchange.cut_off()
         except PeerGone:
             return
         except Exception:
@@ -324,7 +366,7 @@ class HttpConnection:
             self.log.exception("an exchange failed")
             stream.abandon("failed")
         finally:
-            self._exchanges -= 1
+            self._running.discard(exchange)
             self._moved_at = time.monotonic()
             stream.close()
 
@@ -410,12 +452,18 @@ class HttpConnection:
     # The end
 
     async def _watch(self) -> None:
-        idle_s = self.listener.config.timeouts.idle
+        timeouts = self.listener.config.timeouts
+        checked_at = 0.0
         while True:
             await trio.sleep(TICK_S)
-            self.sessions.check()
-            is_quiet = not self._exchanges and time.monotonic() - self._moved_at >= idle_s
-            if is_quiet or (self.gateway.drain.is_set() and not self._exchanges):
+            now = time.monotonic()
+            for exchange in tuple(self._running):
+                exchange.check(now)
+            if now - checked_at >= SESSIONS_TICK_S:
+                checked_at = now
+                self.sessions.check()
+            is_quiet = not self._running and now - self._moved_at >= timeouts.idle
+            if is_quiet or (self.gateway.drain.is_set() and not self._running):
                 if self._http2 is not None:
                     self._http2.http2.close()
                     await self._http2.flush_windows()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from typing import Final, Protocol
 
 import trio
@@ -21,7 +20,7 @@ from policy.facts import HttpFacts, Subject
 from policy.http.evaluate import judge_http, needs_of
 from policy.http.masks import HttpMasks, masks_for_http
 from protocols.errors import ProtocolError
-from protocols.http.messages import Data, MessageEnded, RequestHead, ResponseHead
+from protocols.http.messages import Data, Headers, MessageEnded, RequestHead, ResponseHead
 from protocols.http.targets import Destination, destination
 from proxyd.gates.http import requests
 from proxyd.gates.http.answers import client_headers
@@ -30,9 +29,9 @@ from proxyd.gates.http.bodies.transformers import transformer_for
 from proxyd.gates.http.llm.call import LlmCall
 from proxyd.gates.http.refusals import GRPC, Answer, Kind, Refusal, answer, denied
 from proxyd.gates.http.routing import Route
-from proxyd.gateway import Gateway
+from proxyd.gateway import Gateway, PolicyInForce
 from proxyd.http1_connection import Http1Client, Http1Target
-from proxyd.http_credentials.injecting import CredentialUnavailable, injected_into
+from proxyd.http_credentials.injecting import CredentialUnavailable, Injector, injected_into
 from proxyd.http_listener import HttpListenerRuntime
 from proxyd.http_pool import TargetUnavailable
 from proxyd.http_sessions import HttpSession, HttpSessions
@@ -53,13 +52,54 @@ HELD_BACK_BYTES: Final = 64 * 1024
 # What of a refused body is read away, so that the connection can be used again.
 MAX_DRAINED_BYTES: Final = 1 << 20
 DRAIN_TIMEOUT_S: Final = 2.0
+CUT_OFF_TIMEOUT_S: Final = 2.0
 STREAMED_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/jsonl", GRPC)
 
 CONTINUE = ResponseHead(100, ())
 
 
+class Prepared:
+    """What follows from the head of a request alone. `decision` and `out` where nothing else matters."""
+
+    __slots__ = (
+        *("account", "asked", "decision", "facts", "field", "head", "headers", "in_force", "masks", "out"),
+        *("route", "subject", "target", "url"),
+    )
+
+    def __init__(
+        self,
+        head: RequestHead,
+        in_force: PolicyInForce,
+        subject: Subject,
+        field: str,
+        asked: Destination,
+        route: Route,
+        target: HttpTargetRuntime,
+        account: HttpAccount,
+        headers: Headers,
+        facts: HttpFacts,
+        masks: HttpMasks,
+    ) -> None:
+        self.head = head
+        self.in_force = in_force
+        self.subject = subject
+        self.field = field
+        self.asked = asked
+        self.route = route
+        self.target = target
+        self.account = account
+        self.headers = headers
+        self.facts = facts
+        self.masks = masks
+        self.decision: Decision | None = None
+        self.out: RequestHead | None = None
+        self.url = ""
+
+
 class Caller(Protocol):
-    """The connection that the request came on."""
+    """The connection that the request came on. `prepared`: what is known of heads, by their identity."""
+
+    prepared: dict[int, Prepared]
 
     listener: HttpListenerRuntime
     gateway: Gateway
@@ -75,12 +115,20 @@ class Caller(Protocol):
     def forwarded(self, head: RequestHead) -> str: ...
     def log_refusal(self, refusal: Refusal, session: HttpSession | None) -> None: ...
     def log_denial(self, session: HttpSession, refusal: Refusal) -> None: ...
+    def is_current(self, prepared: Prepared) -> bool: ...
+    def remember(self, prepared: Prepared) -> None: ...
 
 
 class Exchange:
-    """`run` serves it. `stream` is the client's side."""
+    """`run` serves it, within `scope`. `stream` is the client's side.
 
-    def __init__(self, connection: Caller, stream: ClientStream) -> None:
+    Whoever cancels `scope` has to call `cut_off` behind it.
+    """
+
+    def __init__(self, connection: Caller, stream: ClientStream, scope: trio.CancelScope) -> None:
+        self._scope = scope
+        self._waits_since = 0.0
+        self._cut: Refusal | None = None
         self._connection = connection
         self._gateway = connection.gateway
         self._stream = stream
@@ -98,7 +146,7 @@ class Exchange:
         self._route: Route | None = None
         self._upload_fault: Refusal | None = None
         self._client_gone: PeerGone | None = None
-        self._may_send = trio.Event()
+        self._may_send: trio.Event | None = None  # made where a client waits for a 100
 
     async def run(self) -> None:
         """Raises PeerGone when the client has gone, TapeError when nothing can be recorded any more."""
@@ -135,45 +183,177 @@ class Exchange:
                 if self._call.fault:
                     self._connection.log.error("what was spent is not written down", reason=self._call.fault)
 
+    # From outside
+
+    def end(self) -> None:
+        """The session is over: this goes no further."""
+        self._scope.cancel()
+
+    def check(self, now: float) -> None:
+        """Called every moment by the connection's watcher. `now` is monotonic."""
+        session = self._session
+        if not self._waits_since or session is None:
+            return
+        waited_s = now - self._waits_since
+        timeout_s = session.target.config.timeouts.response
+        if waited_s >= timeout_s:
+            self._cut = Refusal(
+                504,
+                Kind.TARGET,
+                f"The target has said nothing for {timeout_s:g} seconds.",
+                hint="Ask for less at once, or try again.",
+            )
+            self._scope.cancel()
+        elif waited_s >= WATCH_AFTER_S and self._stream.is_received and self._stream.is_gone:
+            self._client_gone = PeerGone("closed by the peer")
+            self._scope.cancel()
+
+    async def cut_off(self) -> None:
+        """It was cancelled: tell the client why, if that can still be said. Raises PeerGone."""
+        session = self._session
+        if session is not None:
+            session.running.discard(self)
+            session.moved_at = time.monotonic()
+        if self._client_gone is not None:
+            self._note_abort(f"client: {self._client_gone.reason}")
+            raise self._client_gone
+        refusal = self._cut
+        if refusal is None and session is not None and session.ended is not None:
+            refusal = session.over()
+        if refusal is None:
+            refusal = Refusal(503, Kind.NOT_ADMITTED, "The gateway is shutting down.", closes=True)
+        with trio.move_on_after(CUT_OFF_TIMEOUT_S, shield=True):
+            await self._refuse(refusal)
+
     # Who and where
 
     async def _serve(self) -> None:
-        head = self._head
-        connection = self._connection
+        connection, head = self._connection, self._head
+        prepared = connection.prepared.get(id(head))
+        if prepared is None or prepared.head is not head or not connection.is_current(prepared):
+            prepared = await self._prepare(head)
+        session = connection.sessions.get(prepared.subject, prepared.target, prepared.account)
+        self._route = prepared.route
+        self._number = session.begin_request()
+        self._session = session
+        session.running.add(self)
+        try:
+            if prepared.decision is None:
+                await self._judge(session, prepared)
+            else:
+                await self._forward_known(session, prepared)
+        finally:
+            session.running.discard(self)
+            session.moved_at = time.monotonic()
+
+    async def _prepare(self, head: RequestHead) -> Prepared:
+        """Everything that follows from the head alone. Raises Refusal."""
+        connection, gateway = self._connection, self._gateway
         try:
             asked = destination(head, keep_encoded_slashes=True)
         except ProtocolError as fault:
             raise Refusal(int(fault.code or 400), Kind.PROTOCOL, fault.message) from fault
         subject, field = await connection.identify(head, is_proxied=asked.form == "absolute")
+        in_force = gateway.in_force
         route, target, account = connection.locate(asked, head, subject)
-        self._route = route
-        if "%2F" in asked.path and target.config.encoded_slashes == "refuse":
+        config, document, name = target.config, in_force.document, account.login.name
+        if "%2F" in asked.path and config.encoded_slashes == "refuse":
             raise Refusal(
                 400, Kind.PROTOCOL, "The path holds an encoded slash, which this target does not take."
             )
-        session = connection.sessions.get(subject, target, account)
-        number = session.begin_request()
-        self._session, self._number = session, number
-        with trio.CancelScope() as scope:
-            session.running.add(scope)
-            try:
-                await self._judge(session, asked, route, field)
-            finally:
-                session.running.discard(scope)
-                session.moved_at = time.monotonic()
-        if scope.cancelled_caught:
-            raise session.over()
-
-    # May it
-
-    async def _judge(self, session: HttpSession, asked: Destination, route: Route, field: str) -> None:
-        gateway, head, target = self._gateway, self._head, session.target
-        config, upstream = target.config, session.account.upstream
-        document = gateway.policy
-        subject, name = session.subject, session.account.login.name
         headers = requests.shown_headers(head.headers, field)
         facts = requests.head_facts(head, asked, route, config.url.host, config.url.scheme, headers)
         masks = masks_for_http(document, subject, target.facts)
+        prepared = Prepared(
+            head, in_force, subject, field, asked, route, target, account, headers, facts, masks
+        )
+        if (
+            config.api is None
+            and head.body_bytes == 0
+            and not head.upgrade
+            and not account.injector.needs_body_hash
+            and masks.request.is_empty
+        ):
+            prepared.decision = judge_http(document, subject, target.facts, name, facts)
+            if prepared.decision.effect is Effect.ALLOW:
+                prepared.out = self._target_head(prepared, 0, is_masked=not masks.response.is_empty)
+                connection.remember(prepared)
+        return prepared
+
+    def _target_head(self, prepared: Prepared, body_bytes: int | None, *, is_masked: bool) -> RequestHead:
+        upstream, config = prepared.account.upstream, prepared.target.config
+        return requests.target_head(
+            prepared.head,
+            prepared.route,
+            prepared.asked,
+            prepared.headers,
+            base_path=upstream.base_path,
+            authority=upstream.authority,
+            scheme=upstream.scheme,
+            body_bytes=body_bytes,
+            is_masked=is_masked,
+            forwarded=self._connection.forwarded(prepared.head) if config.forwarded else "",
+        )
+
+    # May it
+
+    async def _forward_known(self, session: HttpSession, prepared: Prepared) -> None:
+        """Nothing about the request is open but the target's credential."""
+        decision, out = prepared.decision, prepared.out
+        if decision is None:
+            raise RuntimeError("not judged")
+        self._count(decision)
+        if decision.effect is not Effect.ALLOW or out is None:
+            raise self._denial(session, prepared, prepared.facts, decision)
+        if prepared.url:
+            tape = session.tape
+            tape.request(
+                self._number,
+                out.method,
+                prepared.url,
+                prepared.head.version,
+                out.headers,
+                prepared.facts,
+                decision,
+            )
+            self._is_recorded = True
+        else:
+            prepared.url = self._record_request(
+                session, out, out.target, out.headers, prepared.facts, decision, b""
+            )
+        sent = await self._with_credential(prepared.account.injector, out, None)
+        await self._forward(session, sent, prepared.masks, b"", None, is_whole=True)
+
+    def _denial(
+        self, session: HttpSession, prepared: Prepared, facts: HttpFacts, decision: Decision
+    ) -> Refusal:
+        path = prepared.route.path
+        self._record_request(session, prepared.head, path, prepared.headers, facts, decision, b"")
+        refusal = denied(decision)
+        self._connection.log_denial(session, refusal)
+        return refusal
+
+    async def _with_credential(self, injector: Injector, out: RequestHead, digest: str | None) -> RequestHead:
+        try:
+            injected = injector.ready(out, digest)
+            if injected is None:
+                injected = await injected_into(injector, out, digest)
+        except CredentialUnavailable as fault:
+            raise Refusal(
+                502,
+                Kind.TARGET,
+                f"The gateway has no credential for the target: {fault.told}.",
+                hint="Tell the operators of the gateway.",
+                reason=fault.reason,
+            ) from fault
+        return requests.with_credential(out, injected)
+
+    async def _judge(self, session: HttpSession, prepared: Prepared) -> None:
+        gateway, head, target = self._gateway, self._head, session.target
+        config = target.config
+        document = prepared.in_force.document
+        subject, name = session.subject, session.account.login.name
+        headers, facts, masks = prepared.headers, prepared.facts, prepared.masks
         injector = session.account.injector
         call = None
         if config.api is not None:
@@ -193,31 +373,17 @@ class Exchange:
         decision = judge_http(document, subject, target.facts, name, facts)
         self._count(decision)
         if decision.effect is not Effect.ALLOW:
-            self._record_request(session, head, asked.path, headers, facts, decision, b"")
-            refusal = denied(decision)
-            self._connection.log_denial(session, refusal)
-            raise refusal
+            raise self._denial(session, prepared, facts, decision)
         masker, sent, sent_facts = self._masked_request(masks, headers, body, facts, is_whole=is_whole)
+        length = len(sent) if is_whole else (None if masker is not None else head.body_bytes)
         is_readable = not masks.response.is_empty or call is not None
-        out = requests.target_head(
-            head,
-            route,
-            asked,
-            headers,
-            base_path=upstream.base_path,
-            authority=upstream.authority,
-            scheme=upstream.scheme,
-            body_bytes=len(sent) if is_whole else (None if masker is not None else head.body_bytes),
-            is_masked=is_readable,
-            forwarded=self._connection.forwarded(head) if config.forwarded else "",
-        )
+        out = self._target_head(prepared, length, is_masked=is_readable)
         if call is not None:
             try:
                 call.reserve(document, subject, target.facts, gateway.clock())
             except Refusal as refusal:
                 self._record_request(session, head, out.target, headers, sent_facts, _refused(refusal), b"")
                 raise
-        digest = hashlib.sha256(sent).hexdigest() if injector.needs_body_hash and is_whole else None
         if injector.needs_body_hash and not is_whole:
             raise Refusal(
                 413,
@@ -225,32 +391,17 @@ class Exchange:
                 "The body is longer than can be signed for this target.",
                 hint="Send less at once.",
             )
-        try:
-            injected = await injected_into(injector, out, digest)
-        except CredentialUnavailable as fault:
-            raise Refusal(
-                502,
-                Kind.TARGET,
-                f"The gateway has no credential for the target: {fault.told}.",
-                hint="Tell the operators of the gateway.",
-                reason=fault.reason,
-            ) from fault
+        digest = hashlib.sha256(sent).hexdigest() if injector.needs_body_hash else None
+        with_credential = await self._with_credential(injector, out, digest)
         self._record_request(session, out, out.target, out.headers, sent_facts, decision, sent)
-        await self._forward(
-            session,
-            requests.with_credential(out, injected),
-            masks,
-            sent,
-            masker,
-            is_whole=is_whole,
-            on_unauthorised=injector.invalidate,
-        )
+        await self._forward(session, with_credential, masks, sent, masker, is_whole=is_whole)
 
     async def _read_body(self, limit: int) -> tuple[bytes, bool]:
         """The body, or its beginning when it is longer than `limit`; and whether that is all of it."""
         if self._head.expects_continue:
             self._stream.put_head(CONTINUE)
             await self._stream.flush()
+            self._may_send = trio.Event()
             self._may_send.set()
         pieces: list[bytes] = []
         size = 0
@@ -273,7 +424,7 @@ class Exchange:
     def _masked_request(
         self,
         masks: HttpMasks,
-        headers: tuple[tuple[str, str], ...],
+        headers: Headers,
         body: bytes,
         facts: HttpFacts,
         *,
@@ -323,11 +474,12 @@ class Exchange:
         session: HttpSession,
         head: RequestHead,
         target: str,
-        headers: tuple[tuple[str, str], ...],
+        headers: Headers,
         facts: HttpFacts,
         decision: Decision,
         body: bytes,
-    ) -> None:
+    ) -> str:
+        """The address that stands on the tape."""
         upstream = session.account.upstream
         url = f"{upstream.scheme}://{upstream.authority}{target if target != '*' else '/*'}"
         tape, number = session.tape, self._number
@@ -335,6 +487,7 @@ class Exchange:
         self._is_recorded = True
         if body:
             tape.request_body(number, body)
+        return url
 
     # To the target
 
@@ -347,7 +500,6 @@ class Exchange:
         masker: Transformer | None,
         *,
         is_whole: bool,
-        on_unauthorised: Callable[[], None],
     ) -> None:
         tape, number = session.tape, self._number
         if is_whole:
@@ -372,9 +524,9 @@ class Exchange:
                 if is_whole:
                     upstream.put_end()
                     await upstream.flush()
-                    await self._answer(session, upstream, masks, on_unauthorised)
+                    await self._answer(session, upstream, masks)
                 else:
-                    await self._exchange_bodies(session, upstream, masks, masker, on_unauthorised)
+                    await self._exchange_bodies(session, upstream, masks, masker)
                 return
             except PeerGone as gone:
                 if self._client_gone is gone:
@@ -401,14 +553,13 @@ class Exchange:
         upstream: TargetStream,
         masks: HttpMasks,
         masker: Transformer | None,
-        on_unauthorised: Callable[[], None],
     ) -> None:
         """Send the rest of the body and read the answer, at the same time."""
         lost: PeerGone | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upload, session, upstream, masker, nursery.cancel_scope)
             try:
-                await self._answer(session, upstream, masks, on_unauthorised)
+                await self._answer(session, upstream, masks)
             except PeerGone as gone:
                 lost = gone
             nursery.cancel_scope.cancel()
@@ -449,12 +600,13 @@ class Exchange:
         self, session: HttpSession, upstream: TargetStream, masker: Transformer | None
     ) -> None:
         tape, number, stream = session.tape, self._number, self._stream
-        if self._head.expects_continue and not self._may_send.is_set():
+        if self._head.expects_continue and self._may_send is None:
+            may_send = self._may_send = trio.Event()
             await upstream.flush()
             with trio.move_on_after(CONTINUE_TIMEOUT_S):
-                await self._may_send.wait()
-            if not self._may_send.is_set():
-                self._may_send.set()
+                await may_send.wait()
+            if not may_send.is_set():
+                may_send.set()
                 stream.put_head(CONTINUE)
                 await self._client_flush()
         while True:
@@ -497,15 +649,16 @@ class Exchange:
         session: HttpSession,
         upstream: TargetStream,
         masks: HttpMasks,
-        on_unauthorised: Callable[[], None],
     ) -> None:
         tape, number, stream = session.tape, self._number, self._stream
         while True:
             event = upstream.poll()
             if event is None:
-                await self._flush(session)
-                event = await self._from_target(session, upstream)
-            session.moved_at = time.monotonic()
+                if self._has_answered:
+                    await self._flush(session)
+                session.moved_at = self._waits_since = time.monotonic()
+                event = await upstream.receive()
+                self._waits_since = 0.0
             match event:
                 case Data(data=data):
                     self._pass_on(session, data)
@@ -520,14 +673,15 @@ class Exchange:
                     return
                 case ResponseHead(status=status) if status < 200:
                     self._interim(event)
+                    await self._client_flush()
                 case ResponseHead():
                     if event.status == 401:
-                        on_unauthorised()
+                        session.account.injector.invalidate()
                     self._start_answer(session, event, masks)
 
     def _interim(self, head: ResponseHead) -> None:
         if head.status == 100:
-            if self._head.expects_continue and not self._may_send.is_set():
+            if self._may_send is not None and not self._may_send.is_set():
                 self._may_send.set()
                 self._stream.put_head(CONTINUE)
         elif self._head.version != "1.0":
@@ -643,46 +797,6 @@ class Exchange:
             self._client_gone = gone
             raise
 
-    async def _from_target(
-        self, session: HttpSession, upstream: TargetStream
-    ) -> ResponseHead | Data | MessageEnded:
-        timeout_s = session.target.config.timeouts.response
-        with trio.move_on_after(min(WATCH_AFTER_S, timeout_s)):
-            return await upstream.receive()
-        with trio.move_on_after(timeout_s - WATCH_AFTER_S):
-            if self._stream.is_received:
-                return await self._watched(upstream)
-            return await upstream.receive()
-        raise Refusal(
-            504,
-            Kind.TARGET,
-            f"The target has said nothing for {timeout_s:g} seconds.",
-            hint="Ask for less at once, or try again.",
-        )
-
-    async def _watched(self, upstream: TargetStream) -> ResponseHead | Data | MessageEnded:
-        """Wait for the target, unless the client goes first: then nobody waits for the answer."""
-        event: ResponseHead | Data | MessageEnded | None = None
-        fault: PeerGone | None = None
-
-        async def watch() -> None:
-            try:
-                await self._stream.watch()
-            except PeerGone as gone:
-                self._client_gone = gone
-                nursery.cancel_scope.cancel()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            try:
-                event = await upstream.receive()
-            except PeerGone as gone:
-                fault = gone
-            nursery.cancel_scope.cancel()
-        if event is not None:
-            return event
-        raise fault or self._client_gone or PeerGone("closed")
-
     async def _switch(
         self, session: HttpSession, head: ResponseHead, upstream: TargetStream, masks: HttpMasks
     ) -> None:
@@ -728,7 +842,7 @@ class Exchange:
         stream = self._stream
         if stream.is_received:
             return True
-        if self._head.expects_continue and not self._may_send.is_set():
+        if self._head.expects_continue and (self._may_send is None or not self._may_send.is_set()):
             return False  # it may come or not
         left = MAX_DRAINED_BYTES
         with trio.move_on_after(DRAIN_TIMEOUT_S):

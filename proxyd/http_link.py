@@ -18,6 +18,8 @@ from proxyd.wire import ConnectionLost
 class Link(Protocol):
     """As `proxyd.wire.Wire`: see there. One task receives; any may send."""
 
+    @property
+    def is_gone(self) -> bool: ...
     async def receive(self) -> bytes: ...
     def send_soon(self, data: bytes) -> Coroutine[Any, Any, None] | None: ...
     def send_last(self, data: bytes) -> None: ...
@@ -37,6 +39,10 @@ class TunnelLink:
     @property
     def alpn_protocol(self) -> str | None:
         return self._engine.alpn_protocol
+
+    @property
+    def is_gone(self) -> bool:
+        return self._engine.is_peer_closed or self._outer.is_gone
 
     async def do_handshake(self, timeout_s: float) -> None:
         """Raises HandshakeError and ConnectionLost."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-
-import trio
+from typing import Protocol
 
 from policy.decision import Effect, SessionLimits
 from policy.evaluate import admit
@@ -32,8 +31,14 @@ MAX_SESSIONS = 32
 Key = tuple[tuple[object, ...], str, str]
 
 
+class Running(Protocol):
+    """An exchange under way."""
+
+    def end(self) -> None: ...
+
+
 class HttpSession:
-    """`running`: the scopes of its exchanges. `ended` says why it is over, None while it is not."""
+    """`running`: its exchanges. `ended` says why it is over, None while it is not."""
 
     def __init__(
         self,
@@ -53,7 +58,7 @@ class HttpSession:
         self.account = account
         self.limits = limits
         self.tape = tape
-        self.running: set[trio.CancelScope] = set()
+        self.running: set[Running] = set()
         self.requests = 0
         self.ended: tuple[SessionOutcome, str] | None = None
         self._policy: object = gateway.in_force
@@ -73,8 +78,8 @@ class HttpSession:
         """From outside: what runs is cancelled, and no more begins."""
         if self.ended is None:
             self.ended = (outcome, reason)
-        for scope in self.running:
-            scope.cancel()
+        for exchange in tuple(self.running):
+            exchange.end()
 
     def due(self, now: float) -> None:
         """End it if its time is over. `now` is the gateway's clock, in Unix seconds."""

@@ -42,8 +42,9 @@ class ClientStream(Protocol):
     def abandon(self, reason: str) -> None:
         """The answer cannot be finished: the client must see that it is not whole."""
 
-    async def watch(self) -> None:
-        """Wait until the client has gone, then raise PeerGone. Not while `receive` waits."""
+    @property
+    def is_gone(self) -> bool:
+        """Has the client closed, as far as that can be seen without waiting? Not while `receive` waits."""
 
 
 class TargetStream(Protocol):

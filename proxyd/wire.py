@@ -20,6 +20,7 @@ from proxyd.tls_engine import TlsError
 _SMALL_READ_BYTES = 16 * 1024
 _LARGE_READ_BYTES = 256 * 1024
 MAX_DISCARDED_BYTES = 1 << 20
+_TCP_OPEN = frozenset({1})  # tcp_states.h: TCP_ESTABLISHED
 
 
 class ConnectionLost(Exception):
@@ -58,6 +59,21 @@ class Wire:
         except OSError:
             return False
         return False
+
+    @property
+    def is_gone(self) -> bool:
+        """The peer has closed its side, as far as the socket shows: TLS 1.3 hides its own words for that."""
+        if self._is_broken or (self._tls is not None and self._tls.is_peer_closed):
+            return True
+        sock = self._socket
+        try:
+            if sock.family == socket.AF_UNIX:
+                return not sock.recv(1, socket.MSG_PEEK)
+            return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] not in _TCP_OPEN
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
 
     async def receive(self) -> bytes:
         """Plaintext that has come, at least one byte. Raises ConnectionLost at the end of the stream."""

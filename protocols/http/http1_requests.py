@@ -12,17 +12,22 @@ from protocols.http.messages import Headers, RequestEvent, RequestHead
 
 _REQUEST_LINE = re.compile(r"([A-Z][A-Z0-9_-]{0,31}) ([!-~]++) HTTP/1\.([01])")
 _ANY_VERSION = re.compile(r"[!-~]+ [!-~]+ HTTP/[0-9](?:\.[0-9])?")
+_MAX_KNOWN_HEADS = 16
+_MAX_KNOWN_BYTES = 4096
 _REST_OF_LINE = 48  # the longest method, two blanks and a version
 
 
 class RequestReader(MessageReader):
     """Reads what one client sends. `scheme` is the connection's: "http" or "https"."""
 
-    __slots__ = ("_scheme",)
+    __slots__ = ("_known_heads", "_scheme")
 
     def __init__(self, limits: Http1Limits, scheme: str) -> None:
         super().__init__(limits)
         self._scheme = scheme
+        # Heads of this connection that no body follows. Clients ask the same again; the same bytes mean the same, and
+        # give the very same object, so that what follows from it can be known by it too.
+        self._known_heads: dict[bytes, RequestHead] = {}
 
     def next_event(self) -> RequestEvent | None:
         """RequestHead, then Data, then MessageEnded; None when more has to come, or `start_next` to be called."""
@@ -44,6 +49,24 @@ class RequestReader(MessageReader):
         self._scanned = 0
 
     def _read_head(self) -> RequestHead | None:
+        start = self._position
+        end = self._buffer.find(b"\r\n\r\n", start)
+        raw = self._buffer[start:end] if end > 0 else b""
+        known = self._known_heads.get(raw)
+        if known is not None:
+            self._position = end + 4
+            self._scanned = 0
+            self._start(None)
+            return known
+        head = self._read_new_head()
+        if head is not None and head.body_bytes == 0 and head.method != "CONNECT":
+            if len(self._known_heads) >= _MAX_KNOWN_HEADS:
+                self._known_heads.clear()
+            if len(raw) <= _MAX_KNOWN_BYTES:
+                self._known_heads[raw] = head
+        return head
+
+    def _read_new_head(self) -> RequestHead | None:
         lines = self._head_lines()
         if lines is None:
             return None
