@@ -375,7 +375,7 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     "a Host in a name with an underscore": (get(b"h_ost: b\r\nX_FORWARDED_HOST: b\r\n"), "400"),
     # Connection
     **{
-        f"Connection: {name}": (get(b"Connection: close, " + name + b"\r\n"), "400")
+        f"Connection: {name.decode()}": (get(b"Connection: close, " + name + b"\r\n"), "400")
         for name in (
             b"host",
             b"Authorization",
