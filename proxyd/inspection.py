@@ -115,6 +115,11 @@ class InspectionAuthority:
         return True
 
     @property
+    def chain(self) -> tuple[x509.Certificate, ...]:
+        """The signing certificate first, then those above it that are in the file."""
+        return self._authority.chain
+
+    @property
     def expiries(self) -> tuple[Expiry, ...]:
         path = str(self._settings.certificate)
         return tuple(
@@ -152,7 +157,8 @@ def _leaf(
     authority: _Authority, leaf_key: ec.EllipticCurvePrivateKey, host: str, starts: float, ends: float
 ) -> x509.Certificate:
     address = address_in(host)
-    has_name = len(host) <= LONGEST_COMMON_NAME
+    # An address as a common name would be held against constraints on names by OpenSSL, which sees a name in it.
+    has_name = address is None and len(host) <= LONGEST_COMMON_NAME
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)] if has_name else [])
     name = x509.DNSName(host) if address is None else x509.IPAddress(address)
     public_key = leaf_key.public_key()

@@ -20,7 +20,7 @@ from proxyd.config import HttpOAuth2
 from proxyd.http_credentials.injecting import CredentialUnavailable, Injected
 from proxyd.http_credentials.secrets import read_target_secret
 from proxyd.http_credentials.token_endpoint import Token, TokenEndpointError, fetch_token
-from proxyd.tls_files import certificates_in, check_authorities, read_file
+from proxyd.tls_files import TlsSettingsError, certificates_in, check_authorities, read_file
 
 # A token is renewed in the last tenth of its time, but not earlier than a minute before its end.
 RENEWAL_SHARE: Final = 0.1
@@ -134,5 +134,9 @@ def _read(login: HttpOAuth2) -> _Settings:
         return _Settings(secret, b"", ssl.create_default_context())
     content = read_file(login.ca)
     check_authorities(login.ca, certificates_in(login.ca, content))
-    trusted = ssl.create_default_context(cadata=content.decode("ascii", "ignore"))
+    try:
+        trusted = ssl.create_default_context(cadata=content.decode("ascii"))
+    except (ssl.SSLError, ValueError) as error:
+        remedy = "name the file of the endpoint's authority, with certificates in PEM form alone"
+        raise TlsSettingsError(login.ca, "cannot be used by TLS", remedy) from error
     return _Settings(secret, content, trusted)

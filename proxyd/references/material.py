@@ -14,7 +14,7 @@ from typing import Self
 from policy.document import PolicyDocument
 from policy.located_yaml import DocumentError, Fault
 from proxyd.config import Config, LoadedConfig
-from proxyd.references import issuers, models, postgres, ssh, surroundings
+from proxyd.references import http, issuers, models, postgres, ssh, surroundings
 from proxyd.references.findings import Findings
 from proxyd.references.policy import read_keys, read_policy
 
@@ -44,6 +44,7 @@ class Material:
         surroundings.check_places(found)
         postgres.check_files(found, now)
         ssh.check_files(found, now)
+        http.check_files(found, now)
         issuers.check_files(found)
         models.check_store(found)
         keys = read_keys(found)
@@ -66,6 +67,7 @@ def _documents(loaded: LoadedConfig) -> Findings:
     surroundings.check_names(found)
     postgres.check_documents(found)
     ssh.check_documents(found)
+    http.check_documents(found)
     issuers.check_documents(found)
     return found
 

@@ -152,3 +152,46 @@ def write_ssh_key(path: Path, kind: str = "ssh-ed25519", *, passphrase: str | No
     path.write_bytes(key.export_private_key("openssh" if is_plain else "pkcs8-pem", passphrase=passphrase))
     path.chmod(0o600)
     return key
+
+
+# Beside CONFIG's, in the same file.
+HTTP_LISTENER = """\
+  - name: web
+    protocol: http
+    address: 127.0.0.1:0
+    tls: {certificate: pki/web.crt, key: pki/web.key, client_ca: pki/ca.crt}
+    domain: gateway.example
+    hosts: [bastion.example]
+    proxy: {certificate_authority: {certificate: pki/inspect.crt, key: {file: pki/inspect.key}}}
+"""
+HTTP_TARGET = """\
+  - name: api
+    protocol: http
+    url: https://api.internal:8443/base
+    hosts: [api.internal, "api.example.com"]
+    labels: {env: prod}
+    tls: {ca: pki/ca.crt}
+    logins:
+      - {name: readonly, bearer: {file: secrets/reader}}
+      - {name: basic, basic: {user: gate, password: {file: secrets/reader}}}
+      - {name: field, header: {name: X-Api-Key, value: {file: secrets/reader}}}
+      - {name: mutual, certificate: {certificate: pki/client.crt, key: pki/client.key}}
+      - name: token
+        oauth2:
+          {token_url: "https://login.example/t", client_id: gate, client_secret: {file: secrets/reader}, ca: pki/ca.crt}
+      - {name: aws, sigv4: {region: eu-central-1, service: s3, access_key: AKID, secret_key: {file: secrets/reader}}}
+      - {name: open, none: true}
+"""
+HTTP_CONFIG = CONFIG.replace("identity:\n", f"{HTTP_LISTENER}identity:\n").replace(
+    "masking:\n", f"{HTTP_TARGET}masking:\n"
+)
+
+
+def write_http_setup(directory: Path, *, config: str = HTTP_CONFIG, policy: str = POLICY) -> Path:
+    """As `write_setup`, with all that HTTP_CONFIG names."""
+    path = write_setup(directory, config=config, policy=policy)
+    authority = Authority.root("Inspection CA")
+    authority.credential.write(directory / "pki", "inspect")
+    names = ["gateway.example", "*.gateway.example", "bastion.example"]
+    Authority.root("Test CA").issue("web", dns=names, purpose=SERVER).write(directory / "pki", "web")
+    return path
