@@ -18,27 +18,36 @@ from policy.sections import Rule
 PatternT = TypeVar("PatternT")
 
 _EVERYTHING = HttpMatcher(methods=("*",))
+_UNFIXED = "\0"
 
 
 class HttpDenies:
-    """Deny rules by the paths that they list."""
+    """Deny rules by the hosts and paths that they list."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         denies = [rule for rule in rules if rule.effect == "deny" and rule.is_about_http]
         self._tree = TemplateTree(
-            (parts, rule)
+            ((host, *parts), rule)
             for rule in denies
-            for paths in ((rule.http or _EVERYTHING).paths,)
-            for parts in ([()] if paths is None else [UrlPattern(path).fixed_folded for path in paths])
+            for matcher in (rule.http or _EVERYTHING,)
+            for host in _hosts(matcher)
+            for parts in (
+                [()] if matcher.paths is None else [UrlPattern(path).fixed_folded for path in matcher.paths]
+            )
         )
 
     def near(self, rule: Rule) -> Iterable[Rule]:
         """Those that could touch all that `rule` covers; others too."""
-        paths = (rule.http or _EVERYTHING).paths
-        if paths is None:
-            return self._tree.along(())
-        # What is wider than a template has none of its variables as a fixed part.
-        return self._tree.along(["\0" if part is None else fold(part) for part in UrlPattern(paths[0]).fixed])
+        matcher = rule.http or _EVERYTHING
+        first = () if matcher.paths is None else UrlPattern(matcher.paths[0]).fixed
+        # What is wider than a glob or a template has none of its variables as a fixed part.
+        return self._tree.along(
+            [_UNFIXED if part is None else fold(part) for part in (_hosts(matcher)[0], *first)]
+        )
+
+
+def _hosts(matcher: HttpMatcher) -> Sequence[str | None]:
+    return (None,) if matcher.hosts is None else [HostPattern(host).literal for host in matcher.hosts]
 
 
 def is_wider_http(deny: Rule, allow: Rule) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from policy.facts import BodyState, HttpFacts
+from policy.document import load_document
+from policy.facts import BodyState, HttpFacts, Subject, Target
 from policy.http.evaluate import judge_http
-from tests.policy.http.requests import API, GUEST, OPS, A, D, H, document, judged, request, verdict
+from policy.view import MAX_VIEWS
+from tests.policy.http.requests import API, GUEST, HEAD, OPS, A, D, H, document, judged, request, verdict
 
 ALL = 'allow methods: ["*"]'
 
@@ -283,8 +285,23 @@ def test_access_counts_with_every_request() -> None:
     assert "Proxyd-Login" in reason.hint
 
 
-def test_rules_of_other_roles_do_not_count() -> None:
-    policy = document("allow paths: ['/**']")
-    text = policy.rules
-    assert text == ()
-    assert judge_http(policy, GUEST, API, "default", request("GET /")).effect is A
+def test_rules_of_other_roles_and_targets_do_not_count() -> None:
+    rule = "rules:\n  - {{name: r, effect: allow, {}, http: {{paths: ['/**']}}}}\n"
+    for_guests = load_document(HEAD + rule.format("roles: [guest]"), "p.yaml")
+    elsewhere = load_document(HEAD + rule.format("targets: {names: [other]}"), "p.yaml")
+    assert judge_http(for_guests, OPS, API, "default", request("GET /")).effect is D
+    assert judge_http(for_guests, GUEST, API, "default", request("GET /")).effect is A
+    assert judge_http(elsewhere, OPS, API, "default", request("GET /")).effect is D
+
+
+def test_whoever_asks_is_told_apart_however_alike_they_are() -> None:
+    """What is remembered of the one who asked is of that object alone, also when another takes its place in memory."""
+    policy = load_document(
+        HEAD + "rules:\n  - {name: r, effect: allow, roles: [guest], http: {paths: ['/**']}}\n", "p.yaml"
+    )
+    for number in range(3000):
+        subject = Subject(f"s{number}", ("guests",) if number % 3 else ("ops",))
+        target = Target("api", "http", {"number": str(number % 5)})
+        effect = judge_http(policy, subject, target, "default", request("GET /")).effect
+        assert effect is (A if number % 3 else D)
+    assert len(policy.seen) <= MAX_VIEWS

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from policy.document import DocumentError, PolicyDocument, load_document
 from policy.facts import BodyState, HttpFacts, LlmFacts
-from policy.http.evaluate import judge_http, needs_of
+from policy.http.evaluate import judge_http, methods_of, needs_of
+from policy.http_rules.fields import normal_host
+from policy.http_rules.index import HttpRules
 from policy.http_rules.paths import PathReadings, UrlPattern, covered_by
-from tests.policy.http.requests import API, HEAD, OPS, A, D
+from tests.policy.http.requests import API, HEAD, OPS, A, D, H
 
 SEGMENTS = st.sampled_from(
     ["a", "A", "b", "admin", "", ".", "..", "..;", "a;x=1", "%2F", "%2e", "%00", "x y", "\u212a"]
@@ -183,6 +185,25 @@ def test_what_is_remembered_never_changes_an_answer(
     for facts in (*same, *asked, *same):
         alone = replace(policy, views={})
         assert judge_http(policy, OPS, API, "default", facts) == judge_http(alone, OPS, API, "default", facts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(rules, min_size=1, max_size=6), requests)
+def test_the_index_finds_what_a_look_at_every_rule_finds(
+    chosen: list[tuple[str, str]], facts: HttpFacts
+) -> None:
+    policy = document(chosen)
+    if policy is None:
+        return
+    methods, host = methods_of(facts), normal_host(facts.host)
+    path = PathReadings((facts.path, *facts.other_paths))
+    found = HttpRules(policy.http_rules).find(facts, methods)
+    for effect, touching in ((D, found.denies), (H, found.holds)):
+        meant = [rule for rule in policy.http_rules if rule.effect is effect]
+        assert [rule for rule in meant if rule.touches_head(methods, host, path)] == list(touching)
+    for effect, covering in ((A, found.allows), (H, found.held)):
+        meant = [rule for rule in policy.http_rules if rule.effect is effect]
+        assert [rule for rule in meant if rule.covers_head(methods, host, path)] == list(covering)
 
 
 @settings(max_examples=300, deadline=None)

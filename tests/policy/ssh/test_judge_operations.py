@@ -144,7 +144,8 @@ def test_admission_is_told_in_the_words_of_the_door() -> None:
     assert admit(policy, OPS, WEB, "root", 0.0) == refuse_admission(policy, "ssh")
     assert admit(policy, OPS, WEB, "deploy", 0.0).effect is A
     assert "database" in refuse_admission(policy).reasons[0].hint
-    assert "names of target and login" in refuse_admission(policy, "http").reasons[0].hint
+    assert "Proxyd-Login" in refuse_admission(policy, "http").reasons[0].hint
+    assert "names of target and login" in refuse_admission(policy, "mcp").reasons[0].hint
 
 
 # --- the menu ---
