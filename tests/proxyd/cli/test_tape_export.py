@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import stat
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from proxyd.cli import tape as cli
 from tests.proxyd.tape.casts import read_cast
+from tests.proxyd.tape.http_tapes import small_http_tape
 from tests.proxyd.tape.ssh_tapes import small_ssh_tape, terminal_tape
 from tests.proxyd.tape.tapes import Clock, small_tape
 
@@ -77,3 +79,42 @@ def test_a_torn_tape_and_a_forged_one(tmp_path: Path, capsys: pytest.CaptureFixt
     tape.path.write_bytes(b"not a tape")
     assert proxyd("export", str(tape.path)) == 2
     assert "TAMPERED" in capsys.readouterr().err
+
+
+def test_har_is_the_default_for_http(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    path = str(small_http_tape(tmp_path))
+    assert proxyd("export", path) == 0
+    out = capfdbinary.readouterr().out
+    log = json.loads(out)["log"]
+    assert log["version"] == "1.2"
+    assert [entry["response"]["status"] for entry in log["entries"]] == [200, 200, 403, 101]
+    assert log["comment"].startswith("whole: ")
+    file = tmp_path / "out.har"
+    assert proxyd("export", path, "--format", "har", "--output", str(file)) == 0
+    assert file.read_bytes() == out
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert proxyd("export", path, "--output", str(file)) == 3
+    assert file.read_bytes() == out
+
+
+@pytest.mark.parametrize("format_", ["har", "asciicast"])
+def test_a_format_of_another_protocol_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], format_: str
+) -> None:
+    path = small_http_tape(tmp_path) if format_ == "asciicast" else small_ssh_tape(tmp_path)
+    file = tmp_path / "out"
+    assert proxyd("export", str(path), "--format", format_, "-o", str(file)) == 3
+    assert not file.exists()
+    assert "`proxyd tape show` prints it" in capsys.readouterr().err
+
+
+def test_a_tape_of_http_that_was_tampered_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = small_http_tape(tmp_path)
+    raw = path.read_bytes()
+    path.write_bytes(raw.replace(b"Ada", b"Eve"))
+    assert proxyd("export", str(path)) == 2
+    out, err = capsys.readouterr()
+    log = json.loads(out)["log"]
+    assert log["comment"].startswith("TAMPERED WITH")
+    assert [entry["response"]["status"] for entry in log["entries"]] == [0]
+    assert "TAMPERED WITH" in err
