@@ -113,7 +113,7 @@ class Daemon:
         self._store: Database | None = None
 
     async def open(self, activated: Mapping[str, Sequence[socket.socket]]) -> None:
-        """`activated`: the sockets that systemd opened. Raises ListenError, StoreError, and what a door's `open` raises."""
+        """`activated`: the sockets of systemd. Raises ListenError, StoreError, and what a door's `open` raises."""
         config = self.gateway.config
         for listener in config.listeners:
             runtime = self._doors[listener.protocol].open(listener, self.gateway)
