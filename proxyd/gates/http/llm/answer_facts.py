@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from policy.llm.length import BYTES_PER_TOKEN
+from proxyd.gates.http.llm.deltas import label
 
 MAX_TOOL_CALLS: Final = 64
 MAX_ARGUMENTS: Final = 4096
@@ -130,7 +131,7 @@ class AnswerReading:
                 self._take_choice(choice, "delta")
 
     def _take_response_event(self, kind: str, event: Mapping[str, Any]) -> None:
-        place = (event.get("output_index"), event.get("item_id"))
+        place = (label(event.get("output_index")), label(event.get("item_id")))
         if kind in {"response.completed", "response.incomplete", "response.failed"}:
             response = event.get("response")
             if isinstance(response, Mapping):
@@ -143,7 +144,7 @@ class AnswerReading:
         elif kind == "response.output_item.added":
             item = event.get("item")
             if isinstance(item, Mapping):
-                self._take_item(item, (event.get("output_index"), item.get("id")))
+                self._take_item(item, (label(event.get("output_index")), label(item.get("id"))))
         elif kind.endswith(".delta") and isinstance(event.get("delta"), str):
             self._text_bytes += len(event["delta"].encode("utf-8", "replace"))
             if "arguments" in kind or kind.endswith("_input.delta"):
@@ -153,13 +154,13 @@ class AnswerReading:
         if kind == "message_start" and isinstance(event.get("message"), Mapping):
             self._take_head(event["message"])
         elif kind == "content_block_start" and isinstance(event.get("content_block"), Mapping):
-            self._take_block(event["content_block"], event.get("index"), in_pieces=True)
+            self._take_block(event["content_block"], label(event.get("index")), in_pieces=True)
         elif kind == "content_block_delta" and isinstance(event.get("delta"), Mapping):
             delta = event["delta"]
             for key in ("text", "thinking", "partial_json"):
                 self._add_text(delta.get(key))
             if isinstance(delta.get("partial_json"), str):
-                self._add_arguments(event.get("index"), delta["partial_json"])
+                self._add_arguments(label(event.get("index")), delta["partial_json"])
         elif kind == "message_delta":
             self._take_usage(event.get("usage"))
             delta = event.get("delta")
@@ -182,14 +183,14 @@ class AnswerReading:
         self._take_usage(document.get("usage"))
 
     def _take_choice(self, choice: Mapping[str, Any], key: str) -> None:
-        index = choice.get("index")
+        index = label(choice.get("index"))
         self._add_text(choice.get("text"))
         message = choice.get(key)
         if isinstance(message, Mapping):
             for name in ("content", "refusal", "reasoning_content", "reasoning"):
                 self._add_text(message.get(name))
             for number, call in enumerate(_objects(message.get("tool_calls"))):
-                self._take_function(call, (index, call.get("index", number)))
+                self._take_function(call, (index, label(call.get("index", number))))
             if isinstance(message.get("function_call"), Mapping):
                 self._take_function({"function": message["function_call"]}, (index, "function_call"))
         self._stop(choice.get("finish_reason"))

@@ -72,7 +72,7 @@ def pieces_of(event: Mapping[str, Any]) -> Iterator[Piece]:
     elif kind == "content_block_delta":
         delta = event.get("delta")
         if isinstance(delta, dict):
-            yield from _block_pieces(event.get("index"), delta)
+            yield from _block_pieces(label(event.get("index")), delta)
     elif kind.endswith(".delta") and isinstance(event, dict) and isinstance(event.get("delta"), str):
         yield Piece(_response_block(kind, event), event, "delta", is_json="arguments" in kind)
     elif kind == "completion":
@@ -83,7 +83,7 @@ def ended_by(event: Mapping[str, Any], open_blocks: Iterable[Block]) -> list[Blo
     """Those of `open_blocks` that have come to their end before what `event` says."""
     kind = event.get("type")
     if kind == "content_block_stop":
-        return [block for block in open_blocks if block[:2] == ("anthropic", event.get("index"))]
+        return [block for block in open_blocks if block[:2] == ("anthropic", label(event.get("index")))]
     if kind in {"message_delta", "message_stop", "error"}:
         return list(open_blocks)
     if isinstance(kind, str) and kind.startswith("response."):
@@ -92,7 +92,7 @@ def ended_by(event: Mapping[str, Any], open_blocks: Iterable[Block]) -> list[Blo
         return []
     ended: list[Block] = []
     for choice in _objects(event.get("choices")):
-        index = choice.get("index")
+        index = label(choice.get("index"))
         mine = [block for block in open_blocks if block[:2] == ("chat", index)]
         if choice.get("finish_reason") is not None:
             going_on = {piece.block for piece in _choice_pieces(choice)}
@@ -107,7 +107,7 @@ def ends_choice(event: Mapping[str, Any], block: Block) -> bool:
     if event.get("type") == "completion":
         return event.get("stop_reason") is not None
     return block[0] == "chat" and any(
-        choice.get("index") == block[1] and choice.get("finish_reason") is not None
+        label(choice.get("index")) == block[1] and choice.get("finish_reason") is not None
         for choice in _objects(event.get("choices"))
     )
 
@@ -118,7 +118,7 @@ def is_text(key: str) -> bool:
 
 
 def _choice_pieces(choice: Mapping[str, Any]) -> Iterator[Piece]:
-    index = choice.get("index")
+    index = label(choice.get("index"))
     if isinstance(choice, dict) and isinstance(choice.get("text"), str):
         yield Piece(("chat", index, "text"), choice, "text")
     delta = choice.get("delta")
@@ -126,7 +126,7 @@ def _choice_pieces(choice: Mapping[str, Any]) -> Iterator[Piece]:
         return
     yield from _strings(("chat", index), delta, _CHAT_FIELDS)
     for number, call in enumerate(_objects(delta.get("tool_calls"))):
-        place = ("chat", index, "tool", call.get("index", number))
+        place = ("chat", index, "tool", label(call.get("index", number)))
         for name, key in (("function", "arguments"), ("custom", "input")):
             inner = call.get(name)
             if isinstance(inner, dict) and isinstance(inner.get(key), str):
@@ -149,16 +149,18 @@ def _strings(place: Block, holder: Mapping[str, Any], keys: Iterable[str]) -> It
 
 
 def _response_block(kind: str, event: Mapping[str, Any]) -> Block:
-    place = tuple(event.get(key) for key in ("output_index", "item_id", "content_index", "summary_index"))
+    place = tuple(
+        label(event.get(key)) for key in ("output_index", "item_id", "content_index", "summary_index")
+    )
     return ("response", kind.removesuffix(".delta"), *place)
 
 
 def _ended_response(kind: str, event: Mapping[str, Any], open_blocks: Iterable[Block]) -> list[Block]:
     if kind in {"response.completed", "response.incomplete", "response.failed", "response.output_item.done"}:
-        index = event.get("output_index")
+        index = label(event.get("output_index"))
         return [block for block in open_blocks if index is None or block[2:3] == (index,)]
     if kind == "response.content_part.done":
-        place = (event.get("output_index"), event.get("item_id"), event.get("content_index"))
+        place = tuple(label(event.get(key)) for key in ("output_index", "item_id", "content_index"))
         return [block for block in open_blocks if block[2:5] == place]
     if kind.endswith(".done"):
         return [
@@ -175,6 +177,11 @@ def _overtaken(choice: Mapping[str, Any], mine: Iterable[Block]) -> list[Block]:
     if not begun:
         return []
     return [block for block in mine if block not in begun]
+
+
+def label(value: object) -> int | str | None:
+    """What tells one part of an answer from others; whatever is no such thing is none."""
+    return value if isinstance(value, (int, str)) else None
 
 
 def _objects(value: object) -> Iterator[dict[str, Any]]:
