@@ -39,4 +39,5 @@ def test_the_example_is_sound(tmp_path: Path) -> None:
     config = LoadedConfig.read(path).config
     assert config.targets[0].login("readonly") is not None
     assert config.targets[1].login("deploy") is not None
+    assert config.targets[2].login("reader") is not None
     assert config.identity.certificates.groups.map == {"Data Team": ("data",)}
