@@ -35,7 +35,14 @@ _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _CONNECTION_FIELDS: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
-_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}")
+_GUARDED_FIELDS: Final = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "authorization", "proxy-authorization", "cookie"),
+        *("x-api-key", "api-key", "content-type", "content-encoding", "connection", "upgrade", "expect"),
+    }
+)
+_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")  # as in HTTP/1.1 here
+_ODD_NAME = re.compile(r"[^a-z0-9-]")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
@@ -217,7 +224,7 @@ class Http2:
         pseudo, headers = self._split(stream, event.headers or [])
         method, authority = pseudo.get(":method", ""), pseudo.get(":authority", "")
         if _METHOD.fullmatch(method) is None:
-            raise MalformedMessage(stream, "a method that is no token")
+            raise MalformedMessage(stream, "a method that is not in upper case")
         if ":protocol" in pseudo:
             raise MalformedMessage(stream, "an extended CONNECT, which was not offered")
         length, headers = self._length(stream, headers)
@@ -266,6 +273,10 @@ class Http2:
                 pseudo[name] = value
             elif _TOKEN.fullmatch(name) is None or name in _CONNECTION_FIELDS:
                 raise MalformedMessage(stream, "a field that does not belong in HTTP/2")
+            elif self._is_server and _ODD_NAME.search(name) is not None:
+                # As in HTTP/1.1 here: CGI and its heirs would take `content_type` for `content-type`.
+                if _ODD_NAME.sub("-", name) in _GUARDED_FIELDS:
+                    raise MalformedMessage(stream, "a field whose name looks like another one's")
             elif name == "cookie":
                 cookies.append(value)  # RFC 9113, 8.2.3: in pieces here, one field everywhere else
             else:
