@@ -47,7 +47,7 @@ class JsonBody:
         try:
             if start is None:
                 return self._rewriter.finish()
-            if not start.strip(_BLANKS):
+            if not start.removeprefix(_MARK).strip(_BLANKS):
                 return start
             return self._rewriter.feed(start) + self._rewriter.finish()
         except (RemoteProtocolError, MaskingError) as fault:
