@@ -163,6 +163,8 @@ def problem_with_name(value: str) -> str:
         return f"is longer than {MAX_NAME_CHARS} characters"
     if value != value.strip():
         return "begins or ends with white space"
+    if value.isascii() and value.isprintable():
+        return ""
     # Cc and Cf: control characters (NUL, line feed) and invisible ones that turn the writing direction; Zl,
     # Zp: line ends by another name; Cs, Co, Cn: no characters at all.
     if any(unicodedata.category(c)[0] == "C" or unicodedata.category(c) in ("Zl", "Zp") for c in value):

@@ -41,6 +41,9 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
+
+
 def _check_depth(value: dict[str, Any]) -> None:
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):

@@ -91,7 +91,7 @@ class Tokens:
         if subject is not None:
             return subject
         unverified, source = self._read(token)
-        subject = self._verify(unverified, source)
+        subject = self._verify(token, unverified, source)
         if subject is None:
             source.ask()
             raise self._counted(source, _no_key(source))
@@ -103,10 +103,10 @@ class Tokens:
         if subject is not None:
             return subject
         unverified, source = self._read(token)
-        subject = self._verify(unverified, source)
+        subject = self._verify(token, unverified, source)
         if subject is None:
             await source.newer()
-            subject = self._verify(unverified, source)
+            subject = self._verify(token, unverified, source)
         if subject is None:
             raise self._counted(source, _no_key(source))
         return subject
@@ -132,7 +132,7 @@ class Tokens:
     def _asked(self) -> str:
         return " or ".join(issuer.issuer for issuer in self.issuers[:4]) or "nobody: no issuer is configured"
 
-    def _verify(self, token: UnverifiedToken, source: IssuerKeys) -> Subject | None:
+    def _verify(self, text: str, token: UnverifiedToken, source: IssuerKeys) -> Subject | None:
         """None: the key that the token names is not here. Raises TokenRefused."""
         keys = source.keys
         candidates = () if keys is None else keys.candidates(token.key_id, token.algorithm)
@@ -149,7 +149,7 @@ class Tokens:
         except TokenRefused as refusal:
             raise self._counted(source, refusal) from None
         source.numbers.accepted += 1
-        self._remember(token.text, _Known(source, keys, subject, subject.expires_at or 0.0))
+        self._remember(text, _Known(source, keys, subject, subject.expires_at or 0.0))
         return subject
 
     def _check_owner(self, name: str, issuer: Issuer) -> None:
