@@ -28,7 +28,7 @@ import trio
 from policy.located_yaml import DocumentError
 from proxyd.addresses import shown_name
 from proxyd.admin import AdminServer
-from proxyd.config import Config, Identity
+from proxyd.config import Config, HttpTarget, Identity
 from proxyd.doors import AnyDoor, Background
 from proxyd.gateway import Gateway, PostgresTargetRuntime
 from proxyd.http_door import HTTP_DOOR
@@ -378,7 +378,12 @@ class _Status:
 def _raise_descriptor_limit(config: Config, gateway: Gateway) -> None:
     """As many descriptors as all listeners together may need, as far as the hard limit allows."""
     connections = sum(listener.limits.connections for listener in config.listeners)
-    wanted = connections * _DESCRIPTORS_PER_SESSION + _SPARE_DESCRIPTORS
+    pooled = sum(
+        target.limits.connections * len(target.logins)
+        for target in config.targets
+        if isinstance(target, HttpTarget)
+    )
+    wanted = connections * _DESCRIPTORS_PER_SESSION + pooled + _SPARE_DESCRIPTORS
     # Under a system call filter even asking may be forbidden: then the unit's LimitNOFILE= is what counts.
     with contextlib.suppress(OSError, ValueError):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

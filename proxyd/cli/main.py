@@ -17,9 +17,9 @@ from importlib.metadata import version
 from proxyd.cli import budgets, check, explain, run, sessions, tape
 
 _DESCRIPTION = """\
-proxyd is the door between people (or agents) and the systems they may touch, over PostgreSQL and SSH. Clients
-keep their own tools and change only the address; proxyd knows who calls, judges every operation by the policy,
-masks what must not be seen, keeps the target's credentials to itself and records each session on a tape."""
+proxyd is the door between people (or agents) and the systems they may touch, over PostgreSQL, SSH and HTTP.
+Clients keep their own tools and change only the address; proxyd knows who calls, judges every operation by the
+policy, masks what must not be seen, keeps the target's credentials to itself and records each session on a tape."""
 
 _EPILOG = """\
 files:

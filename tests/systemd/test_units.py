@@ -24,7 +24,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 def units(tmp_path: Path) -> list[str]:
     """Copies whose program exists here: the real place is tested where proxyd is installed."""
     program = shutil.which("true")
-    names = ("proxyd.service", "proxyd.socket", "proxyd-ssh.socket")
+    names = ("proxyd.service", "proxyd.socket", "proxyd-ssh.socket", "proxyd-http.socket")
     for name in names:
         text = (UNITS / name).read_text().replace(PROGRAM, str(program))
         (tmp_path / name).write_text(text)
@@ -66,10 +66,11 @@ def test_what_another_group_needs_for_the_admin_socket_is_sound(units: list[str]
     assert analyze("verify", *units).stderr == ""
 
 
-def test_the_socket_for_ssh_is_the_services_too() -> None:
-    text = (UNITS / "proxyd-ssh.socket").read_text()
+@pytest.mark.parametrize("protocol", ["ssh", "http"])
+def test_the_sockets_for_other_protocols_are_the_services_too(protocol: str) -> None:
+    text = (UNITS / f"proxyd-{protocol}.socket").read_text()
     assert "\nService=proxyd.service\n" in text
-    assert "\nFileDescriptorName=ssh\n" in text
+    assert f"\nFileDescriptorName={protocol}\n" in text
 
 
 def test_the_service_takes_its_own_socket() -> None:
