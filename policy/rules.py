@@ -129,11 +129,15 @@ class DetectMaskEntry:
         return self.unless.isdisjoint(roles) and (self.targets is None or self.targets.matches(target))
 
 
+class ConditionError(Exception):
+    """A condition cannot be worked out: it reads what is not there, or of another kind, or is too much work."""
+
+
 class Condition(Protocol):
     """The `when` of a rule, compiled: what a rule asks of it.
 
-    names: the dotted names that it reads, as in "http.body.amount". Whoever asks counts an error of `holds` as what
-    refuses more: true in a deny or hold rule, false in an allow rule.
+    names: the dotted names that it reads, as in "http.body.amount". `holds` raises ConditionError; who asks counts that
+    as what refuses more: true in a deny or hold rule, false in an allow rule.
     """
 
     @property

@@ -61,11 +61,12 @@ def judge_http(
     if not has_standing_access(view, login):
         return Decision(Effect.DENY, (no_admission(target.protocol),), policy_version=document.version)
     found = view.http_rules.find(facts, methods_of(facts))
-    if not found.is_all_head or facts.upgrade or facts.llm is not None:
-        return _judged(found, facts, document.version)
-    if found.decision is None:
-        found.decision = _judged(found, facts, document.version)
-    return found.decision
+    if found.decision is not None and not facts.upgrade and facts.llm is None:
+        return found.decision
+    decision = _judged(found, Asked(facts, subject, target), document.version)
+    if found.is_all_head and not facts.upgrade and facts.llm is None:
+        found.decision = decision
+    return decision
 
 
 def needs_of(
@@ -82,7 +83,7 @@ def needs_of(
     found = view.http_rules.find(facts, methods_of(facts))
     if found.is_all_head and facts.llm is None:
         return _NOTHING
-    asked = Asked(facts)
+    asked = Asked(facts, subject, target)
     refusing = [
         rule for rule in (*found.denies, *found.holds) if rule.needs_body(facts) and rule.may_touch(facts)
     ]
@@ -113,8 +114,8 @@ def methods_of(facts: HttpFacts) -> tuple[str, ...]:
     return (facts.method, *dict.fromkeys(other for other in others if other))
 
 
-def _judged(found: Found, facts: HttpFacts, version: str) -> Decision:
-    asked = Asked(facts)
+def _judged(found: Found, asked: Asked, version: str) -> Decision:
+    facts = asked.facts
     holds = [(rule, how) for rule in found.holds if (how := rule.touches_rest(asked)) is not Touch.NO]
     refusals = _refusals(found.denies, asked)
     refusals.extend(_unseen(rule, facts) for rule, how in holds if how is Touch.UNSEEN)

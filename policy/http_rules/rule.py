@@ -7,19 +7,20 @@ those of `policy.rules`. What follows from the rules together is `policy.http.ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from policy.decision import Effect
-from policy.facts import BodyState, HttpFacts, Target
+from policy.facts import BodyState, HttpFacts, Subject, Target
 from policy.http_rules.bodies import SEEN, Body, BodyCondition, Bounds
 from policy.http_rules.fields import HostPattern, NamedValues, media_type
 from policy.http_rules.folding import TextPattern, fold
 from policy.http_rules.paths import PathReadings, UrlPattern, covered_by
+from policy.http_rules.variables import http_variables
 from policy.llm.content import Content, content_of
 from policy.llm.rule import LlmRule
-from policy.rules import Condition, Selector
+from policy.rules import Condition, ConditionError, Selector
 
 
 class Touch(Enum):
@@ -33,10 +34,12 @@ class Touch(Enum):
 class Asked:
     """One request while rules are asked about it, with what several of them look at, worked out once."""
 
-    __slots__ = ("_body", "_content", "facts", "is_seen")
+    __slots__ = ("_body", "_content", "_subject", "_target", "_variables", "facts", "is_seen")
 
-    def __init__(self, facts: HttpFacts) -> None:
+    def __init__(self, facts: HttpFacts, subject: Subject, target: Target) -> None:
         self.facts = facts
+        self._subject, self._target = subject, target
+        self._variables: Mapping[str, object] | None = None
         self.is_seen = facts.body_state in SEEN
         self._body: Body | None = None
         self._content: Content | None = None
@@ -53,6 +56,13 @@ class Asked:
         if self._content is None and self.is_seen:
             self._content = content_of(self.facts.body)
         return self._content
+
+    @property
+    def variables(self) -> Mapping[str, object]:
+        """What conditions read."""
+        if self._variables is None:
+            self._variables = http_variables(self.facts, self._subject, self._target)
+        return self._variables
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +110,7 @@ class HttpRule:
             or self.upgrade
             or self.body
             or self.llm is not None
+            or self.condition is not None
         )
 
     def touches_head(self, methods: Sequence[str], host: str, path: PathReadings) -> bool:
@@ -129,6 +140,11 @@ class HttpRule:
                 return Touch.UNSEEN
             if not all(condition.touches(asked.body) for condition in self.body):
                 return Touch.NO
+        if self.condition is not None:
+            if self._reads_body(facts) and not asked.is_seen:
+                return Touch.UNSEEN
+            if not self._condition_holds(asked, otherwise=True):
+                return Touch.NO
         return Touch.YES if self.llm is None or asked.is_seen else Touch.UNSEEN
 
     def covers_rest(self, asked: Asked) -> bool:
@@ -137,9 +153,30 @@ class HttpRule:
             return False
         if self.llm is not None and (facts.llm is None or not self.llm.covers(facts.llm, asked.content)):
             return False
-        if not self.body:
+        if self.body and not (asked.is_seen and all(condition.covers(asked.body) for condition in self.body)):
+            return False
+        if self.condition is None:
             return True
-        return asked.is_seen and all(condition.covers(asked.body) for condition in self.body)
+        if self._reads_body(facts) and not asked.is_seen:
+            return False
+        return self._condition_holds(asked, otherwise=False)
+
+    def _condition_holds(self, asked: Asked, *, otherwise: bool) -> bool:
+        try:
+            return self.condition is None or self.condition.holds(asked.variables)
+        except ConditionError:
+            return otherwise
+
+    def _reads_body(self, facts: HttpFacts) -> bool:
+        """Does the condition read what only the body tells?"""
+        if self.condition is None:
+            return False
+        names = {tuple(name.split(".")[:2]) for name in self.condition.names}
+        if facts.llm is not None and any(name[0] == "llm" for name in names):
+            return True
+        if ("http", "body_bytes") in names and facts.body_bytes is None:
+            return True
+        return ("http", "body") in names or ("http",) in names
 
     # --- before the body is read ---
 
@@ -161,6 +198,7 @@ class HttpRule:
             return False
         return (
             bool(self.body)
+            or self._reads_body(facts)
             or (self.body_bytes is not None and facts.body_bytes is None)
             or (self.llm is not None and facts.llm is not None and self.llm.needs_body(facts.llm))
         )
