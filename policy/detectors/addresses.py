@@ -22,7 +22,11 @@ EMAIL = (
     rb"[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\x80-\xff.-]*[A-Za-z0-9\x80-\xff])?\.[A-Za-z\x80-\xff][A-Za-z0-9\x80-\xff-]+"
 )
 _EMAIL = Pattern(EMAIL)
-_LOCAL = _WORD + b"_.+%'!#$*^~-" + _BEYOND_ASCII
+_ASCII_EMAIL = Pattern(
+    rb"[A-Za-z0-9_+%'!#$*^~-]@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.[A-Za-z][A-Za-z0-9-]+"
+)
+_LOCAL_ASCII = _WORD + b"_.+%'!#$*^~-"
+_LOCAL = _LOCAL_ASCII + _BEYOND_ASCII
 _MAX_LOCAL = 64
 _ESCAPED = frozenset(b"nrtbf")
 # Endings of names that are no domains: files with "@2x" in them and units of systemd.
@@ -33,23 +37,35 @@ _NO_DOMAINS = frozenset(
 
 def find_emails(data: bytes, begin: int, end: int) -> Iterator[Span]:
     for at, stop in _EMAIL.find_all(data, begin, end):
-        first = max(begin, at + 1 - _MAX_LOCAL)
-        before = data[first : at + 1]
-        start = at + 1 - (len(before) - len(before.rstrip(_LOCAL)))
-        start = _without_escape(data, start, at)
-        while (
-            start <= at and data[start] in b".'!#$*^~%-"
-        ):  # a quote or a mark of the text around, not of the name
-            start += 1
-        while start > 0 and data[start] & 0xC0 == 0x80:  # not in the middle of a character
-            start -= 1
-        if start > at:
-            continue
-        if not _is_utf8(data[start:stop]):
-            continue  # bytes that are no text
-        ending = data[at:stop].rpartition(b".")[2]
-        if ending.lower() not in _NO_DOMAINS and b".." not in data[at:stop]:
-            yield start, stop
+        span = _mailbox(data, begin, at, stop)
+        if not _is_utf8(data[span[0] : span[1]]):  # bytes that are no text stand beside it
+            ascii_stop = _ASCII_EMAIL.find_at(data, at, stop)
+            if ascii_stop < 0:
+                continue
+            span = _ascii_part(data, span[0], at), ascii_stop
+        ending = data[at : span[1]].rpartition(b".")[2]
+        if span[0] <= at and ending.lower() not in _NO_DOMAINS and b".." not in data[at : span[1]]:
+            yield span
+
+
+def _mailbox(data: bytes, begin: int, at: int, stop: int) -> Span:
+    """All of it, from the last byte before the at sign and the end of the domain."""
+    first = max(begin, at + 1 - _MAX_LOCAL)
+    before = data[first : at + 1]
+    start = at + 1 - (len(before) - len(before.rstrip(_LOCAL)))
+    start = _without_escape(data, start, at)
+    while (
+        start <= at and data[start] in b".'!#$*^~%-"
+    ):  # a quote or a mark of the text around, not of the name
+        start += 1
+    while start > 0 and data[start] & 0xC0 == 0x80:  # not in the middle of a character
+        start -= 1
+    return start, stop
+
+
+def _ascii_part(data: bytes, start: int, at: int) -> int:
+    """Where the last run of ASCII between start and `at` begins."""
+    return start + len(data[start : at + 1].rstrip(_LOCAL_ASCII))
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -122,7 +138,7 @@ def _is_dotted(data: bytes, start: int, stop: int) -> bool:
 def _touches_word(data: bytes, start: int, stop: int) -> bool:
     before = data[start - 1] if start else 0
     after = data[stop] if stop < len(data) else 0
-    return before in _ALNUM or before == _COLON or after in _ALNUM or after == _COLON
+    return before in _ALNUM or after in _ALNUM
 
 
 def _is_ipv6(text: bytes) -> bool:

@@ -5,6 +5,8 @@ Plain tables and the one function that reads ranges. Called by `policy.detectors
 
 from __future__ import annotations
 
+import bisect
+
 # First and last of the leading six digits, and the lengths that are really given out (ISO/IEC 7812 and the issuers' own
 # publications). Longer ones that are only reserved are left out: numbers that count something are of that length.
 _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
@@ -35,11 +37,18 @@ _ISSUERS: tuple[tuple[int, int, frozenset[int]], ...] = (
 )
 
 
+_SORTED = sorted(_ISSUERS, key=lambda issuer: issuer[0])
+_FIRSTS = [first for first, _, _ in _SORTED]
+
+
 def is_issued(digits: bytes) -> bool:
-    """Does some issuer give out card numbers with this beginning and length?"""
+    """Does some issuer give out card numbers with this beginning and length? The ranges do not overlap."""
     leading = int(digits[:6])
-    length = len(digits)
-    return any(first <= leading <= last and length in lengths for first, last, lengths in _ISSUERS)
+    place = bisect.bisect_right(_FIRSTS, leading) - 1
+    if place < 0:
+        return False
+    _, last, lengths = _SORTED[place]
+    return leading <= last and len(digits) in lengths
 
 
 # ISO 13616, the registry of SWIFT.

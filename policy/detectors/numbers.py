@@ -77,7 +77,7 @@ def _card_end(data: bytes, start: int, end: int) -> int:
         if len(digits) < 12:
             return 0
         stop = start + len(digits) + len(groups) - 1
-        if is_issued(digits) and passes_luhn(digits) and not _is_decimal(data, start, stop):
+        if passes_luhn(digits) and is_issued(digits) and not _is_decimal(data, start, stop):
             return stop
         groups.pop()
     return 0

@@ -12,14 +12,14 @@ MAX_PATTERN = 1000  # characters; RE2 refuses what needs more memory than it was
 
 
 def own_expression(text: str) -> bytes:
-    """`^` and `$` are the ends of a line: a stream has no other."""
+    """`^` and `$` are the ends of a line: a stream has no other. Raises PatternRefused."""
+    Pattern(text.encode(), is_text=True)  # by itself: a stray `)` must not close the group around it
     return b"(?m:" + text.encode() + b")"
 
 
 def own_fault(text: str) -> tuple[str, str] | None:
     """What is wrong with a pattern, and what to do; None when it can be used."""
     try:
-        Pattern(text.encode(), is_text=True)  # by itself: a stray `)` must not close the group around it
         pattern = Pattern(own_expression(text), is_text=True)
     except PatternRefused as refused:
         return (

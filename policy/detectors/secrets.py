@@ -165,10 +165,14 @@ PRIVATE_KEY = rb"-----? ?BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-----?|PuT
 MAX_PRIVATE_KEY = 16 * 1024
 BODY_BYTES = _WORD + b"+/= \t\r\n\\"
 _BEGIN_KEY = Pattern(PRIVATE_KEY)
-_END_KEY = Pattern(rb"-----? ?END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-----?|Private-MAC: ?[0-9A-Fa-f]*")
+_END_KEY = Pattern(
+    rb"-----? ?END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-----?|Private-MAC: ?[0-9A-Fa-f]+\r?\n"
+)
 # Without an end in reach: the headers (RFC 1421, 4.6; RFC 4880, 6.2; PuTTY's) and all that may be base64.
 _KEY_HEAD = Pattern(
-    PRIVATE_KEY + rb"(?:(?:\s|\\[nr])*(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset|Subject|Encryption"
+    rb"(?:"
+    + PRIVATE_KEY
+    + rb")(?:(?:\s|\\[nr])*(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset|Subject|Encryption"
     rb"|Public-Lines|Private-Lines|Key-Derivation|Argon2-[A-Za-z]+|X-[A-Za-z-]+): ?[^\r\n\\]*|: ?[a-z0-9-]+)*"
 )
 

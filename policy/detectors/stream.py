@@ -47,13 +47,14 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 class StreamScanner:
     """Decides piece by piece; the pieces put together are what was fed, in order. `StreamDetector` writes them."""
 
-    __slots__ = ("_buffer", "_detectors", "_holds_key", "_is_cut", "_sent", "_swallowing")
+    __slots__ = ("_buffer", "_detectors", "_ends_in_match", "_holds_key", "_is_cut", "_sent", "_swallowing")
 
     def __init__(self, detectors: DetectorSet) -> None:
         self._detectors = detectors
         self._buffer = b""  # the context, then what is held
         self._sent = 0  # how much of it is context
         self._is_cut = False  # does the context begin in the middle of something?
+        self._ends_in_match = False  # was what left last a value?
         self._swallowing = ""  # the kind of a value that is going on
         self._holds_key = "private_key" in detectors.names
 
@@ -119,13 +120,22 @@ class StreamScanner:
             start = max(match.start, sent)
             if start > position:
                 pieces.append(Piece(buffer[position:start]))
-            pieces.append(Piece(buffer[start : match.end], match, is_rest=match.start < sent))
+            is_rest = match.start < sent and self._ends_in_match
+            pieces.append(Piece(buffer[start : match.end], match, is_rest=is_rest))
             position = match.end
-            if match.end == len(buffer) and match.kind in _SWALLOWED:
+            if match.end == len(buffer) and self._may_go_on(match):
                 self._swallowing = match.kind
         if limit > position:
             pieces.append(Piece(buffer[position:limit]))
+        if pieces:
+            self._ends_in_match = pieces[-1].match is not None
         self._leave(buffer, max(limit, position, sent))
+
+    def _may_go_on(self, match: Match) -> bool:
+        """Is it of a kind of any length, and has not said its end?"""
+        if match.kind == "private_key":
+            return not secrets.has_key_end(self._buffer, match.start)
+        return match.kind in _SWALLOWED
 
     def _first_undecided(self, buffer: bytes) -> int:
         """Where a match may begin that what comes next would make, or make longer."""

@@ -1,0 +1,222 @@
+"""Each built-in detector: what it finds, exactly, and what is only nearly one."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy.detectors import GROUPS, KINDS, NAMES, DetectorSet
+
+EVERYTHING = DetectorSet.of(NAMES)
+
+# In each text what is found stands between guillemets; a text without any has nothing to find.
+CARDS = [
+    "«4111111111111111»",
+    "«4111 1111 1111 1111»",
+    "«4111-1111-1111-1111»",
+    "card=«5555555555554444»;",
+    '{"card":"«5105105105105100»","n":1}',
+    "«3782 822463 10005» is American Express",
+    "«371449635398431»",
+    "«6011111111111117», «3530111333300000», «30569309025904», «36148900647913»",
+    "«2223003122003222» of the new range, «2720990000000007», not 2720990000000008",
+    "«6240008631401148» «8171999927660000»",
+    "«6759649826438453», «6763120000000000002», «5018710000008»",
+    "«4222222222222»",
+    "12 «4111 1111 1111 1111» 99",
+    "4000 «4111 1111 1111 1111»",
+    "card_«4111111111111111»_x",
+    "«4111 1111 1111 1111» 4111 1111 1111 1112",
+    "no: 4111111111111112",
+    "no: 41111111111111111",
+    "no: 1111111111111117",
+    "no: a4111111111111111 and 4111111111111111f",
+    "no: 0.4111111111111111 and 4111111111111111.5",
+    "no: 1700000000000, 1732212279123, 20261121180439000",
+    "no: 4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+    "no: 41 11 11 11 11 11 11 11",
+]
+SSNS = [
+    "«123-45-6789»",
+    "«123 45 6789».",
+    '"ssn": "«123456789»"',
+    "SSN «123456789»; Social Security Number: «219099999»",
+    "social_security=«078051120»",
+    "no: 000-45-6789, 666-45-6789, 900-45-6789, 123-00-6789, 123-45-0000",
+    "no: 123-456789, 123 45-6789, 123456789",
+    "no: 1123-45-6789, 123-45-67890, 123-45-6789-1, 5-123-45-6789",
+    "no: ssn 000456789",
+]
+MAILS = [
+    "«alice@example.com»",
+    "<«alice@example.com»>, mailto:«bob.smith+tag@mail.example.co.uk».",
+    "'«alice@example.com»' user=«alice@example.com»,«b@c.de»",
+    "«o'brien@example.com» «first_last%site@example.com»",
+    "«jürgen@müller.example» and «用户@例子.公司»",
+    "https://x.example/?mail=«a@b.example»&x=1",
+    "\\n«foo@example.com»\\r\\t«bar@example.com»",
+    "«4111111111111111@example.com»",
+    "no: alice@localhost, alice@, @example.com, a@b, a@b.c",
+    "no: icon@2x.png, getty@tty1.service, react@18.2.0, alice@10.0.0.1x",
+    "no: a@b..com",
+]
+PHONES = [
+    "«+12125550187» «+1 212 555 0187», «+1 (212) 555-0187», «+1-212-555-0187»",
+    "«+49 30 901820» «+44 20 7946 0958» «+33 1 42 68 53 00» «+919876543210»",
+    "«(212) 555-0187» «212-555-0187» «212.555.0187» «212 555-0187»",
+    "«020 7946 0958», «01 42 68 53 00», «030/1234567», «07700 900123», «0151-12345678»",
+    "«0049 30 901820»",
+    'phone: «2125550187», tel=«(0)30 901820», "mobile": "«0151 23456789»"',
+    "two: «+1 212 555 0187» «+49 30 901820»",
+    "no: 2125550187, 1732212279, 1732212279123, 20261121",
+    "no: 2026-11-21 18:04:39+0000, 18:04:39.123456+01:00",
+    "no: +000000000000, +99912345678, +1700000000, 1e+1234567890",
+    "no: 10.212.555.0187, 200 512 1234, 1.2.3.4",
+    "no: 550e8400-e29b-41d4-a716-446655440000",
+]
+IBANS = [
+    "«DE89370400440532013000» «DE89 3704 0044 0532 0130 00»",
+    "«GB82WEST12345698765432», «GB82-WEST-1234-5698-7654-32»",
+    "«FR1420041010050500013M02606» «NO9386011117947» «gb82 west 1234 5698 7654 32»",
+    "iban:«MT84MALT011000012345MTLCAST001S»!",
+    "no: DE89370400440532013001, DE8937040044053201300, XX89370400440532013000",
+    "no: aDE89370400440532013000, DE893704004405320130000",
+    "no: de12 the quick brown fox jumps",
+]
+ADDRESSES = [
+    "«10.0.0.1», «255.255.255.255»:8080 and «192.168.1.0»/24.",
+    "from=«172.16.254.1».",
+    "[«2001:db8::1»]:443 «::1» «fe80::1»%eth0 «2001:db8:0:0:0:0:0:1»/64",
+    "«::ffff:10.1.2.3», «2001:db8::», peer:«2001:db8::5».",
+    "no: 256.1.1.1, 1.2.3, v1.2.3.4, 1.2.3.4.5, 1.2.3.4a",
+    "no: 18:04:39, 00:1a:2b:3c:4d:5e, 00:11:22:33:44:55:66:77, std::vector, a::b, Foo::bar, ::",
+    "no: x2001:db8::1",
+]
+JWT = (
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0."
+    "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
+)
+JWTS = [
+    f"Bearer «{JWT}»",
+    f'"token":"«{JWT}»",',
+    f"cookie=«{JWT.rpartition('.')[0]}.»; none",
+    "no: eyJmb28iOiJiYXIifQ.eyJzdWIiOiIxMjM0NTY3ODkwIn0.xxxxxxxx",
+    "no: eyes.everywhere.looking, eyJhbGciOiJIUzI1NiIs and eyJhbGciOiJIUzI1NiIs.short",
+]
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+AWS = [
+    "«AKIAIOSFODNN7EXAMPLE» «ASIAIOSFODNN7EXAMPLE»",
+    f"aws_secret_access_key = «{SECRET}»",
+    f'"SecretAccessKey": "«{SECRET}»",',
+    f"«AKIAIOSFODNN7EXAMPLE»,«{SECRET}»",
+    f"«AKIAIOSFODNN7EXAMPLE» and its secret is «{SECRET}».",
+    f"aws_session_token=«{'FwoGZXIvYXdzE' * 12}==»",
+    f"no: {SECRET}",
+    "no: AKIAIOSFODNN7EXAMPL, XAKIAIOSFODNN7EXAMPLE, AKIAIOSFODNN7EXAMPLE1",
+    f"no: secret_access_key = {SECRET}x",
+]
+A36 = "abcdefghijklmnopqrstuvwxyz0123456789"
+OTHERS = [
+    (
+        "gcp_key",
+        [f"«AIza{A36[:35]}»", f"«ya29.a0{A36}»", "«GOCSPX-abcdefghijklmnopqrstuvwxyz12»", "no: AIzaShort"],
+    ),
+    (
+        "azure_key",
+        [
+            f"AccountKey=«{'A' * 86}==»;EndpointSuffix=x",
+            f"https://x.example/?sv=1&sig=«{A36}abcdefg%3D»&se=2",
+            f"«abc8Q~{A36[:34]}»",
+            "no: key=abc==",
+        ],
+    ),
+    ("github_token", [f"«ghp_{A36}»", f"«github_pat_{A36[:22]}_{A36}{A36[:23]}»", "no: ghp_short"]),
+    ("gitlab_token", ["«glpat-abcdefghij0123456789»", "no: glpat-short"]),
+    (
+        "slack_token",
+        [
+            "«xoxb-123456789012-abcdefghij»",
+            "https://«hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXX»",
+            "no: xoxb-1",
+        ],
+    ),
+    ("stripe_key", [f"«sk_live_{A36[:24]}» «rk_test_{A36[:24]}»", "no: pk_live_public, sk_live_x"]),
+    ("model_key", [f"«sk-proj-{A36}» «sk-ant-api03-{A36}», «sk-{A36}{A36}»", "no: sk-learn, task-force"]),
+    ("registry_token", [f"«npm_{A36}» «pypi-AgEIcHlwaS5vcmc{A36}»", "no: npm_install"]),
+]
+PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\nabc+/=\n-----END RSA PRIVATE KEY-----"
+KEYS = [
+    f"before\n«{PEM}»\nafter",
+    "«" + PEM.replace("\n", "\\n") + "»",
+    "«" + PEM.replace("RSA ", "OPENSSH ") + "» «" + PEM.replace("RSA ", "") + "»",
+    "«" + PEM.replace("RSA ", "ENCRYPTED ") + "»",
+    "«-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: GnuPG v2 (x)\n\nlQ\n-----END PGP PRIVATE KEY BLOCK-----»",
+    '«---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\nComment: "x"\nP2/56wAAA\n---- END SSH2 ENCRYPTED PRIVATE KEY ----»',
+    "«PuTTY-User-Key-File-3: ssh-rsa\nEncryption: none\nPrivate-Lines: 1\nAAAB\nPrivate-MAC: 0a1b\n»x",
+    "«-----BEGIN PRIVATE KEY-----\nMIIE\nabc=\n»$ ls.",  # cut off
+    "«-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00FF\n\nMIIE\n»# end",
+    "no: -----BEGIN PUBLIC KEY-----\nMIIE\n-----END PUBLIC KEY-----",
+    "no: -----BEGIN CERTIFICATE-----",
+]
+
+TABLE = [
+    (kind, text)
+    for kind, texts in [
+        ("credit_card", CARDS),
+        ("us_ssn", SSNS),
+        ("email", MAILS),
+        ("phone", PHONES),
+        ("iban", IBANS),
+        ("ip", ADDRESSES),
+        ("jwt", JWTS),
+        ("aws_key", AWS),
+        ("private_key", KEYS),
+        *OTHERS,
+    ]
+    for text in texts
+]
+
+
+def marked(text: str) -> tuple[bytes, list[bytes]]:
+    """The text without its guillemets, and what stands between them."""
+    pieces = text.replace("»", "«").split("«")
+    return "".join(pieces).encode(), [piece.encode() for piece in pieces[1::2]]
+
+
+@pytest.mark.parametrize(("kind", "text"), TABLE, ids=range(len(TABLE)))
+def test_what_one_kind_finds(kind: str, text: str) -> None:
+    data, wanted = marked(text)
+    detectors = DetectorSet.of([kind])
+    assert [data[match.start : match.end] for match in detectors.find(data)] == wanted
+    assert {match.kind for match in detectors.find(data)} <= {kind}
+    assert detectors.may_match(data) or not wanted
+    assert detectors.may_match_inside(b"4" + data + b"D") or not wanted
+
+
+@pytest.mark.parametrize(("kind", "text"), TABLE, ids=range(len(TABLE)))
+def test_all_kinds_together_cover_what_one_finds(kind: str, text: str) -> None:
+    data, wanted = marked(text)
+    covered = [data[match.start : match.end] for match in EVERYTHING.find(data)]
+    assert all(any(value in found for found in covered) for value in wanted)
+
+
+def test_the_table_has_every_kind() -> None:
+    assert {kind for kind, text in TABLE if "«" in text} == set(KINDS)
+
+
+def test_groups_are_of_kinds() -> None:
+    assert all(member in KINDS for members in GROUPS.values() for member in members)
+    found = DetectorSet.of(["cloud_key"]).find(b"x AKIAIOSFODNN7EXAMPLE glpat-abcdefghij0123456789")
+    assert [match.kind for match in found] == ["aws_key", "gitlab_token"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        (b"4111111111111111@example.com", ["email"]),
+        (b"a@example.com 10.0.0.1", ["email", "ip"]),
+        (b"DE89 3704 0044 0532 0130 00", ["iban"]),
+        (b"a@b.example\n" * 3, ["email"] * 3),
+    ],
+)
+def test_the_longest_names_what_overlaps(text: bytes, kinds: list[str]) -> None:
+    assert [match.kind for match in EVERYTHING.find(text)] == kinds
