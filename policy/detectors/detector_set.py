@@ -1,6 +1,6 @@
 """Looks for all the kinds of one set in a text: one pass that says which may be there, then only those, exactly.
 
-Owns `DetectorSet` (what to look for), `Match` (what was found) and how matches that touch each other are settled.
+Owns `DetectorSet` (what to look for) and how matches that touch each other are settled.
 Values that are written in code (hexadecimal, base64, backwards) are not seen; those that a medium escapes (`\\u0040`
 in JSON, `%40` in a form) are seen where the medium's own reader hands over the value. Called by
 `policy.detectors.stream`, the gates, and `policy.detectors.masks`.
@@ -9,35 +9,16 @@ in JSON, `%40` in a form) are seen where the medium's own reader hands over the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-import msgspec
 
 from policy.detectors.engine import Gate, Pattern
 from policy.detectors.kinds import KINDS, Kind, expanded
+from policy.detectors.matches import Match, Write, placeholder
 from policy.detectors.own import own_expression
-
-if TYPE_CHECKING:
-    from policy.detectors.stream import StreamDetector
+from policy.detectors.stream import StreamDetector
 
 _BLOCK = 16 * 1024
-
-
-class Match(msgspec.Struct, frozen=True, gc=False):
-    """data[start:end] is a value of `kind`, the name of a detector."""
-
-    start: int
-    end: int
-    kind: str
-
-
-Write = Callable[[Match, bytes], bytes]
-
-
-def placeholder(match: Match, _: bytes) -> bytes:
-    return b"<%s>" % match.kind.encode()
 
 
 class DetectorSet:
@@ -152,8 +133,6 @@ class DetectorSet:
         return b"".join(pieces), counts
 
     def stream(self, write: Write | None = None) -> StreamDetector:
-        from policy.detectors.stream import StreamDetector  # noqa: PLC0415  it needs this module
-
         return StreamDetector(self, write)
 
 

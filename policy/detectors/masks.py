@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import AnyStr
 
-from policy.detectors.detector_set import DetectorSet, Match, placeholder
+from policy.detectors.detector_set import DetectorSet
 from policy.detectors.kinds import expanded
+from policy.detectors.matches import Match, placeholder
 from policy.detectors.stream import StreamDetector
 from policy.masking import Mask
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Protocol
 
 import msgspec
 
 from policy.detectors import secrets
-from policy.detectors.detector_set import DetectorSet, Match, Write, placeholder
+from policy.detectors.matches import Match, Write, placeholder
 
 MAX_HELD = 4 * 1024
 _CONTEXT = 256
@@ -36,6 +37,18 @@ _LONGEST_BEGINNING = 80
 _SWALLOWED = {"jwt": secrets.TOKEN_BYTES, "private_key": secrets.BODY_BYTES}
 
 
+class Finder(Protocol):
+    """The set of detectors, as a stream needs it."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def has_own(self) -> bool: ...
+
+    def find(self, data: bytes) -> list[Match]: ...
+
+
 class Piece(msgspec.Struct, frozen=True, gc=False):
     """Text that may leave. match: it is a value. is_rest: of a value whose stand-in has left already."""
 
@@ -49,7 +62,7 @@ class StreamScanner:
 
     __slots__ = ("_buffer", "_detectors", "_ends_in_match", "_holds_key", "_is_cut", "_sent", "_swallowing")
 
-    def __init__(self, detectors: DetectorSet) -> None:
+    def __init__(self, detectors: Finder) -> None:
         self._detectors = detectors
         self._buffer = b""  # the context, then what is held
         self._sent = 0  # how much of it is context
@@ -183,7 +196,7 @@ class StreamDetector:
 
     __slots__ = ("_scanner", "_write", "counts")
 
-    def __init__(self, detectors: DetectorSet, write: Write | None = None) -> None:
+    def __init__(self, detectors: Finder, write: Write | None = None) -> None:
         self._scanner = StreamScanner(detectors)
         self._write = write or placeholder
         self.counts: Counter[str] = Counter()

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from policy.detectors import Detection, Match
-from policy.detectors.detector_set import placeholder
+from policy.detectors.matches import placeholder
 from protocols.errors import ProtocolError
 from protocols.postgres.values import (
     ARRAY_ELEMENTS,
