@@ -22,9 +22,26 @@ CLIENT_CREDENTIAL_FIELDS: Final = frozenset(
 )
 CLIENT_CREDENTIAL_PREFIXES: Final = ("proxyd-", "x-forwarded-", "x-ssl-client-")
 
+# By which some targets let a request be another one than its first line says: what was judged is what they get.
+RETELLING_FIELDS: Final = frozenset(
+    {
+        *("x-http-method-override", "x-http-method", "x-method-override", "x-original-method"),
+        *(
+            "x-original-url",
+            "x-original-uri",
+            "x-rewrite-url",
+            "x-envoy-original-path",
+            "x-original-host",
+            "x-host",
+        ),
+    }
+)
+
 # Where clients of model providers put their keys, and so a token for the gateway.
 KEY_FIELDS: Final = frozenset({"x-api-key", "api-key", "x-goog-api-key"})
 
+
+_NEVER: Final = CLIENT_CREDENTIAL_FIELDS | RETELLING_FIELDS
 
 # A reload in the middle of a fetch, or a token that lasts for an instant: try again, but not for ever.
 MAX_ATTEMPTS: Final = 3
@@ -33,7 +50,7 @@ MAX_ATTEMPTS: Final = 3
 def never_goes_on(name: str) -> bool:
     """Is `name` (in lower case) a field that no target gets from a client, whatever the login?"""
     plain = name.replace("_", "-")
-    return plain in CLIENT_CREDENTIAL_FIELDS or plain.startswith(CLIENT_CREDENTIAL_PREFIXES)
+    return plain in _NEVER or plain.startswith(CLIENT_CREDENTIAL_PREFIXES)
 
 
 @dataclass(frozen=True, slots=True)

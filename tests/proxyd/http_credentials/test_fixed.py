@@ -135,6 +135,7 @@ NEVER = [
     "x-forwarded-for",
     "x_forwarded_host",
 ]
+NEVER += ["x-http-method-override", "x_method_override", "x-original-url", "x-rewrite-url", "x-host"]
 NEVER += ["forwarded", "x-real-ip", "client-cert", "x-ssl-client-dn", "remote_user"]
 
 
