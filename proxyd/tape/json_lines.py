@@ -6,11 +6,16 @@ import base64
 import json
 import math
 from pathlib import PurePath
+from typing import Final
 
 import msgspec
 
 from proxyd.tape.entries import Entry, TapeHeader, Unknown
 from proxyd.tape.format import Verdict
+
+MAX_NESTED: Final = 280
+"""Deeper than any facts on a tape; Python itself takes not many more."""
+TOO_DEEP: Final = "(nested too deep)"
 
 
 def entry_json(entry: Entry) -> str:
@@ -36,20 +41,26 @@ def verdict_json(verdict: Verdict, *, is_live: bool) -> str:
 
 
 def to_json(value: object) -> str:
-    return json.dumps(_jsonable(value), ensure_ascii=True, default=_json_default)
+    return json.dumps(_jsonable(value, MAX_NESTED), ensure_ascii=True, default=_json_default)
 
 
-def _jsonable(value: object) -> object:
-    """Maps of a tape may have keys, and numbers, that JSON has not."""
+def _jsonable(value: object, levels: int) -> object:
+    """Maps of a tape may have keys, and numbers, that JSON has not, and a forged one is nested as deep as it likes."""
     if isinstance(value, msgspec.Struct):
         value = msgspec.to_builtins(value, builtin_types=(bytes,))
     if isinstance(value, float) and not math.isfinite(value):
         return repr(value)
     if isinstance(value, dict):
-        return {key if isinstance(key, str) else repr(key): _jsonable(one) for key, one in value.items()}
+        return (
+            TOO_DEEP if not levels else {_key(key): _jsonable(one, levels - 1) for key, one in value.items()}
+        )
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return [_jsonable(one) for one in value]
+        return TOO_DEEP if not levels else [_jsonable(one, levels - 1) for one in value]
     return value
+
+
+def _key(key: object) -> str:
+    return key if isinstance(key, str) else repr(key)
 
 
 def _json_default(value: object) -> object:

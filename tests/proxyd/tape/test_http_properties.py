@@ -147,7 +147,7 @@ _VALUES = st.recursive(
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
-        st.dictionaries(st.one_of(st.text(max_size=3), st.integers()), inner, max_size=2),
+        st.dictionaries(st.one_of(st.text(max_size=3), st.integers(-9, 9)), inner, max_size=2),
     ),
     max_leaves=4,
 )

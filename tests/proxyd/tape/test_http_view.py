@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from policy.decision import Decision, Effect, Reason
-from proxyd.tape.entries import Judgement, Unknown
+from proxyd.tape.entries import Judgement, Unknown, entry_of
+from proxyd.tape.format import Frame, unpack
+from proxyd.tape.frames import FrameKind
 from proxyd.tape.http_entries import HttpBody, HttpBodyEnd, HttpMessage, HttpRequest, HttpResponse
 from proxyd.tape.http_exchanges import MAX_NOTES, MAX_REMEMBERED
 from proxyd.tape.http_taping import HttpTape
 from proxyd.tape.http_view import MAX_HEADERS, MAX_OPEN, PREVIEW_BYTES, HttpView
+from proxyd.tape.json_lines import MAX_NESTED, TOO_DEEP, entry_json
 from proxyd.tape.live import LiveView
 from proxyd.tape.reader import read_tape
 from proxyd.tape.render import Renderer
@@ -411,3 +414,18 @@ def test_refusals_say_why_in_the_judgement_only_once(tmp_path: Path) -> None:
     assert len([line for line in lines if "denied" in line]) == 2
     with read_tape(tape.path) as read:
         assert len([entry for entry in read.entries() if isinstance(entry, Judgement)]) == 1
+
+
+@pytest.mark.parametrize("kind", [FrameKind.EVENT, FrameKind.HTTP_USAGE, 99])
+@pytest.mark.parametrize("levels", [MAX_NESTED, MAX_NESTED + 1, 1000])
+def test_values_nested_deep_are_cut(kind: int, levels: int) -> None:
+    """Only a forged tape has them."""
+    fields = {FrameKind.EVENT: b"\xa1x", FrameKind.HTTP_USAGE: b"\x01"}.get(kind, b"")  # type: ignore[call-overload]
+    head = bytes((0x93 + bool(fields), kind, 0))
+    parts = unpack(head + fields + b"\x81\xa1k" + b"\x91" * levels + b"\xc0")
+    assert parts is not None
+    entry = entry_of(Frame(0, 0, *parts), "http")
+    assert isinstance(entry, Unknown) is (kind == 99)
+    assert (TOO_DEEP in entry_json(entry)) is (levels > MAX_NESTED - 3)
+    (line,) = Renderer(header(protocol="http")).lines(entry)
+    assert "[[[[" in line
