@@ -52,7 +52,6 @@ rules:
   - name: expensive-prompts
     effect: hold
     http: {methods: [POST], paths: ["/v1/chat/completions"]}
-    when: "llm.max_tokens > 4000 || llm.estimated_cost_usd > 0.50"
     approval: {approvers: [ml-leads], timeout: 10m}
   - name: safe-tools-only
     effect: allow
@@ -73,8 +72,6 @@ masks:
   - name: api-fields
     json: ["$..email", "$.customer.address.*"]
     method: redact
-"""
-DETECTOR = """\
   - name: anything-that-looks-like-it
     detect: [credit_card, us_ssn, email, iban, jwt, aws_key, private_key]
     method: token
@@ -85,11 +82,7 @@ SHOP = Target("shop", "postgres", {"env": "prod"})
 
 def test_it_loads_and_says_what_has_no_effect_yet() -> None:
     document = load_document(EXAMPLE, "policy.yaml", {"customers": b"0123456789abcdef"})
-    assert [warning.path for warning in document.warnings] == [
-        "rules[5].http",
-        "rules[6].mcp",
-        "masks[3].json",
-    ]
+    assert [warning.path for warning in document.warnings] == ["rules[6].mcp"]
     assert [rule.name for rule in document.rules] == [
         "read-the-shop",
         "no-secrets-table",
@@ -97,14 +90,18 @@ def test_it_loads_and_says_what_has_no_effect_yet() -> None:
         "no-unbounded-change",
     ]
     assert [rule.name for rule in document.ssh_rules] == ["careful-shell"]
+    assert [rule.name for rule in document.http_rules] == ["expensive-prompts"]
+    assert [entry.mask.name for entry in document.json_masks] == ["api-fields"]
+    assert [entry.name for entry in document.detect_masks] == ["anything-that-looks-like-it"]
 
 
-def test_a_detector_is_refused_with_its_line() -> None:
+def test_a_condition_is_refused_with_its_line() -> None:
+    line = '    http: {methods: [POST], paths: ["/v1/chat/completions"]}\n'
     with pytest.raises(DocumentError) as caught:
-        load_document(EXAMPLE + DETECTOR, "policy.yaml")
+        load_document(EXAMPLE.replace(line, f'{line}    when: "llm.max_tokens > 4000"\n'), "policy.yaml")
     (fault,) = caught.value.faults
-    assert (fault.line, fault.path) == (EXAMPLE.count("\n") + 2, "masks[4].detect")
-    assert "remove the mask" in fault.remedy
+    assert fault.path == "rules[5].when"
+    assert "remove `when`" in fault.remedy
 
 
 def test_it_does_what_it_says() -> None:
