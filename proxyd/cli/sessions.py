@@ -39,8 +39,9 @@ exit status: 0 done, 1 the session has not ended (end), its tape broke off (watc
 
 _WATCH = """\
 Show a session as it happens, until it ends or Control-C. A statement is shown with the decision and the answer as
-its user sees it, after masking; of an SSH session with a terminal, that terminal (`--lines`: as text). That somebody
-watches is recorded on the session's tape."""
+its user sees it, after masking; of an SSH session with a terminal, that terminal (`--lines`: as text); of HTTP, a line
+for each exchange when it is over, server-sent events and messages of WebSockets as they come. That somebody watches is
+recorded on the session's tape."""
 
 _END = """\
 End a session: a running statement is cancelled at the target, the user is told that an administrator has ended the

@@ -151,7 +151,7 @@ class HttpTape(BatchingWriter):
         if decision.effect is not Effect.ALLOW:
             reasons = [reason.message for reason in decision.reasons if reason.message]
             data = {"exchange": exchange, "effect": decision.effect.value, "message": "; ".join(reasons)}
-            self.event(DENIED, data)
+            super().event(DENIED, data)
         known = self._headers(headers)
         head = (_REQUEST, self._now_us(), exchange, judgement, method, url, version, known)
         self._hold(exchange, TO_TARGET, head)
@@ -222,6 +222,11 @@ class HttpTape(BatchingWriter):
         self._write_packed(FrameKind.HTTP_USAGE, exchange, dict(data))
 
     # --- the tape ---------------------------------------------------------------------------------------------
+
+    def event(self, name: str, data: Mapping[str, object]) -> None:
+        """Written at once: it may be about the session (somebody watches it), with no exchange to flush it."""
+        super().event(name, data)
+        self.flush()
 
     def flush(self) -> None:
         """Write all that is pending in one go. Must return before what it records is forwarded."""

@@ -125,6 +125,28 @@ def test_what_was_flushed_is_in_the_file(tmp_path: Path) -> None:
     tape.end("left")
 
 
+def test_an_event_is_written_at_once(tmp_path: Path, writes: list[int]) -> None:
+    tape = http_tape(tmp_path)
+    begun(tape)
+    tape.event("watched", {"by": "root"})
+    assert len(writes) == 2
+    assert kinds(tape.path) == ["Judgement", "HttpHeaders", "HttpRequest", "Event"]
+    tape.end("left")
+
+
+def test_a_refusal_waits_for_the_flush(tmp_path: Path, writes: list[int]) -> None:
+    tape = http_tape(tmp_path)
+    begun(tape, decision=DENIED)
+    tape.request_end(1)
+    tape.response(1, 403, (), made_here=True)
+    tape.response_body(1, b"no")
+    tape.response_end(1)
+    assert len(writes) == 1
+    tape.flush()
+    assert len(writes) == 2
+    tape.end("left")
+
+
 def test_nothing_pending_grows_without_bounds(tmp_path: Path, writes: list[int]) -> None:
     tape = http_tape(tmp_path)
     begun(tape)
