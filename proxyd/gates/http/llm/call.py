@@ -17,7 +17,8 @@ from policy.http.budgets import budgets_for
 from policy.http.masks import masks_for_http
 from policy.llm.operations import MODELS, OTHER
 from policy.llm.prices import PriceTable
-from proxyd.gates.http.bodies.interfaces import BodyMasks, Transformer
+from proxyd.gates.http.bodies.compressed import decoded
+from proxyd.gates.http.bodies.interfaces import DEFAULT_LIMITS, BodyMasks, BodyRefused, Transformer
 from proxyd.gates.http.bodies.transformers import transformer_for
 from proxyd.gates.http.llm.answer_facts import AnswerFacts
 from proxyd.gates.http.llm.errors import denial, denial_headers
@@ -131,15 +132,21 @@ class LlmCall:
     def answer_transformer(
         self, status: int, content_type: str, content_encoding: str, masks: BodyMasks
     ) -> Transformer | None:
-        """Looks into the answer as the client gets it, and masks it before. Raises BodyRefused."""
-        encoding = "" if content_encoding.strip().lower() == "identity" else content_encoding
-        masker = None if encoding else stream_masks(content_type, masks)
-        if masker is None:
-            masker = transformer_for(content_type, masks, content_encoding=encoding)
-        if masker is None and encoding:
-            return None  # nobody can look into it, and it may pass: the worst case stays spent
+        """Looks into the answer as the client gets it, and masks it before. Raises BodyRefused.
+
+        What comes out is not compressed. Without masks, a compression that is not read passes as it is, unseen: then
+        this is None, and the worst case stays spent.
+        """
+        masker = stream_masks(content_type, masks) or transformer_for(content_type, masks)
+        watched = _Watched(self._gate, masker)
+        try:
+            reading = decoded(content_encoding, watched, DEFAULT_LIMITS)
+        except BodyRefused:
+            if masker is not None:
+                raise
+            return None
         self._gate.on_answer(status, content_type)
-        return _Watched(self._gate, masker)
+        return reading
 
     def record_answer(self, tape: Recorder, exchange: int) -> None:
         """The answer has come to its end."""
