@@ -9,7 +9,7 @@ in JSON, `%40` in a form) are seen where the medium's own reader hands over the 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from policy.detectors.engine import Gate, Pattern
@@ -18,7 +18,12 @@ from policy.detectors.matches import Match, Write, placeholder
 from policy.detectors.own import own_expression
 from policy.detectors.stream import StreamDetector
 
+Span = tuple[int, int, str]
+Find = Callable[[bytes, int, int, list[Span]], None]
+
 _BLOCK = 16 * 1024
+_LINES_APART = 8
+"""So many lines of a block are looked into one by one; beyond, what is left of the block is looked at at once."""
 
 
 class DetectorSet:
@@ -64,41 +69,59 @@ class DetectorSet:
 
     def find(self, data: bytes) -> list[Match]:
         """Every value, in order, none touching another."""
-        spans: list[tuple[int, int, str]] = []
+        spans: list[Span] = []
         for begin, end in _blocks(data):
-            block = data if end - begin == len(data) else data[begin:end]
             if self._built_in_gate is not None:
-                for hit in self._built_in_gate.found(block):
-                    name, find = self._finders[hit]
-                    spans += [(start, stop, name) for start, stop in find(data, begin, end)]
+                self._find_in_block(data, begin, end, self._built_in_gate, self._find_built_in, spans)
             if self._own_gate is not None:
-                for hit in self._own_gate.found(block):
-                    name, pattern = self._own[hit]
-                    spans += [
-                        (start, stop, name)
-                        for start, stop in pattern.find_all(data, begin, end)
-                        if stop > start
-                    ]
+                self._find_in_block(data, begin, end, self._own_gate, self._find_own, spans)
         return self._settled(spans) if spans else []
+
+    def _find_in_block(
+        self, data: bytes, begin: int, end: int, gate: Gate, find: Find, spans: list[Span]
+    ) -> None:
+        """Line by line where the gate meets something; where it goes on doing so, the rest as a whole."""
+        position = begin
+        for _ in range(_LINES_APART):
+            met = gate.first(data, position, end)
+            if met is None:
+                return
+            start = max(position, data.rfind(b"\n", position, met[0]) + 1)
+            position = data.find(b"\n", met[1], end) + 1 or end
+            find(data, start, position, spans)
+            if position >= end:
+                return
+        find(data, position, end, spans)
+
+    def _find_built_in(self, data: bytes, begin: int, end: int, spans: list[Span]) -> None:
+        if self._built_in_gate is not None:
+            for hit in self._built_in_gate.found(data[begin:end]):
+                name, find = self._finders[hit]
+                spans += [(start, stop, name) for start, stop in find(data, begin, end)]
+
+    def _find_own(self, data: bytes, begin: int, end: int, spans: list[Span]) -> None:
+        if self._own_gate is not None:
+            for hit in self._own_gate.found(data[begin:end]):
+                name, pattern = self._own[hit]
+                found = pattern.find_all(data, begin, end)
+                spans += [(start, stop, name) for start, stop in found if stop > start]
 
     def may_match(self, data: bytes) -> bool:
         """False only if nothing would be found. Quicker than finding."""
-        for begin, end in _blocks(data):
-            block = data if end - begin == len(data) else data[begin:end]
-            if self._built_in_gate is not None and self._built_in_gate.found(block):
-                return True
-            if self._own_gate is not None and self._own_gate.found(block):
-                return True
-        return False
+        return any(
+            gate is not None and gate.first(data, 0, len(data)) is not None
+            for gate in (self._built_in_gate, self._own_gate)
+        )
 
     def may_match_inside(self, data: bytes) -> bool:
         """The same for bytes in which lengths and the like stand beside values: they do not say where a word ends.
 
         Own patterns can look at the ends of a value: with those it is always True.
         """
-        return self.has_own or (self._inner_gate is not None and bool(self._inner_gate.found(data)))
+        gate = self._inner_gate
+        return self.has_own or (gate is not None and gate.first(data, 0, len(data)) is not None)
 
-    def _settled(self, spans: list[tuple[int, int, str]]) -> list[Match]:
+    def _settled(self, spans: list[Span]) -> list[Match]:
         """Matches that overlap become one, from the first byte to the last, named after the longest of them."""
         spans.sort(key=lambda span: (span[0], -span[1]))
         matches: list[Match] = []
@@ -113,7 +136,7 @@ class DetectorSet:
         matches.append(Match(start, end, best[2]))
         return matches
 
-    def _rank(self, span: tuple[int, int, str]) -> tuple[int, int]:
+    def _rank(self, span: Span) -> tuple[int, int]:
         return span[1] - span[0], -self._order[span[2]]
 
     def replace(self, data: bytes, write: Write | None = None) -> tuple[bytes, Counter[str]]:

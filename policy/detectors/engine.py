@@ -1,12 +1,13 @@
 """The one place that knows google-re2: patterns that match in linear time, whatever they and the text are.
 
-Owns `Pattern` (one expression, found by position), `Gate` (which of many expressions occur in a text at all, in one
-pass), and the options and memory limits both are compiled with. A gate is only there to save work: when it cannot
-answer, all of its patterns count as found. Called by the other modules of this package.
+Owns `Pattern` (one expression, found by position), `Gate` (where the first of many expressions is met, and which of
+them occur in a text at all, each in one pass), and the options and memory limits that both are compiled with. A gate is
+only there to save work: when it cannot answer, all of its patterns count as found. Called by the other modules of this
+package.
 
-RE2 was chosen over Hyperscan by measure (`bench/detectors.py` has the text): all candidates of all built-in kinds in
-one pass take 160 MB/s with RE2 and 130 to 170 MB/s with Hyperscan, whose binding calls Python for every hit. RE2 has
-wheels for x86-64 and ARM, and it is the syntax that policies are written in.
+RE2 was chosen over Hyperscan by measure, on the texts of `bench/detectors.py`: one pass for all built-in kinds takes
+160 to 540 MB/s with RE2, and 75 to 470 MB/s with Hyperscan, whose binding calls Python for every hit. Both have wheels
+for x86-64 and ARM; RE2's syntax is the one that policies are written in.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Pattern:
 
     __slots__ = ("_compiled",)
 
-    def __init__(self, expression: bytes, *, is_text: bool = False) -> None:
-        memory = OWN_MEMORY if is_text else _PATTERN_MEMORY
+    def __init__(self, expression: bytes, *, is_text: bool = False, memory: int = 0) -> None:
+        memory = memory or (OWN_MEMORY if is_text else _PATTERN_MEMORY)
         try:
             self._compiled = re2.compile(expression, _options(memory=memory, is_text=is_text))
         except re2.error as error:
@@ -79,17 +80,26 @@ def _is_empty(compiled: re2._Regexp, text: bytes) -> bool:
 
 
 class Gate:
-    """Which of the patterns occur in a text."""
+    """Whether any of the patterns occurs in a text, and which."""
 
-    __slots__ = ("_all", "_set")
+    __slots__ = ("_all", "_any", "_set")
 
     def __init__(self, expressions: Sequence[bytes], *, is_text: bool = False) -> None:
+        self._any = Pattern(
+            b"|".join(b"(?:%s)" % expression for expression in expressions),
+            is_text=is_text,
+            memory=_GATE_MEMORY,
+        )
         self._set = re2.Set.SearchSet(_options(memory=_GATE_MEMORY, is_text=is_text))
         for expression in expressions:
             self._set.Add(expression)
         self._set.Add(b"")  # always found: without it "nothing found" and "out of memory" are one answer
         self._set.Compile()
         self._all = list(range(len(expressions)))
+
+    def first(self, data: bytes, position: int, end: int) -> Span | None:
+        """The leftmost place in data[position:end] where one of them matches."""
+        return self._any.find(data, position, end)
 
     def found(self, data: bytes) -> list[int]:
         """The numbers of the patterns that occur in `data`."""
