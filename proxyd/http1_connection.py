@@ -202,7 +202,7 @@ class Http1Target:
     def leftover(self) -> bytes:
         return self._reader.leftover()
 
-    def put_head(self, head: RequestHead) -> None:
+    def put_head(self, head: RequestHead, encoded: bytes = b"") -> None:
         self.used += 1
         self.is_reusable = False
         self._has_answer = self._is_sent = False
@@ -211,7 +211,7 @@ class Http1Target:
         except ProtocolError as fault:
             raise self._gone(fault.message) from fault
         try:
-            data = request_head(head, head.target, head.authority)
+            data = encoded or encoded_request(head)
         except LocalProtocolError as fault:
             raise PeerGone(fault.message) from fault
         self._writer.start(data, is_chunked=head.body_bytes is None, has_body=head.body_bytes != 0)
@@ -269,6 +269,11 @@ class Http1Target:
     def is_ready(self) -> bool:
         """May it serve another exchange?"""
         return self.is_reusable and self._reader.has_ended and not self._reader.buffered
+
+
+def encoded_request(head: RequestHead) -> bytes:
+    """Raises LocalProtocolError."""
+    return request_head(head, head.target, head.authority)
 
 
 def whole(head: ResponseHead, body: bytes) -> bytes:

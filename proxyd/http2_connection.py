@@ -119,7 +119,7 @@ class _Stream:
 
     # Sending
 
-    def put_head(self, head: RequestHead | ResponseHead) -> None:
+    def _put_head(self, head: RequestHead | ResponseHead) -> None:
         self._out.append(head)
 
     def put_data(self, data: bytes) -> None:
@@ -208,6 +208,9 @@ class _Stream:
 class Http2Request(_Stream):
     """At the server: `head` is the client's request."""
 
+    def put_head(self, head: ResponseHead) -> None:
+        self._put_head(head)
+
     def poll(self) -> Data | MessageEnded | None:
         item = self._poll()
         if isinstance(item, ResponseHead):
@@ -223,6 +226,9 @@ class Http2Request(_Stream):
 
 class Http2Stream(_Stream):
     """At the client: the request goes out, its answer comes in."""
+
+    def put_head(self, head: RequestHead, encoded: bytes = b"") -> None:
+        self._put_head(head)
 
     def poll(self) -> ResponseHead | Data | MessageEnded | None:
         return self._poll()

@@ -30,8 +30,8 @@ from proxyd.gates.http.llm.call import LlmCall
 from proxyd.gates.http.refusals import GRPC, Answer, Kind, Refusal, answer, denied
 from proxyd.gates.http.routing import Route
 from proxyd.gateway import Gateway, PolicyInForce
-from proxyd.http1_connection import Http1Client, Http1Target
-from proxyd.http_credentials.injecting import CredentialUnavailable, Injector, injected_into
+from proxyd.http1_connection import Http1Client, Http1Target, encoded_request
+from proxyd.http_credentials.injecting import CredentialUnavailable, Injected, Injector, injected_into
 from proxyd.http_listener import HttpListenerRuntime
 from proxyd.http_pool import TargetUnavailable
 from proxyd.http_sessions import HttpSession, HttpSessions
@@ -63,7 +63,7 @@ class Prepared:
 
     __slots__ = (
         *("account", "asked", "decision", "facts", "field", "head", "headers", "in_force", "masks", "out"),
-        *("route", "subject", "target", "url"),
+        *("encoded", "injected", "route", "sent", "subject", "target", "url"),
     )
 
     def __init__(
@@ -94,6 +94,10 @@ class Prepared:
         self.decision: Decision | None = None
         self.out: RequestHead | None = None
         self.url = ""
+        # With the credential that the injector gave last, and as bytes.
+        self.injected: Injected | None = None
+        self.sent: RequestHead | None = None
+        self.encoded = b""
 
 
 class Caller(Protocol):
@@ -321,8 +325,16 @@ class Exchange:
             prepared.url = self._record_request(
                 session, out, out.target, out.headers, prepared.facts, decision, b""
             )
-        sent = await self._with_credential(prepared.account.injector, out, None)
-        await self._forward(session, sent, prepared.masks, b"", None, is_whole=True)
+        injector = prepared.account.injector
+        injected = injector.ready(out)
+        if injected is None or injected is not prepared.injected:
+            prepared.sent = await self._with_credential(injector, out, None)
+            prepared.injected = injected
+            prepared.encoded = encoded_request(prepared.sent)
+        sent = prepared.sent
+        if sent is None:
+            raise RuntimeError("a request without a head")
+        await self._forward(session, sent, prepared.masks, b"", None, is_whole=True, encoded=prepared.encoded)
 
     def _denial(
         self, session: HttpSession, prepared: Prepared, facts: HttpFacts, decision: Decision
@@ -500,7 +512,9 @@ class Exchange:
         masker: Transformer | None,
         *,
         is_whole: bool,
+        encoded: bytes = b"",
     ) -> None:
+        """`encoded`: the head as HTTP/1.1 has it, where it is known."""
         tape, number = session.tape, self._number
         if is_whole:
             tape.request_end(number)
@@ -518,7 +532,7 @@ class Exchange:
                     fault.status, Kind.TARGET, fault.text, hint="Try again in a moment.", reason=fault.reason
                 ) from fault
             try:
-                upstream.put_head(head)
+                upstream.put_head(head, encoded)
                 if body:
                     upstream.put_data(body)
                 if is_whole:
@@ -692,6 +706,14 @@ class Exchange:
         if route is None:
             raise RuntimeError("an answer without a route")
         upstream = session.account.upstream
+        if masks.response.is_empty and self._call is None:
+            self._held = ResponseHead(
+                head.status,
+                client_headers(head.headers, route, upstream.origin, upstream.base_path, is_changed=False),
+                head.body_bytes,
+            )
+            self._let_go(session)
+            return
         has_body = self._head.method != "HEAD" and head.status not in (204, 304) and head.body_bytes != 0
         transformer = None
         content_type = requests.content_type_of(head.headers)
@@ -701,8 +723,8 @@ class Exchange:
         headers = client_headers(
             head.headers,
             route,
-            origin=f"{upstream.scheme}://{upstream.authority}",
-            base_path=upstream.base_path,
+            upstream.origin,
+            upstream.base_path,
             is_changed=is_changed,
         )
         self._transformer = transformer

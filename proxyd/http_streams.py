@@ -50,8 +50,8 @@ class ClientStream(Protocol):
 class TargetStream(Protocol):
     """A request that goes out, and its answer. Every method that waits or sends raises PeerGone."""
 
-    def put_head(self, head: RequestHead) -> None:
-        """`target` and `authority` of the head go out as they are."""
+    def put_head(self, head: RequestHead, encoded: bytes = b"") -> None:
+        """`target` and `authority` of the head go out as they are. `encoded`: the same as HTTP/1.1 has it, if known."""
 
     def put_data(self, data: bytes) -> None: ...
     def put_end(self, trailers: Headers = ()) -> None: ...

@@ -56,6 +56,11 @@ class HttpUpstreamTarget:
             connect_timeout_s=target.connect_timeout,
         )
 
+    @property
+    def origin(self) -> str:
+        """As the target calls itself in redirects."""
+        return f"{self.scheme}://{self.authority}"
+
     def engine(self) -> TlsEngine | None:
         """For a new connection; None when it stays in clear."""
         return None if self.tls is None else self.tls.engine(self.server_name)

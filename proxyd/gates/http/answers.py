@@ -16,11 +16,18 @@ _OF_THE_BODY = frozenset(
     }
 )
 
+_LOOKED_AT = _AROUND | _OF_THE_BODY | {"location", "content-location", "set-cookie"}
+
 
 def client_headers(
-    headers: Headers, route: Route, *, origin: str, base_path: str, is_changed: bool
+    headers: Headers, route: Route, origin: str, base_path: str, *, is_changed: bool
 ) -> Headers:
     """`origin`: the target's scheme and authority. `is_changed`: the body is masked on its way."""
+    for name, _ in headers:
+        if name in _LOOKED_AT:
+            break
+    else:
+        return headers
     kept = [
         field
         for field in headers
