@@ -48,7 +48,7 @@ from proxyd.telemetry import Telemetry
 DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR, "ssh": SSH_DOOR, "http": HTTP_DOOR}
 
 # What a reload can change. Anything else that differs is named in the log and waits for a restart.
-RELOADABLE = frozenset({"policy", "masking", "identity", "log", "drain_timeout"})
+RELOADABLE = frozenset({"policy", "masking", "identity", "models", "log", "drain_timeout"})
 
 DRAIN_STEP_S = 0.1
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -287,6 +287,8 @@ class Daemon:
             self._log.warning("changed, but needs a restart to take effect", keys=waiting)
         gateway.config = gateway.config.model_copy(update={name: getattr(new, name) for name in RELOADABLE})
         gateway.telemetry.set_level(new.log.level)
+        gateway.model_prices = new.models.table()
+        gateway.http_pools.drop()  # what was opened under other files is not used again
         gateway.swap_policy(material.policy)
 
     def _reload_sides(self, identity: Identity) -> None:
