@@ -27,7 +27,6 @@ from policy.document import PolicyDocument
 from policy.evaluate import bounded, has_standing_access, held_by, no_admission
 from policy.facts import HttpFacts, Subject, Target
 from policy.http.wording import SEND_WHAT_CAN_BE_READ, asked_for, described, hint, why_unseen
-from policy.http_rules.bodies import SEEN
 from policy.http_rules.index import Found
 from policy.http_rules.rule import Asked, HttpRule, Touch
 from policy.view import view_of
@@ -85,7 +84,7 @@ def needs_of(
         return _NOTHING
     asked = Asked(facts, subject, target)
     refusing = [
-        rule for rule in (*found.denies, *found.holds) if rule.needs_body(facts) and rule.may_touch(facts)
+        rule for rule in (*found.denies, *found.holds) if rule.needs_body(facts) and rule.may_touch(asked)
     ]
     if any(not rule.needs_body(facts) and rule.touches_rest(asked) is Touch.YES for rule in found.denies):
         return _NOTHING
@@ -100,7 +99,7 @@ def needs_of(
 
 def _may_cover(rule: HttpRule, asked: Asked) -> bool:
     if rule.needs_body(asked.facts):
-        return rule.may_cover(asked.facts)
+        return rule.may_cover(asked)
     return rule.covers_rest(asked)
 
 
@@ -121,7 +120,7 @@ def _judged(found: Found, asked: Asked, version: str) -> Decision:
     refusals.extend(_unseen(rule, facts) for rule, how in holds if how is Touch.UNSEEN)
     covering = _covering(found, asked, [rule for rule, _ in holds])
     if covering is None:
-        refusals.extend(_uncovered(found, facts))
+        refusals.extend(_uncovered(found, asked))
     if refusals:
         return Decision(Effect.DENY, bounded(refusals), policy_version=version)
     if holds:
@@ -161,11 +160,12 @@ def _unseen(rule: HttpRule, facts: HttpFacts) -> Reason:
     )
 
 
-def _uncovered(found: Found, facts: HttpFacts) -> Iterator[Reason]:
+def _uncovered(found: Found, asked: Asked) -> Iterator[Reason]:
+    facts = asked.facts
     unseen = [
         rule
         for rule in (*found.allows, *found.held)
-        if facts.body_state not in SEEN and rule.may_cover(facts) and rule.needs_body(facts)
+        if not asked.is_seen and rule.needs_body(facts) and rule.may_cover(asked)
     ]
     yield from (_unseen(rule, facts) for rule in unseen)
     if not unseen:

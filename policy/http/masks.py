@@ -31,8 +31,7 @@ class BodyDetectors:
 
     def replace(self, text: str) -> tuple[str, Counter[str]]:
         """`text` with what was found replaced, and how many of each kind. Half of a surrogate pair passes through."""
-        data, counts = self.detection.replace(text.encode("utf-8", "surrogatepass"))
-        return (data.decode("utf-8", "surrogatepass"), counts) if counts else (text, counts)
+        return self.detection.replace(text)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

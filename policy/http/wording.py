@@ -47,7 +47,7 @@ _WHY_UNSEEN = {
 
 
 def why_unseen(state: BodyState) -> str:
-    return _WHY_UNSEEN.get(state, "it cannot be read")
+    return _WHY_UNSEEN.get(state, "it holds more values than the gateway looks at")
 
 
 SEND_WHAT_CAN_BE_READ = (

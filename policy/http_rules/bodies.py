@@ -29,6 +29,8 @@ _LEADING_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_,' ]*)?(?:\.[0-9]+)?(?:[eE][-+]
 _HEXADECIMAL = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]{1,64})")
 _LONGEST_NUMBER = 512
 MAX_FORM_DEPTH = 32
+MAX_STEPS = 200_000
+_STEP = object()
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0", ""})
 _FORM_NAME = re.compile(r"[\[\].]+")
@@ -67,7 +69,7 @@ class BodyCondition:
         found = body.possible(self.path)
         if self.presence is Presence.PRESENT:
             return bool(found)
-        return any(self._may_be(value) for value in _scalars(found))
+        return any(self._may_be(value) for value in body.scalars(self.path))
 
     def covers(self, body: Body) -> bool:
         possible = body.possible(self.path)
@@ -79,7 +81,7 @@ class BodyCondition:
             return True
         if not body.is_form:
             return all(self._is(value, is_form=False) for value in possible)
-        return all(self._is(value, is_form=True) for value in _scalars(possible))
+        return all(self._is(value, is_form=True) for value in body.scalars(self.path))
 
     def _may_be(self, value: Scalar) -> bool:
         if self.bounds is not None:
@@ -97,14 +99,23 @@ class BodyCondition:
         return any(_equals(listed, value, number, is_form=is_form) for listed in self.values)
 
 
-class Body:
-    """A body that has been read, with the ways to look into it."""
+class TooMuch(Exception):
+    """A body with more values than are looked at: nobody's request may hold up everybody else's."""
 
-    __slots__ = ("_readings", "is_form")
+
+class Body:
+    """A body that has been read, with the ways to look into it. What was found is kept for the next rule that asks.
+
+    Everything raises TooMuch once MAX_STEPS values have been looked at.
+    """
+
+    __slots__ = ("_found", "_readings", "_steps_left", "is_form")
 
     def __init__(self, facts: HttpFacts) -> None:
         self.is_form = facts.body_state is BodyState.FORM
         self._readings: Sequence[object] = ()
+        self._steps_left = MAX_STEPS
+        self._found: dict[tuple[JsonPath, bool], list[object]] = {}
         if self.is_form:
             self._readings = (facts.body, _nested(facts.body))
         elif facts.body_state is BodyState.JSON:
@@ -112,53 +123,112 @@ class Body:
 
     def certain(self, path: JsonPath) -> list[object]:
         """The values that the path leads to, as it is written."""
-        return list(path.values(self._readings[0])) if self._readings else []
+        return self._values(path, self._readings[:1], is_exact=True)
 
     def possible(self, path: JsonPath) -> list[object]:
         """The values that some target could take for these."""
-        return [value for reading in self._readings for value in _lenient(path, reading)]
+        return self._values(path, self._readings, is_exact=False)
+
+    def _values(self, path: JsonPath, readings: Sequence[object], *, is_exact: bool) -> list[object]:
+        key = (path, is_exact)
+        if key not in self._found:
+            walk = _Walk(path, is_exact=is_exact)
+            self._found[key] = [
+                value for reading in readings for value in self._counted(walk.through(reading))
+            ]
+        return self._found[key]
+
+    def scalars(self, path: JsonPath) -> Iterator[Scalar]:
+        """The plain values among the possible ones, and below them."""
+        for value in self._counted(_scalars(self.possible(path))):
+            if value is None or isinstance(value, (str, int, float)):
+                yield value
+
+    def _counted(self, values: Iterator[object]) -> Iterator[object]:
+        for value in values:
+            self._steps_left -= 1
+            if self._steps_left < 0:
+                raise TooMuch
+            if value is not _STEP:
+                yield value
 
 
-def _lenient(path: JsonPath, document: object) -> Iterator[object]:
-    end = len(path.segments)
-    names = [None if segment.name is None else fold(segment.name) for segment in path.segments]
-    seen: set[tuple[int, int]] = set()
-    waiting: list[tuple[object, int]] = [(document, 0)]
-    while waiting:
-        node, taken = waiting.pop()
-        if (id(node), taken) in seen and isinstance(node, (dict, list)):
-            continue
-        seen.add((id(node), taken))
-        if taken == end:
-            yield node
-            continue
-        segment, name = path.segments[taken], names[taken]
-        if isinstance(node, dict):
-            for key, value in node.items():
-                if segment.is_any or (name is not None and fold(key) == name):
-                    waiting.append((value, taken + 1))
-                if segment.is_deep:
-                    waiting.append((value, taken))
-            if segment.index is not None and not segment.is_deep:
-                waiting.append((node, taken + 1))  # one thing where a list of one is expected
-        elif isinstance(node, list):
-            for index, value in enumerate(node):
-                if segment.is_any or segment.index == index:
-                    waiting.append((value, taken + 1))
-                if segment.is_deep or segment.name is not None:
-                    waiting.append((value, taken))  # a list where one thing is expected
+class _Walk:
+    """Follows one path through documents, exactly as it is written or as the most lenient reader would."""
+
+    __slots__ = ("_is_exact", "_names", "_segments")
+
+    def __init__(self, path: JsonPath, *, is_exact: bool) -> None:
+        self._segments = path.segments
+        self._is_exact = is_exact
+        self._names = [
+            name if name is None or is_exact else fold(name)
+            for name in (segment.name for segment in path.segments)
+        ]
+
+    def through(self, document: object) -> Iterator[object]:
+        """The values that it leads to, and _STEP for every other value that was looked at."""
+        end = len(self._segments)
+        seen: set[tuple[int, int]] = set()
+        waiting: list[tuple[object, int]] = [(document, 0)]
+        while waiting:
+            node, taken = waiting.pop()
+            is_container = isinstance(node, (dict, list))
+            if is_container:
+                if (id(node), taken) in seen:
+                    continue
+                seen.add((id(node), taken))
+            if taken == end:
+                yield node
+            elif isinstance(node, dict):
+                yield from self._into_object(node, taken, waiting)
+            elif isinstance(node, list):
+                yield from self._into_array(node, taken, waiting)
+
+    def _into_object(
+        self, node: Mapping[str, object], taken: int, waiting: list[tuple[object, int]]
+    ) -> Iterator[object]:
+        segment, name = self._segments[taken], self._names[taken]
+        is_last = taken == len(self._segments) - 1
+        for key, value in node.items():
+            yield _STEP
+            is_inner = isinstance(value, (dict, list))
+            if (is_last or is_inner) and (
+                segment.is_any or (name is not None and (key if self._is_exact else fold(key)) == name)
+            ):
+                waiting.append((value, taken + 1))
+            if segment.is_deep and is_inner:
+                waiting.append((value, taken))
+        if segment.index is not None and not segment.is_deep and not self._is_exact:
+            waiting.append((node, taken + 1))  # one thing where a list of one is expected
+
+    def _into_array(
+        self, node: Sequence[object], taken: int, waiting: list[tuple[object, int]]
+    ) -> Iterator[object]:
+        segment = self._segments[taken]
+        is_last = taken == len(self._segments) - 1
+        is_lenient = segment.name is not None and not self._is_exact  # a list where one thing is expected
+        for index, value in enumerate(node):
+            yield _STEP
+            is_inner = isinstance(value, (dict, list))
+            if (is_last or is_inner) and (segment.is_any or segment.index == index):
+                waiting.append((value, taken + 1))
+            if is_inner and (segment.is_deep or is_lenient):
+                waiting.append((value, taken))
 
 
-def _scalars(found: Sequence[object]) -> Iterator[Scalar]:
+def _scalars(found: Sequence[object]) -> Iterator[object]:
     """The plain values in `found` and below."""
     waiting = list(found)
     while waiting:
         node = waiting.pop()
         if isinstance(node, dict):
+            yield _STEP
             waiting.extend(node.values())
         elif isinstance(node, list):
+            yield _STEP
             waiting.extend(node)
-        elif node is None or isinstance(node, (str, int, float)):
+        else:
             yield node
 
 

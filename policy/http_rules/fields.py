@@ -13,7 +13,7 @@ from enum import Enum
 
 from policy.http_rules.folding import TextPattern, fold
 
-Pairs = Sequence[tuple[str, str]]
+MAX_FIELDS = 1000  # of more a rule with names touches every one and covers none
 
 
 class Presence(Enum):
@@ -33,27 +33,28 @@ class NamedValues:
     patterns: tuple[TextPattern, ...]
     is_header: bool = False
 
-    def touches(self, pairs: Pairs) -> bool:
+    def touches(self, fields: Fields) -> bool:
         if self.presence is Presence.ABSENT:
-            return not any(name == self.name for name, _ in pairs)
-        if self.presence is Presence.PRESENT:
-            return any(self._may_be(name) for name, _ in pairs)
-        return any(
-            pattern.touches(text)
-            for name, value in pairs
-            if self._may_be(name)
-            for text in map(fold, self._texts(value))
-            for pattern in self.patterns
-        )
-
-    def covers(self, pairs: Pairs) -> bool:
-        if self.presence is Presence.ABSENT:
-            return not any(self._may_be(name) for name, _ in pairs)
-        if not any(name == self.name for name, _ in pairs):
+            return self.name not in fields.by_name
+        values = fields.by_folded_name.get(self.folded)
+        if fields.is_too_many:
+            return True
+        if values is None:
             return False
         if self.presence is Presence.PRESENT:
             return True
-        return all(self._covers_value(value) for name, value in pairs if self._may_be(name))
+        return any(pattern.touches(text) for text in fields.folded(self.folded) for pattern in self.patterns)
+
+    def covers(self, fields: Fields) -> bool:
+        if fields.is_too_many:
+            return False
+        if self.presence is Presence.ABSENT:
+            return self.folded not in fields.by_folded_name
+        if self.name not in fields.by_name:
+            return False
+        if self.presence is Presence.PRESENT:
+            return True
+        return all(self._covers_value(value) for value in fields.by_folded_name[self.folded])
 
     def _covers_value(self, value: str) -> bool:
         if self.is_header and "," in value:
@@ -66,15 +67,35 @@ class NamedValues:
     def _listed(self, text: str) -> bool:
         return any(pattern.covers(text) for pattern in self.patterns)
 
+
+class Fields:
+    """The parameters or header fields of one request, as rules look for them: by name, and by what it could be
+    taken for."""
+
+    __slots__ = ("_folded", "_is_header", "by_folded_name", "by_name", "is_too_many")
+
+    def __init__(self, pairs: Sequence[tuple[str, str]], *, is_header: bool) -> None:
+        self._is_header = is_header
+        self._folded: dict[str, list[str]] = {}
+        self.is_too_many = len(pairs) > MAX_FIELDS
+        self.by_name = frozenset(name for name, _ in pairs)
+        self.by_folded_name: dict[str, list[str]] = {}
+        fold_name = folded_header if is_header else folded_parameter
+        for name, value in pairs[:MAX_FIELDS]:
+            self.by_folded_name.setdefault(fold_name(name), []).append(value)
+
+    def folded(self, name: str) -> list[str]:
+        """The values of the name, each also in the elements of the list that it may be."""
+        known = self._folded.get(name)
+        if known is None:
+            values = self.by_folded_name.get(name, ())
+            known = self._folded[name] = [fold(text) for value in values for text in self._texts(value)]
+        return known
+
     def _texts(self, value: str) -> Iterator[str]:
         yield value
-        if self.is_header and "," in value:
+        if self._is_header and "," in value:
             yield from (element.strip() for element in value.split(","))
-
-    def _may_be(self, name: str) -> bool:
-        if name == self.name:
-            return True
-        return (folded_header(name) if self.is_header else folded_parameter(name)) == self.folded
 
 
 def folded_header(name: str) -> str:

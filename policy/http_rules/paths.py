@@ -6,8 +6,9 @@
 One path can be read in several ways. Servers differ over an encoded slash, over `;` and what follows it, over
 backslashes and over text that is encoded twice. Covering (allow) needs every reading inside the pattern. Touching
 (deny, hold) needs one, and does not look at case, at doubled slashes and at a slash at the end. A path that no
-reading can be trusted of (no absolute path, bytes that are not UTF-8) could be any: `None` here, touched by every
-pattern and covered by `/**` alone. Called by `policy.http_rules.rule` and `policy.http_rules.index`.
+reading can be trusted of (no absolute path, bytes that are not UTF-8, more segments than anybody has) could be any:
+`None` here, touched by every pattern and covered by `/**` alone. Called by `policy.http_rules.rule` and
+`policy.http_rules.index`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from policy.patterns import Glob, PatternError
 Parts = tuple[str, ...]
 
 MAX_PATH_CHARACTERS = 64 * 1024
+MAX_PATH_SEGMENTS = 512
 _VARIABLE = re.compile(r"\{[^{}/]*\}")
 _NAME = re.compile(r"\{[A-Za-z_][A-Za-z0-9_.-]{0,63}\}")
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -51,7 +53,7 @@ def _folded(parts: Parts) -> Parts:
 
 def _read(path: str, found: dict[Parts, None]) -> bool:
     """Adds the readings of `path`; False where it could be any path."""
-    if not path.startswith("/") or len(path) > MAX_PATH_CHARACTERS:
+    if not path.startswith("/") or len(path) > MAX_PATH_CHARACTERS or path.count("/") > MAX_PATH_SEGMENTS:
         return False
     if _ODD.search(path) is None:
         found[tuple(path[1:].split("/"))] = None

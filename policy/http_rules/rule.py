@@ -13,8 +13,8 @@ from enum import Enum
 
 from policy.decision import Effect
 from policy.facts import BodyState, HttpFacts, Subject, Target
-from policy.http_rules.bodies import SEEN, Body, BodyCondition, Bounds
-from policy.http_rules.fields import HostPattern, NamedValues, media_type
+from policy.http_rules.bodies import SEEN, Body, BodyCondition, Bounds, TooMuch
+from policy.http_rules.fields import Fields, HostPattern, NamedValues, media_type
 from policy.http_rules.folding import TextPattern, fold
 from policy.http_rules.paths import PathReadings, UrlPattern, covered_by
 from policy.http_rules.variables import http_variables
@@ -34,7 +34,17 @@ class Touch(Enum):
 class Asked:
     """One request while rules are asked about it, with what several of them look at, worked out once."""
 
-    __slots__ = ("_body", "_content", "_subject", "_target", "_variables", "facts", "is_seen")
+    __slots__ = (
+        "_body",
+        "_content",
+        "_headers",
+        "_query",
+        "_subject",
+        "_target",
+        "_variables",
+        "facts",
+        "is_seen",
+    )
 
     def __init__(self, facts: HttpFacts, subject: Subject, target: Target) -> None:
         self.facts = facts
@@ -43,6 +53,20 @@ class Asked:
         self.is_seen = facts.body_state in SEEN
         self._body: Body | None = None
         self._content: Content | None = None
+        self._query: Fields | None = None
+        self._headers: Fields | None = None
+
+    @property
+    def query(self) -> Fields:
+        if self._query is None:
+            self._query = Fields(self.facts.query, is_header=False)
+        return self._query
+
+    @property
+    def headers(self) -> Fields:
+        if self._headers is None:
+            self._headers = Fields(self.facts.headers, is_header=True)
+        return self._headers
 
     @property
     def body(self) -> Body:
@@ -131,15 +155,18 @@ class HttpRule:
 
     def touches_rest(self, asked: Asked) -> Touch:
         facts = asked.facts
-        if not self._touches_fields(facts):
+        if not self._touches_fields(asked):
             return Touch.NO
         if self.llm is not None and (facts.llm is None or not self.llm.touches(facts.llm, asked.content)):
             return Touch.NO
         if self.body:
             if not asked.is_seen:
                 return Touch.UNSEEN
-            if not all(condition.touches(asked.body) for condition in self.body):
-                return Touch.NO
+            try:
+                if not all(condition.touches(asked.body) for condition in self.body):
+                    return Touch.NO
+            except TooMuch:
+                return Touch.UNSEEN
         if self.condition is not None:
             if self._reads_body(facts) and not asked.is_seen:
                 return Touch.UNSEEN
@@ -149,7 +176,7 @@ class HttpRule:
 
     def covers_rest(self, asked: Asked) -> bool:
         facts = asked.facts
-        if not self._covers_fields(facts):
+        if not self._covers_fields(asked):
             return False
         if self.llm is not None and (facts.llm is None or not self.llm.covers(facts.llm, asked.content)):
             return False
@@ -160,6 +187,12 @@ class HttpRule:
         if self._reads_body(facts) and not asked.is_seen:
             return False
         return self._condition_holds(asked, otherwise=False)
+
+    def _covers_body(self, asked: Asked) -> bool:
+        try:
+            return asked.is_seen and all(condition.covers(asked.body) for condition in self.body)
+        except TooMuch:
+            return False
 
     def _condition_holds(self, asked: Asked, *, otherwise: bool) -> bool:
         try:
@@ -180,13 +213,13 @@ class HttpRule:
 
     # --- before the body is read ---
 
-    def may_touch(self, facts: HttpFacts) -> bool:
+    def may_touch(self, asked: Asked) -> bool:
         """Could the rule touch the request, whatever its body holds?"""
-        return self._may_be_call(facts) and self._touches_fields(facts)
+        return self._may_be_call(asked.facts) and self._touches_fields(asked)
 
-    def may_cover(self, facts: HttpFacts) -> bool:
+    def may_cover(self, asked: Asked) -> bool:
         """Could the rule cover the request, whatever its body holds?"""
-        return self._may_be_call(facts) and self._covers_fields(facts, is_size_open=True)
+        return self._may_be_call(asked.facts) and self._covers_fields(asked, is_size_open=True)
 
     def _may_be_call(self, facts: HttpFacts) -> bool:
         """A rule about models is about what is known to be a call of one."""
@@ -203,8 +236,9 @@ class HttpRule:
             or (self.llm is not None and facts.llm is not None and self.llm.needs_body(facts.llm))
         )
 
-    def _touches_fields(self, facts: HttpFacts) -> bool:
+    def _touches_fields(self, asked: Asked) -> bool:
         """Everything but the body's content."""
+        facts = asked.facts
         if self.upgrade and facts.upgrade != self.upgrade:
             return False
         if self.body_bytes is not None and not (
@@ -213,8 +247,8 @@ class HttpRule:
             return False
         if self.content_types is not None and not self._touches_type(self.content_types, facts):
             return False
-        return all(values.touches(facts.query) for values in self.query) and all(
-            values.touches(facts.headers) for values in self.headers
+        return all(values.touches(asked.query) for values in self.query) and all(
+            values.touches(asked.headers) for values in self.headers
         )
 
     def _touches_type(self, patterns: Sequence[TextPattern], facts: HttpFacts) -> bool:
@@ -223,7 +257,8 @@ class HttpRule:
             return facts.body_state is not BodyState.NONE  # the target may guess
         return any(pattern.touches(fold(kind)) for kind in types for pattern in patterns)
 
-    def _covers_fields(self, facts: HttpFacts, *, is_size_open: bool = False) -> bool:
+    def _covers_fields(self, asked: Asked, *, is_size_open: bool = False) -> bool:
+        facts = asked.facts
         if self.upgrade != facts.upgrade or (self.llm is None) != (facts.llm is None):
             return False
         if self.body_bytes is not None and not (
@@ -234,8 +269,8 @@ class HttpRule:
             types = _types(facts)
             if not types or not all(_is_listed(kind, self.content_types) for kind in types):
                 return False
-        return all(values.covers(facts.query) for values in self.query) and all(
-            values.covers(facts.headers) for values in self.headers
+        return all(values.covers(asked.query) for values in self.query) and all(
+            values.covers(asked.headers) for values in self.headers
         )
 
 

@@ -18,7 +18,19 @@ from policy.section_types import Text, patterned
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(r"(?:[a-z0-9_*-]+(?:\.[a-z0-9_*-]+)*|\[[0-9a-f:.]+\])(?::(?:[0-9]{1,5}|\*))?")
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+*-]+/[a-z0-9!#$&^_.+*-]+|\*")
-CREDENTIALS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key"})
+# The gateway takes these out of every request before it is judged, with "_" for "-" too.
+NEVER_SEEN = frozenset(
+    {
+        *("authorization", "proxy-authorization"),
+        *("forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip"),
+        *("client-cert", "client-cert-chain", "x-client-cert", "x-ssl-client-cert", "ssl-client-cert"),
+        *("remote-user", "x-remote-user", "x-authenticated-user"),
+        *("x-http-method-override", "x-http-method", "x-method-override", "x-original-method"),
+        *("x-original-url", "x-original-uri", "x-rewrite-url", "x-envoy-original-path"),
+        *("x-original-host", "x-host"),
+    }
+)
+NEVER_SEEN_PREFIXES = ("proxyd-", "x-forwarded-", "x-ssl-client-")
 _FRAMING = frozenset(
     {"content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "host"}
 )
@@ -62,10 +74,11 @@ def _type(text: str) -> str:
 def _header_name(text: str) -> str:
     if _TOKEN.fullmatch(text) is None or "*" in text:
         raise refusal(f"`{text}` is not the name of a header field", "write one name, as in `x-env`")
-    if text.lower() in CREDENTIALS:
+    plain = text.lower().replace("_", "-")
+    if plain in NEVER_SEEN or plain.startswith(NEVER_SEEN_PREFIXES):
         raise refusal(
-            f"`{text}` carries the caller's credential, which rules never see",
-            "say who is meant by `roles`, or remove it",
+            f"`{text}` never goes on to a target, and rules never see it",
+            "say who is meant by `roles` and what by the other keys, or remove it",
         )
     if text.lower() in _FRAMING:
         better = {"content-length": "`body_bytes`", "host": "`hosts`", "upgrade": "`upgrade`"}.get(

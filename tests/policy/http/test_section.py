@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from policy.document import DocumentError, load_document
+from policy.http_rules.section import NEVER_SEEN, NEVER_SEEN_PREFIXES
+from proxyd.http_credentials.injecting import _NEVER, CLIENT_CREDENTIAL_PREFIXES, never_goes_on
 from tests.policy.http.requests import HEAD
 
 
@@ -59,7 +61,7 @@ def fault_of(section: str, effect: str = "allow", more: str = "") -> str:
         ("{query: {a: [5]}}", "10:24: rules[0].http.query.a[0]: `5` is not text; write text (put it in quotes)"),
         ("{query: {a: []}}", "10:20: rules[0].http.query.a: an empty list"),
         ("{headers: {'x y': [a]}}", "10:22: rules[0].http.headers"),
-        ("{headers: {Authorization: present}}", "10:22: rules[0].http.headers.Authorization: `Authorization`"),
+        ("{headers: {Authorization: present}}", "10:22: rules[0].http.headers.Authorization: `Auth"),
         ("{headers: {content-length: present}}", "10:22: rules[0].http.headers.content-length: `content-length`"),
         ("{headers: {host: [x]}}", "10:22: rules[0].http.headers.host: `host` is made anew"),
         ("{content_types: [json]}", "10:28: rules[0].http.content_types[0]: `json` is not a content type"),
@@ -192,6 +194,17 @@ def test_a_void_section_is_told_apart_from_its_neighbour() -> None:
     rule = "postgres: {commands: [select]}, http: {methods: [GET]}"
     (fault,) = faults_of(shadowing(rule, "http: {methods: [GET]}"))
     assert fault.startswith("8:62: rules[0].http: can never match")
+
+
+@pytest.mark.parametrize("name", sorted(NEVER_SEEN | _NEVER))
+def test_fields_that_the_gateway_takes_out_cannot_be_meant(name: str) -> None:
+    for written in (name, name.replace("-", "_"), name.upper()):
+        assert never_goes_on(written.lower())
+        assert "never goes on to a target" in fault_of(f"{{headers: {{{written}: present}}}}")
+
+
+def test_prefixes_that_the_gateway_takes_out_cannot_be_meant() -> None:
+    assert NEVER_SEEN_PREFIXES == CLIENT_CREDENTIAL_PREFIXES
 
 
 def test_warnings() -> None:

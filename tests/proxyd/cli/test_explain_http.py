@@ -89,7 +89,8 @@ def test_a_request(config: Path, capsys: Output) -> None:
     [
         (["--path", "/v1/orders"], "allow"),
         (["--path", "/v1/orders?debug=1"], "deny"),
-        (["--path", "/v1/orders", "--header", "X-Http-Method-Override: PUT"], "deny"),
+        (["--path", "/v1/orders", "--header", "X-Http-Method-Override: PUT"], "allow"),
+        (["--path", "/v1/orders?_method=put"], "deny"),
         (["--path", "/v1/orders/export"], "deny"),
         (["--path", "/v1/orders/Export/"], "deny"),
         (["--path", "/v1/%6Frders"], "allow"),
