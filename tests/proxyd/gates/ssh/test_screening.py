@@ -1,0 +1,147 @@
+"""What a channel shows, through detectors: escape sequences between, pieces of any size, and quiet."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from policy.detectors import NAMES, Detection
+from policy.masking import Fixed, Mask
+from proxyd.gates.ssh.screening import QUIET_TICKS, ChannelScreens, ScreenedStream
+from proxyd.gates.ssh.windows import STDERR, STDOUT
+
+DETECTION = Detection.of([(NAMES, None)])
+assert DETECTION is not None
+RED, PLAIN, ERASE, UP, HOME = b"\x1b[31m", b"\x1b[m", b"\x1b[K", b"\x1b[A", b"\x1b[H"
+TITLE = b"\x1b]0;window\x07"
+COLOURS = [
+    RED,
+    PLAIN,
+    b"\x1b[01;31m" + ERASE,
+    TITLE,
+    b"\x1b(B",
+    b"\x0f",
+    b"\x1b[?25l",
+    b"\x1b]8;;http://x/\x1b\\",
+]
+WORDS = [
+    "4111 1111 1111 1111",
+    "alice@example.com",
+    "word",
+    " ",
+    "\n",
+    "10.0.0.1",
+    "E",
+    "+1 212 555 0187",
+    "$ ",
+]
+
+
+def shown(data: bytes, cuts: list[int]) -> bytes:
+    stream = ScreenedStream(DETECTION)
+    places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return b"".join(stream.feed(data[start:stop]) for start, stop in pairwise(places)) + stream.flush()
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (b"a 4111-1111-" + RED + b"1111" + PLAIN + b"-1111.", b"a <credit_card>" + RED + PLAIN + b"."),
+        (RED + b"alice@example.com" + PLAIN + b" x", RED + b"<email>" + PLAIN + b" x"),
+        (b"al" + RED + b"ice@exam" + PLAIN + b"ple.com", b"<email>" + RED + PLAIN),
+        (b"alice" + UP + b"@example.com", b"alice" + UP + b"@example.com"),
+        (b"4111 1111" + HOME + b"1111 1111", b"4111 1111" + HOME + b"1111 1111"),
+        (b"\x1b]0;to alice@example.com\x07$ ", b"\x1b]0;to <email>\x07$ "),
+        (b"\x1b]0;to alice@example.com\x1b\\$ ", b"\x1b]0;to <email>\x1b\\$ "),
+        (b"\x1b]0;to alice@example.com", b"\x1b]0;to <email>"),
+        (b"\x1b[31", b"\x1b[31"),
+        (b"\x1b", b"\x1b"),
+        (b"\x1b[2J\x1b[1;1Hprompt$ \x1b[?2004h", b"\x1b[2J\x1b[1;1Hprompt$ \x1b[?2004h"),
+        (b"\x1b7x\x1b8 \x1bM\x1bD", b"\x1b7x\x1b8 \x1bM\x1bD"),
+        (b"\0\x07\r\n\x08 \xff\xfe", b"\0\x07\r\n\x08 \xff\xfe"),
+        (b"\x1bP" + b"q#0" * 3000 + b"\x1b\\ end", b"\x1bP" + b"q#0" * 3000 + b"\x1b\\ end"),
+        (
+            b"-----BEGIN PRIVATE KEY-----\n" + RED + b"MIIE\n" + PLAIN + b"-----END PRIVATE KEY-----\nx",
+            b"<private_key>" + RED + PLAIN + b"\nx",
+        ),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 10_000])
+def test_sequences_stay_and_values_go(data: bytes, wanted: bytes, size: int) -> None:
+    assert shown(data, list(range(0, len(data), size))) == wanted
+
+
+@given(
+    parts=st.lists(st.one_of(st.sampled_from(WORDS).map(str.encode), st.sampled_from(COLOURS)), max_size=10),
+    places=st.lists(st.integers(min_value=0), max_size=4),
+    cuts=st.lists(st.integers(min_value=0), max_size=10),
+)
+@settings(deadline=None, max_examples=300)
+def test_colours_anywhere_and_cuts_anywhere(parts: list[bytes], places: list[int], cuts: list[int]) -> None:
+    """Without its sequences it is what is shown of the text alone, and each sequence is there, in order."""
+    text = b"".join(part for part in parts if part not in COLOURS)
+    pieces = [bytes([byte]) for byte in text]
+    added = [part for part in parts if part in COLOURS]
+    for index, colour in enumerate(added):
+        pieces.insert(places[index % len(places)] % (len(pieces) + 1) if places else len(pieces), colour)
+    data = b"".join(pieces)
+    out = shown(data, cuts)
+    sequences = re.compile(b"|".join(re.escape(colour) for colour in COLOURS))
+    assert sequences.sub(b"", out) == DETECTION.replace(text)[0]
+    assert sequences.findall(out) == sequences.findall(data)
+    assert shown(data, []) == out
+
+
+def test_what_was_found_is_counted_once() -> None:
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=False)
+    assert screens.feed(STDOUT, b"x alice@example.com y ") == b"x <email> y "
+    assert screens.feed(STDERR, b"10.0.0.1\n") == b"<ip>\n"
+    assert screens.take_news() == {"email": 1, "ip": 1}
+    assert screens.take_news() == {}
+
+
+def test_output_of_a_transfer_passes_and_its_errors_do_not() -> None:
+    screens = ChannelScreens(DETECTION, skips_output=True, is_terminal=False)
+    assert screens.feed(STDOUT, b"alice@example.com") == b"alice@example.com"
+    assert screens.feed(STDERR, b"alice@example.com\n") == b"<email>\n"
+    assert not screens.has_held
+
+
+def test_quiet_lets_out_what_is_held() -> None:
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=False)
+    assert screens.feed(STDOUT, b"prompt") == b""
+    for _ in range(QUIET_TICKS):
+        assert screens.tick() == []
+    assert screens.has_held
+    assert screens.tick() == [(STDOUT, b"prompt")]
+    assert not screens.has_held
+    assert screens.tick() == []
+
+
+def test_more_output_begins_the_quiet_anew() -> None:
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=True)
+    screens.feed(STDOUT, b"ali")
+    assert screens.tick() == []
+    assert screens.feed(STDOUT, b"ce@") == b""
+    assert screens.tick() == []
+    assert screens.feed(STDOUT, b"example.com\n") == b"<email>\n"
+
+
+def test_the_streams_wait_apart() -> None:
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=True)
+    screens.feed(STDOUT, b"one")
+    screens.tick()
+    screens.feed(STDERR, b"two")
+    assert screens.tick() == [(STDOUT, b"one")]
+    assert screens.flush() == [(STDERR, b"two")]
+
+
+def test_a_stand_in_longer_than_the_value_is_no_trouble() -> None:
+    detection = Detection.of([(("ip",), Mask("m", Fixed("x" * 1000)))])
+    assert detection is not None
+    stream = ScreenedStream(detection)
+    assert len(stream.feed(b"::1 " * 1000)) >= 999_000
