@@ -134,10 +134,13 @@ class LlmCall:
     ) -> Transformer | None:
         """Looks into the answer as the client gets it, and masks it before. Raises BodyRefused.
 
-        What comes out is not compressed. Without masks, a compression that is not read passes as it is, unseen: then
-        this is None, and the worst case stays spent.
+        What comes out is not compressed. None: it passes as it is, because nothing of it is looked at (a file, a list
+        of models), or because nothing of it can be (a compression that is not read, and no masks): then the worst case
+        stays spent.
         """
         masker = stream_masks(content_type, masks) or transformer_for(content_type, masks)
+        if masker is None and not self.is_known:
+            return None
         watched = _Watched(self._gate, masker)
         try:
             reading = decoded(content_encoding, watched, DEFAULT_LIMITS)
@@ -177,7 +180,8 @@ class LlmCall:
         if self._is_over:
             return
         self._is_over = True
-        self._answer = self._gate.finish(is_whole=is_whole)
+        answer = self._gate.finish(is_whole=is_whole)
+        self._answer = answer if is_whole else None
 
     # --- refusals ---
 
