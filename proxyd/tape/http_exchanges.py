@@ -29,7 +29,7 @@ from proxyd.tape.http_entries import (
 )
 
 MAX_REMEMBERED: Final = 2048
-"""Headers, and judgements. A recorder refers to none but its last 1,024."""
+"""Headers, and judgements. A recorder refers to none but its last 512."""
 MAX_NOTES: Final = 100
 """Tool calls, and reports of usage, of one exchange."""
 SWITCHING: Final = 101

@@ -34,9 +34,9 @@ from proxyd.tape.http_secrets import without_header_secrets, without_url_secrets
 from proxyd.tape.writer import COPY_LIMIT_BYTES, MICROSECONDS, Opener, create_file
 
 MAX_OPEN_EXCHANGES: Final = 4096
-MAX_REMEMBERED: Final = 1024
-"""Headers, and judgements, that later exchanges may refer to."""
-MAX_REMEMBERED_BYTES: Final = 4 * 1024 * 1024
+MAX_REMEMBERED: Final = 512
+"""Headers, and judgements, that later exchanges may refer to. Each connection has its own."""
+MAX_REMEMBERED_BYTES: Final = 256 * 1024
 MAX_ARGUMENTS: Final = 64 * 1024
 USED_AGAIN: Final = "the number of the exchange was used again"
 
@@ -340,7 +340,7 @@ class HttpTape(BatchingWriter):
         return identifier
 
     def _make_room(self, size: int) -> None:
-        """Readers need no longer memory than the last MAX_REMEMBERED ids: all is forgotten at once."""
+        """All is forgotten at once, so that readers need no longer a memory than the last MAX_REMEMBERED ids."""
         self._remembered_bytes += size
         if (
             self._remembered_bytes > MAX_REMEMBERED_BYTES

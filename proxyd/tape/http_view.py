@@ -210,7 +210,7 @@ class HttpView:
     def _text(self, mark: str, number: int, way: Way[_Preview]) -> Iterator[str]:
         text, is_whole = _preview_text(way)
         if text is None:
-            yield f"{mark}{raw_line(way.content.raw)}"
+            yield f"{mark}{raw_line(way.content.raw, way.kept)}"
             return
         lines = plain_lines(text)
         if lines and not lines[-1]:

@@ -173,7 +173,8 @@ def data_text(value: object) -> str:
     return plain(shortened(to_json(value), MAX_DATA_CHARACTERS))
 
 
-def raw_line(raw: bytes) -> str:
-    """How many bytes, and the first of them."""
-    more = "..." if len(raw) > MAX_RAW_BYTES else ""
-    return f"{len(raw)} bytes: {plain(repr(raw[:MAX_RAW_BYTES])[2:-1])}{more}"
+def raw_line(raw: bytes, size: int | None = None) -> str:
+    """How many bytes, and the first of them. `size`: where `raw` is only the beginning."""
+    size = len(raw) if size is None else size
+    more = "..." if size > MAX_RAW_BYTES else ""
+    return f"{size} bytes: {plain(repr(raw[:MAX_RAW_BYTES])[2:-1])}{more}"

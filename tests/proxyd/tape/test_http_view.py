@@ -207,6 +207,10 @@ def test_of_very_long_bodies_the_beginning_is_shown(tmp_path: Path) -> None:
     assert lines[-1] == "-- [1] the rest is not shown"
 
 
+def test_of_what_is_no_text_the_size_is_told(tmp_path: Path) -> None:
+    assert body_lines(tmp_path, "image/png", b"x" * 100_000) == [f"< 100000 bytes: {'x' * 64}..."]
+
+
 def test_a_bomb_is_shown_up_to_a_limit(tmp_path: Path) -> None:
     lines = body_lines(tmp_path, "text/plain", gzip.compress(b"boom\n" * 2_000_000), "gzip", max_rows=50)
     assert lines == [*["< boom"] * 50, "-- [1] the rest is not shown"]
