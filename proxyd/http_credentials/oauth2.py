@@ -20,7 +20,7 @@ from proxyd.config import HttpOAuth2
 from proxyd.http_credentials.injecting import CredentialUnavailable, Injected
 from proxyd.http_credentials.secrets import read_target_secret
 from proxyd.http_credentials.token_endpoint import Token, TokenEndpointError, fetch_token
-from proxyd.tls_files import TlsSettingsError, certificates_in, check_authorities, read_file
+from proxyd.tls_files import TlsSettingsError, certificates_in, read_file
 
 # A token is renewed in the last tenth of its time, but not earlier than a minute before its end.
 RENEWAL_SHARE: Final = 0.1
@@ -55,67 +55,81 @@ class _Kept:
     ends_at: float
 
 
+@dataclass(slots=True)
+class _State:
+    """What belongs to one secret. A reload puts another in its place, in one step.
+
+    `failure`: why nothing came of the last fetch, until `left_alone_until`.
+    """
+
+    settings: _Settings
+    kept: _Kept | None = None
+    failure: str = ""
+    left_alone_until: float = 0.0
+
+    def is_fresh(self, now: float) -> bool:
+        return self.kept is not None and now < self.kept.renew_at
+
+    def is_usable(self, now: float) -> bool:
+        return self.kept is not None and now < self.kept.ends_at
+
+    def is_left_alone(self, now: float) -> bool:
+        return bool(self.failure) and now < self.left_alone_until
+
+
 class OAuth2Injector:
     needs_body_hash = False
 
     def __init__(self, login: HttpOAuth2, removed: frozenset[str]) -> None:
         self._login = login
         self._removed = removed
-        self._settings = _read(login)
+        self._state = _State(_read(login))
         self._fetching = trio.Lock()
-        self._kept: _Kept | None = None
-        self._failed: tuple[float, CredentialUnavailable] | None = None
 
     def ready(self, request: RequestHead, body_sha256: str | None = None) -> Injected | None:
-        kept, now = self._kept, trio.current_time()
-        if kept is None or now >= kept.ends_at:
-            return None
-        return kept.injected if now < kept.renew_at or self._is_left_alone(now) else None
+        state, now = self._state, trio.current_time()
+        if (
+            state.kept is not None
+            and state.is_usable(now)
+            and (state.is_fresh(now) or state.is_left_alone(now))
+        ):
+            return state.kept.injected
+        return None
 
     async def prepare(self) -> None:
         async with self._fetching:
-            now = trio.current_time()
-            if self._kept is not None and now < self._kept.renew_at:
+            state, now = self._state, trio.current_time()
+            if state.is_fresh(now):
                 return  # by who was here before
-            if self._is_left_alone(now):
-                self._refuse_or_go_on(now)
-                return
-            settings = self._settings
-            try:
-                token = await fetch_token(self._login, settings.client_secret, settings.trusted)
-            except TokenEndpointError as error:
-                now = trio.current_time()
-                failure = CredentialUnavailable(f"token endpoint {self._login.token_url}: {error}", _TOLD)
-                self._failed = (now + AFTER_FAILURE_S, failure)
-                self._refuse_or_go_on(now)
-                return
-            self._failed = None
-            if settings is self._settings:
-                self._kept = self._keep(token)
+            if not state.is_left_alone(now):
+                await self._fetch(state)
+            # A reload in the meantime: whoever waits asks again.
+            if state.failure and state is self._state and not state.is_usable(trio.current_time()):
+                raise CredentialUnavailable(state.failure, _TOLD)
+
+    async def _fetch(self, state: _State) -> None:
+        settings = state.settings
+        try:
+            token = await fetch_token(self._login, settings.client_secret, settings.trusted)
+        except TokenEndpointError as error:
+            state.failure = f"token endpoint {self._login.token_url}: {error}"
+            state.left_alone_until = trio.current_time() + AFTER_FAILURE_S
+        else:
+            state.failure = ""
+            state.kept = self._keep(token)
 
     def invalidate(self) -> None:
-        kept = self._kept
+        kept = self._state.kept
         if kept is not None and trio.current_time() - kept.fetched_at >= YOUNGEST_DROPPED_S:
-            self._kept = None
+            self._state.kept = None
 
     def reload(self) -> bool:
-        """In a worker thread. What was got with the old secret is dropped with it."""
+        """In a worker thread. What was got with the old secret is not used any more."""
         settings = _read(self._login)
-        if settings == self._settings:
+        if settings == self._state.settings:
             return False
-        self._settings = settings
-        self._kept = None
-        self._failed = None
+        self._state = _State(settings)
         return True
-
-    def _is_left_alone(self, now: float) -> bool:
-        return self._failed is not None and now < self._failed[0]
-
-    def _refuse_or_go_on(self, now: float) -> None:
-        has_token = self._kept is not None and now < self._kept.ends_at
-        if self._failed is not None and not has_token:
-            # A new one for each who is told: an exception that is raised twice grows its traceback.
-            raise CredentialUnavailable(self._failed[1].reason, self._failed[1].told)
 
     def _keep(self, token: Token) -> _Kept:
         now = trio.current_time()
@@ -133,7 +147,7 @@ def _read(login: HttpOAuth2) -> _Settings:
     if not isinstance(login.ca, Path):
         return _Settings(secret, b"", ssl.create_default_context())
     content = read_file(login.ca)
-    check_authorities(login.ca, certificates_in(login.ca, content))
+    certificates_in(login.ca, content)  # with none in it the context would trust the system's authorities
     try:
         trusted = ssl.create_default_context(cadata=content.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:

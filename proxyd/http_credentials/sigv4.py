@@ -11,7 +11,7 @@ import hmac
 import re
 import time
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote_plus, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from protocols.http.messages import Headers
 
@@ -71,7 +71,9 @@ def canonical_request(
 
 
 def string_to_sign(request: str, amz_date: str, credential_scope: str) -> str:
-    return "\n".join((ALGORITHM, amz_date, credential_scope, hashlib.sha256(request.encode()).hexdigest()))
+    """Field values are bytes that were read as Latin-1, see `protocols.http.messages`; the rest is ASCII."""
+    digest = hashlib.sha256(request.encode("latin-1")).hexdigest()
+    return "\n".join((ALGORITHM, amz_date, credential_scope, digest))
 
 
 def canonical_path(path: str, scope: AwsScope) -> str:
@@ -84,11 +86,7 @@ def canonical_query(query: str) -> str:
     """Sorted by what is encoded. A plus is a blank to the servers, which decode before they encode."""
     pairs = [piece.partition("=") for piece in query.split("&") if piece]
     return "&".join(
-        f"{name}={value}"
-        for name, value in sorted(
-            (_encode(unquote_plus(name).encode()), _encode(unquote_plus(value).encode()))
-            for name, _, value in pairs
-        )
+        f"{name}={value}" for name, value in sorted((_form(name), _form(value)) for name, _, value in pairs)
     )
 
 
@@ -106,6 +104,10 @@ def _without_dots(path: str) -> str:
             kept.append(segment)
     is_directory = bool(kept) and path.endswith(("/", "/.", "/.."))
     return "/" + "/".join(kept) + ("/" if is_directory else "")
+
+
+def _form(text: str) -> str:
+    return _encode(unquote_to_bytes(text.replace("+", " ")))
 
 
 def _encode(value: bytes, safe: str = "") -> str:

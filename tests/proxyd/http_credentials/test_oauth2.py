@@ -92,7 +92,7 @@ async def test_one_who_gives_up_leaves_the_fetch_to_the_next(
         await injector.prepare()
     assert shown(injector) == "Bearer T1"
     with trio.move_on_after(0.5):
-        injector._kept = None
+        injector._state.kept = None
         await injector.prepare()
     await injector.prepare()
     assert shown(injector) == "Bearer T3"
@@ -116,6 +116,19 @@ async def test_it_is_renewed_before_it_ends(
     await trio.sleep(renewed_after_s * 0.011)
     assert shown(injector) is None
     await injector.prepare()
+    assert shown(injector) == "Bearer T2"
+
+
+async def test_only_one_waits_for_the_renewal(
+    injector: OAuth2Injector, endpoint: Endpoint, autojump_clock: MockClock
+) -> None:
+    await injector.prepare()
+    await trio.sleep(275)
+    async with trio.open_nursery() as nursery:
+        assert shown(injector) is None
+        nursery.start_soon(injector.prepare)
+        await trio.sleep(endpoint.delay_s / 2)
+        assert shown(injector) == "Bearer T1"
     assert shown(injector) == "Bearer T2"
 
 
@@ -214,7 +227,7 @@ async def test_nothing_shows_a_secret(
     injector: OAuth2Injector, endpoint: Endpoint, autojump_clock: MockClock
 ) -> None:
     await injector.prepare()
-    for text in (repr(injector.ready(REQUEST)), repr(injector._settings), repr(injector._kept)):
+    for text in (repr(injector.ready(REQUEST)), repr(injector._state), repr(injector._login)):
         assert "T1" not in text
         assert "hush" not in text
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.http.messages import Headers
-from proxyd.http_credentials.sigv4 import AwsKeys, AwsScope, amz_date, canonical_request, sign
+from proxyd.http_credentials.sigv4 import AwsKeys, AwsScope, amz_date, canonical_request, sign, string_to_sign
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 SUITE = AwsScope("us-east-1", "service")
@@ -209,11 +209,21 @@ def test_botocore_signs_the_same(
         ("service", "/a%20b", "/a%2520b", ""),
         ("service", "/?b=2&a=x+y&a=%7e&c", "/", "a=x%20y&a=~&b=2&c="),
         ("service", "/?a=%zz", "/", "a=%25zz"),
+        ("service", "/?a=%ff%fe", "/", "a=%FF%FE"),
     ],
 )
 def test_paths_and_queries_in_their_canonical_form(service: str, target: str, path: str, query: str) -> None:
     _, text = canonical_request(AwsScope("r", service), "GET", target, SUITE_HEADERS, EMPTY)
     assert text.split("\n")[1:3] == [path, query]
+
+
+def test_field_values_are_bytes() -> None:
+    """Latin-1 is how they are kept; what goes over the wire, and is hashed, are the bytes."""
+    headers: Headers = (*SUITE_HEADERS, ("x-amz-meta-name", "\u00e9t\u00e9"))
+    _, request = canonical_request(SUITE, "GET", "/", headers, EMPTY)
+    scope = "20150830/us-east-1/service/aws4_request"
+    digest = hashlib.sha256(request.encode("latin-1")).hexdigest()
+    assert string_to_sign(request, SUITE_DATE, scope).endswith(f"\n{digest}")
 
 
 def test_keys_do_not_show_themselves() -> None:
