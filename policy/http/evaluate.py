@@ -165,7 +165,7 @@ def _uncovered(found: Found, asked: Asked) -> Iterator[Reason]:
     unseen = [
         rule
         for rule in (*found.allows, *found.held)
-        if not asked.is_seen and rule.needs_body(facts) and rule.may_cover(asked)
+        if (not asked.is_seen or asked.has_too_much) and rule.needs_body(facts) and rule.may_cover(asked)
     ]
     yield from (_unseen(rule, facts) for rule in unseen)
     if not unseen:

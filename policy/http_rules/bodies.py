@@ -29,7 +29,7 @@ _LEADING_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_,' ]*)?(?:\.[0-9]+)?(?:[eE][-+]
 _HEXADECIMAL = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]{1,64})")
 _LONGEST_NUMBER = 512
 MAX_FORM_DEPTH = 32
-MAX_STEPS = 200_000
+MAX_STEPS = 100_000
 _STEP = object()
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0", ""})
@@ -120,6 +120,10 @@ class Body:
             self._readings = (facts.body, _nested(facts.body))
         elif facts.body_state is BodyState.JSON:
             self._readings = (facts.body,)
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._steps_left < 0
 
     def certain(self, path: JsonPath) -> list[object]:
         """The values that the path leads to, as it is written."""

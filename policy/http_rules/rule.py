@@ -75,6 +75,11 @@ class Asked:
         return self._body
 
     @property
+    def has_too_much(self) -> bool:
+        """Did the body turn out to hold more values than are looked at?"""
+        return self._body is not None and self._body.is_exhausted
+
+    @property
     def content(self) -> Content | None:
         """What a model would read of it; None when the body has not been seen."""
         if self._content is None and self.is_seen:
@@ -180,7 +185,7 @@ class HttpRule:
             return False
         if self.llm is not None and (facts.llm is None or not self.llm.covers(facts.llm, asked.content)):
             return False
-        if self.body and not (asked.is_seen and all(condition.covers(asked.body) for condition in self.body)):
+        if self.body and not self._covers_body(asked):
             return False
         if self.condition is None:
             return True
