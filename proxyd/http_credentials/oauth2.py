@@ -88,13 +88,11 @@ class OAuth2Injector:
 
     def ready(self, request: RequestHead, body_sha256: str | None = None) -> Injected | None:
         state, now = self._state, trio.current_time()
-        if (
-            state.kept is not None
-            and state.is_usable(now)
-            and (state.is_fresh(now) or state.is_left_alone(now))
-        ):
-            return state.kept.injected
-        return None
+        if state.kept is None or not state.is_usable(now):
+            return None
+        # While one renews it, or could not, the others go on with what they have.
+        is_good_enough = state.is_fresh(now) or state.is_left_alone(now) or self._fetching.locked()
+        return state.kept.injected if is_good_enough else None
 
     async def prepare(self) -> None:
         async with self._fetching:
