@@ -73,7 +73,9 @@ class _At(Enum):
 
 
 class PartReader:
-    """Bytes in, events out. The body is `start`, then each part's head and content and `between` or `end`."""
+    """Bytes in, events out. The body is `start`, then each part's head and content and `between` or `end`; behind the
+    last, content is blanks.
+    """
 
     def __init__(self, boundary: str) -> None:
         """Raises RemoteProtocolError."""
@@ -82,7 +84,7 @@ class PartReader:
         line = b"--" + boundary.encode()
         self.start = line + b"\r\n"
         self.between = b"\r\n" + line + b"\r\n"
-        self.end = b"\r\n" + line + b"--\r\n"
+        self.end = b"\r\n" + line + b"--"
         self._line = line
         self._mark = b"\r\n" + line
         self._buffer = b""
@@ -109,9 +111,11 @@ class PartReader:
                         return
                     yield ended
                 case _At.END:
-                    if self._buffer.strip(b" \t\r\n"):
+                    rest, self._buffer = self._buffer, b""
+                    if rest.strip(b" \t\r\n"):
                         raise RemoteProtocolError("a multipart body with something behind its end")
-                    self._buffer = b""
+                    if rest:
+                        yield PartContent(rest)
                     return
 
     def finish(self) -> None:

@@ -15,6 +15,7 @@ from proxyd.gates.http.bodies.interfaces import BodyRefused
 from proxyd.gates.http.bodies.messages import masked_text
 from proxyd.gates.http.bodies.plan import Plan
 
+_FIELDS = (b"", b"event", b"id", b"retry")
 _DONE = "[DONE]"  # what ends the streams of some APIs, in place of JSON
 
 
@@ -38,6 +39,8 @@ class EventBody:
 
     def _masked(self, event: Event) -> bytes:
         try:
+            if "\0" in event.raw.decode():  # another encoding, in which nothing would be found
+                raise BodyRefused("it holds an event with NUL characters")
             lines = [self._masked_line(line) for line in event.lines]
             data = event.data
             if data is None:
@@ -53,12 +56,14 @@ class EventBody:
         return event.raw if masked == text else event.with_data(masked.replace("\r", "\n").encode())
 
     def _masked_line(self, line: EventLine) -> EventLine:
-        """Of the lines beside the data: detectors look through them; a comment must not name what is masked."""
-        if line.field == b"data" or not line.value:
+        """Of the lines beside the data: detectors look through them, and they must not hold what is masked."""
+        if line.field == b"data":
             return line
+        if line.field not in _FIELDS:
+            raise BodyRefused("it holds a line that is none of an event")
         text = line.value.decode()
-        if not line.field and self._plan.guard is not None and self._plan.names_masked(text):
-            raise BodyRefused("it holds a comment that names a field that is masked")
+        if self._plan.keys_masked(text):
+            raise BodyRefused("it holds a line beside its data that names a field that is masked")
         detected = self._plan.detected(text, self.counts)
         if detected == text:
             return line

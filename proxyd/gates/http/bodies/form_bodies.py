@@ -1,7 +1,8 @@
 """Forms under masks (`application/x-www-form-urlencoded`): a field is masked by its name as a member would be.
 
 `user[email]` and `user.email` are the field `email` of `user` as well as one of that whole name: what conceals most
-applies. What has no kind becomes text: null leaves an empty field.
+applies. A name that holds the masked one among other words is taken for it. What has no kind becomes text: null leaves
+an empty field.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class FormBody:
             return field
         try:
             name, value = decode_field(field)
-            masked = self._plan.field(readings(name), value, self.counts)
+            if not self._plan.is_name(name):
+                raise BodyRefused("it is a form whose names are none")
+            masked = self._plan.field(readings(name), value, self.counts, title=name)
         except (RemoteProtocolError, MaskingError) as fault:
             raise BodyRefused("it is a form that cannot be masked") from fault
         shown = self._plan.detected(name, self.counts)

@@ -35,7 +35,8 @@ class Form(Enum):
     TEXT = auto()  # may be anything that is written in characters
     MEDIA = auto()  # pictures, sound, fonts: hold no fields and no text
     DOCUMENT = auto()  # holds text, but no fields by name
-    UNKNOWN = auto()  # looked at, and refused unless it turns out to be JSON or text
+    OPAQUE = auto()  # holds fields in a form that is not read here
+    UNKNOWN = auto()  # has to turn out to be JSON
 
 
 _EXACT = {
@@ -107,6 +108,8 @@ class MediaType:
         for suffix, form in _SUFFIXES.items():
             if self.name.endswith(suffix):
                 return form
+        if self.name.startswith("application/grpc"):  # the text form of it too
+            return Form.OPAQUE
         return _KINDS.get(self.name.partition("/")[0], Form.UNKNOWN)
 
     @property

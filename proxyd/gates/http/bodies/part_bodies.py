@@ -75,6 +75,9 @@ class PartsBody:
 
     def _detected_head(self, head: PartHead) -> bytes:
         """Names of files are text too."""
+        others = [value for name, value in head.fields.items() if name != "content-disposition"]
+        if any(self._plan.keys_masked(value) for value in [*others, *head.disposition[1].values()]):
+            raise BodyRefused("it has a part whose head names a field that is masked")
         text = head.raw.decode()
         shown = self._plan.detected(text, self.counts)
         return head.raw if shown == text else shown.encode()
@@ -92,10 +95,12 @@ class PartsBody:
             raise BodyRefused("it has a part that is encoded")
         kind, parameters = head.disposition
         name = parameters.get("name", "")
-        if self._is_form and (kind != "form-data" or "name" not in parameters):
+        if self._is_form and (
+            kind != "form-data" or "name" not in parameters or not self._plan.is_name(name)
+        ):
             raise BodyRefused("it is a form with a part that has no name")
         media = media_type(head.fields.get("content-type", ""))
-        mask = self._plan.mask_at(readings(name)) if name else None
+        mask = self._plan.field_mask(readings(name), name) if name else None
         if mask is not None:
             return _FieldBody(self._plan, name, mask)
         if "filename" not in parameters and self._is_form and media.name in ("", "text/plain"):
@@ -129,7 +134,7 @@ class _FieldBody:
             if self._mask is not None:
                 return masked_field(self._mask, raw.decode("utf-8", "replace"), self.counts).encode()
             text = raw.decode()
-            masked = self._plan.field(readings(self._name), text, self.counts)
+            masked = self._plan.open_field(readings(self._name), text, self.counts)
         except UnicodeDecodeError:
             raise BodyRefused("it has a field that is not UTF-8") from None
         except (RemoteProtocolError, MaskingError) as fault:

@@ -27,6 +27,8 @@ _SHORTEST_NUMBER = 7  # characters; below that there is nothing to detect in a n
 _looked_at = re.compile(
     rb'"[^"]*+"|-?[0-9][-+0-9.eE]{6,}+'
 )  # in a run: its strings, and numbers worth looking at
+_keyed = re.compile(r"[:=<>{}]")
+_no_name = re.compile(r'["<>{}]')
 _BLANKS = " \t\r\n\ufeff"
 
 
@@ -70,12 +72,25 @@ class Plan:
             counts=counts,
         )
 
-    def names_masked(self, text: str) -> bool:
-        """Does a text that is no JSON name a field that is masked?"""
+    def names_masked(self, text: str, *, may_go_on: bool = False) -> bool:
+        """Does a text that is no JSON name a field that is masked? may_go_on: a name at its very end may be longer."""
         if not self.has_paths or self.guard is None:
             return self.has_paths
         lowered = text.lower()
-        return any(word in lowered for word in self._words) and self.guard.search(text) is not None
+        if not any(word in lowered for word in self._words):
+            return False
+        found = self.guard.search(text)
+        return found is not None and not (may_go_on and found.end() == len(text))
+
+    def keys_masked(self, text: str) -> bool:
+        """Does a text hold a field that is masked, by its name and a value (`email: x`, `"email":`, `<email>`)? For
+        places where a name alone may stand, or a whole document that was put where it does not belong.
+        """
+        return self.names_masked(text) and (begins_document(text) or _keyed.search(text) is not None)
+
+    def is_name(self, text: str) -> bool:
+        """May a text be the name of a field? Under masks by path, nothing that a document might be is."""
+        return not self.has_paths or (_no_name.search(text) is None and not self.keys_masked(text))
 
     # --- nodes ------------------------------------------------------------------------------------------------
 
@@ -113,11 +128,20 @@ class Plan:
         masks = [mask for guard, mask in self._guards if guard is not None and guard.search(title)]
         return min(masks, key=_by_concealment, default=None)
 
-    def field(self, readings: Sequence[Sequence[str | int]], text: str, counts: Counter[str]) -> str:
+    def field_mask(self, readings: Iterable[Sequence[str | int]], title: str) -> Mask | None:
+        """The more concealing of both."""
+        masks = [mask for mask in (self.mask_at(readings), self.mask_named_in(title)) if mask is not None]
+        return min(masks, key=_by_concealment, default=None)
+
+    def field(
+        self, readings: Sequence[Sequence[str | int]], text: str, counts: Counter[str], *, title: str
+    ) -> str:
         """What becomes of a value outside of JSON. Raises MaskingError."""
-        mask = self.mask_at(readings)
-        if mask is not None:
-            return masked_field(mask, text, counts)
+        mask = self.field_mask(readings, title)
+        return self.open_field(readings, text, counts) if mask is None else masked_field(mask, text, counts)
+
+    def open_field(self, readings: Sequence[Sequence[str | int]], text: str, counts: Counter[str]) -> str:
+        """The same where no mask is on the value itself: it may be a document."""
         if begins_document(text):
             for node in map(self._at, readings):
                 if node.document is not None and (token := self.document(node, text, counts)) is not None:

@@ -116,15 +116,18 @@ class TableBody:
         return "".join([self._written(record, [next(becomes) for _ in record.fields]) for record in records])
 
     def _column(self, title: str) -> _Column:
+        if not self._plan.is_name(title):
+            raise RemoteProtocolError("a table whose titles are none")
         places = [(*row, *steps) for row in ((), (0,)) for steps in readings(title.strip())]
-        masks = [mask for mask in (self._plan.mask_at(places), self._plan.mask_named_in(title)) if mask]
-        return _Column(min(masks, key=lambda mask: mask.concealment, default=None), places)
+        return _Column(self._plan.field_mask(places, title), places)
 
     def _masked_field(self, column: _Column, field: Field) -> str:
         if column.mask is not None:
             return masked_field(column.mask, field.text, self.counts)
+        if self._plan.keys_masked(field.text) and not begins_document(field.text):
+            raise RemoteProtocolError("a table with a masked field inside of another")
         if begins_document(field.text):
-            return self._plan.field(column.places, field.text, self.counts)
+            return self._plan.open_field(column.places, field.text, self.counts)
         return self._detected(field.text)
 
     def _detected(self, text: str) -> str:

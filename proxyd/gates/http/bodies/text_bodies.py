@@ -49,22 +49,24 @@ class TextBody:
             raise BodyRefused("it is a text that is not UTF-8") from None
         if "\0" in text:  # another encoding, in which nothing would be found
             raise BodyRefused("it is a text that holds NUL characters")
-        if not self._plan.has_paths or not text:
+        if not self._plan.has_paths or not (text or is_last):
             return
-        if self._plan.names_masked(self._tail + text):
+        text = self._tail + text
+        if text and self._plan.names_masked(text, may_go_on=not is_last):
             raise BodyRefused("it is no JSON, and it names a field that is masked")
-        self._tail = (self._tail + text)[-_TAIL_CHARACTERS:]
+        self._tail = text[-_TAIL_CHARACTERS:]
 
 
 class MaybeJson:
-    """A body that may be JSON, whatever its type says. is_text: it may be another text as well; else it is refused.
+    """A body that may be JSON, whatever its type says. A body whose beginning reads as JSON is JSON from there on.
 
-    A body whose beginning reads as JSON is JSON from there on.
+    is_text: it is text in any case. may_be_text: it may be text; what is neither is refused.
     """
 
-    def __init__(self, plan: Plan, *, is_text: bool) -> None:
+    def __init__(self, plan: Plan, *, is_text: bool = False, may_be_text: bool = False) -> None:
         self._plan = plan
         self._is_text = is_text
+        self._may_be_text = may_be_text
         self._held = b""
         self._chosen: Transformer | None = None
 
@@ -99,12 +101,14 @@ class MaybeJson:
                 if is_last:
                     out += json.finish()
             except BodyRefused as refused:
-                if not self._is_text or not isinstance(refused.__cause__, RemoteProtocolError):
+                if not (self._is_text or self._may_be_text) or not isinstance(
+                    refused.__cause__, RemoteProtocolError
+                ):
                     raise
             else:
                 self._chosen = json
                 return out
-        if held and not (self._is_text or is_text(held, is_last=is_last)):
+        if held and not (self._is_text or (self._may_be_text and is_text(held, is_last=is_last))):
             raise BodyRefused("it is of a type that cannot be looked into")
         self._chosen = TextBody(self._plan)
         out = self._chosen.feed(held)
@@ -126,26 +130,3 @@ def is_text(data: bytes, *, is_last: bool) -> bool:
     except UnicodeDecodeError:
         return False
     return all(character >= " " or character in "\t\r\n\f" for character in text) and "\x7f" not in text
-
-
-class MediaBody:
-    """A picture, a sound, a font: passes as it is, once its beginning is seen not to be text under another name."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-        self._held: bytes | None = b""
-
-    def feed(self, data: bytes) -> bytes:
-        if self._held is None:
-            return data
-        self._held += data
-        return b"" if len(self._held) < LOOKED_AT_BYTES else self._checked(is_last=False)
-
-    def finish(self) -> bytes:
-        return b"" if self._held is None else self._checked(is_last=True)
-
-    def _checked(self, *, is_last: bool) -> bytes:
-        held, self._held = self._held or b"", None
-        if held and is_text(held, is_last=is_last) and not held.startswith(b"%PDF-"):
-            raise BodyRefused("it is text, and its type says that it is none")
-        return held

@@ -4,9 +4,10 @@ The table, where masks by path (`json`) or detectors apply:
 
     JSON, lines or sequences of it, events, forms, multipart, tables      both
     other text          read as JSON if it is JSON; else detectors, and refused if it names a field masked by path
-    pictures, sound     pass, if they are not text under another name
-    documents (PDF)     pass under masks by path, refused under detectors
-    anything else       refused, unless it turns out to be JSON or text (no type, `application/octet-stream`)
+    pictures, sound     pass, if they begin as such a body does
+    documents (PDF)     the same under masks by path, refused under detectors
+    gRPC and its kin    refused
+    anything else       refused, unless it is JSON; or text, where it says no type or only detectors apply
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from proxyd.gates.http.bodies.interfaces import (
     Transformer,
 )
 from proxyd.gates.http.bodies.json_bodies import JsonBody, JsonLines
+from proxyd.gates.http.bodies.media_bodies import MediaBody
 from proxyd.gates.http.bodies.media_types import Form, MediaType, media_type
 from proxyd.gates.http.bodies.messages import mask_message
 from proxyd.gates.http.bodies.part_bodies import PartsBody
 from proxyd.gates.http.bodies.plan import Plan, plan_of
 from proxyd.gates.http.bodies.table_bodies import TableBody
-from proxyd.gates.http.bodies.text_bodies import MaybeJson, MediaBody, TextBody
+from proxyd.gates.http.bodies.text_bodies import MaybeJson, TextBody
 
 __all__ = ["mask_message", "transformer_for"]
 
 MAX_NESTED_PARTS = 3
+_NO_TEXT = (Form.MEDIA, Form.DOCUMENT, Form.OPAQUE, Form.UNKNOWN, Form.MULTIPART)
 
 
 def transformer_for(
@@ -52,7 +55,7 @@ def transformer_for(
 
 def _transformer(media: MediaType, plan: Plan, nested: int) -> Transformer:
     form = media.form
-    if form not in (Form.MEDIA, Form.DOCUMENT, Form.UNKNOWN, Form.MULTIPART) and not media.is_utf8:
+    if form not in _NO_TEXT and not media.is_utf8:
         raise BodyRefused("it is text in an encoding that is not UTF-8", "Ask for UTF-8.")
     match form:
         case Form.JSON:
@@ -76,9 +79,11 @@ def _transformer(media: MediaType, plan: Plan, nested: int) -> Transformer:
             return PartsBody(plan, media, lambda part: _transformer(part, plan, nested - 1))
         case Form.TEXT:
             return MaybeJson(plan, is_text=True) if plan.has_paths else TextBody(plan)
+        case Form.OPAQUE:
+            raise BodyRefused("it is of a type that cannot be looked into")
         case Form.DOCUMENT if plan.detectors is not None:
             raise BodyRefused("it is of a type that cannot be looked into")
         case Form.MEDIA | Form.DOCUMENT:
             return MediaBody()
         case _:
-            return MaybeJson(plan, is_text=False)
+            return MaybeJson(plan, may_be_text=not (media.name and plan.has_paths))
