@@ -29,6 +29,8 @@ from proxyd.http_link import Link, send
 from proxyd.http_streams import PeerGone
 from proxyd.wire import ConnectionLost
 
+# Exchanges at a time on one connection to a target.
+MAX_SHARED_STREAMS: Final = 100
 PROTOCOL_ERROR: Final = 1
 INTERNAL_ERROR: Final = 2
 REFUSED_STREAM: Final = 7
@@ -272,7 +274,7 @@ class Http2Connection:
         return (
             self.ended is None
             and not self.takes_no_more
-            and self.http2.open_streams < min(self.http2.peer_streams, 1000)
+            and self.http2.open_streams < min(self.http2.peer_streams, MAX_SHARED_STREAMS)
         )
 
     async def begin(self) -> None:
@@ -353,11 +355,11 @@ class Http2Connection:
                 self.takes_no_more = True
                 for opened, stream in list(self._streams.items()):
                     if opened > last:
-                        stream.lose(PeerGone("the target takes no more requests", is_untouched=True))
+                        stream.lose(PeerGone("the target takes no more requests", is_unheard=True))
             case StreamReset(code=code):
                 stream = self._streams.get(number)
                 if stream is not None:
-                    stream.lose(PeerGone(f"reset by the peer ({code})", is_untouched=code == REFUSED_STREAM))
+                    stream.lose(PeerGone(f"reset by the peer ({code})", is_unheard=code == REFUSED_STREAM))
             case RequestHead():
                 self._open_request(number, event)
             case Received() | MessageEnded() | ResponseHead():

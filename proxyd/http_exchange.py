@@ -53,6 +53,11 @@ HELD_BACK_BYTES: Final = 64 * 1024
 MAX_DRAINED_BYTES: Final = 1 << 20
 DRAIN_TIMEOUT_S: Final = 2.0
 CUT_OFF_TIMEOUT_S: Final = 2.0
+PROGRESS_GRACE_S: Final = 5.0
+# Bodies that are kept whole to be judged, of all requests together.
+MAX_HELD_BODIES: Final = 256 << 20
+# RFC 9110, 9.2.2: what may be asked again when nobody knows whether it was heard.
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 STREAMED_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/jsonl", GRPC)
 
 CONTINUE = ResponseHead(100, ())
@@ -132,6 +137,9 @@ class Exchange:
     def __init__(self, connection: Caller, stream: ClientStream, scope: trio.CancelScope) -> None:
         self._scope = scope
         self._waits_since = 0.0
+        self._moved_at = time.monotonic()
+        self._is_switched = False
+        self._held_body_bytes = 0
         self._cut: Refusal | None = None
         self._connection = connection
         self._gateway = connection.gateway
@@ -182,6 +190,7 @@ class Exchange:
             text, hint = "The gateway has failed.", "Tell the operators of the gateway."
             await self._refuse(Refusal(500, Kind.INTERNAL, text, hint=hint, closes=True))
         finally:
+            self._gateway.held_body_bytes -= self._held_body_bytes
             if self._call is not None:
                 self._call.settle()
                 if self._call.fault:
@@ -196,7 +205,10 @@ class Exchange:
     def check(self, now: float) -> None:
         """Called every moment by the connection's watcher. `now` is monotonic."""
         session = self._session
-        if not self._waits_since or session is None:
+        if session is None or self._is_switched:
+            return
+        if not self._waits_since:
+            self._check_progress(now)
             return
         waited_s = now - self._waits_since
         timeout_s = session.target.config.timeouts.response
@@ -210,6 +222,14 @@ class Exchange:
             self._scope.cancel()
         elif waited_s >= WATCH_AFTER_S and self._stream.is_received and self._stream.is_gone:
             self._client_gone = PeerGone("closed by the peer")
+            self._scope.cancel()
+
+    def _check_progress(self, now: float) -> None:
+        """Somebody has to take what is sent: a client or a target that does not read holds up what others wait for."""
+        timeout_s = self._connection.listener.config.timeouts.body
+        if now - self._moved_at >= timeout_s + PROGRESS_GRACE_S:
+            text = f"Nothing could be sent for {timeout_s:g} seconds."
+            self._cut = Refusal(408, Kind.PROTOCOL, text, closes=True)
             self._scope.cancel()
 
     async def cut_off(self) -> None:
@@ -258,6 +278,8 @@ class Exchange:
         except ProtocolError as fault:
             raise Refusal(int(fault.code or 400), Kind.PROTOCOL, fault.message) from fault
         subject, field = await connection.identify(head, is_proxied=asked.form == "absolute")
+        if not field:
+            requests.refuse_other_sites(head)
         in_force = gateway.in_force
         route, target, account = connection.locate(asked, head, subject)
         config, document, name = target.config, in_force.document, account.login.name
@@ -423,7 +445,21 @@ class Exchange:
                 return b"".join(pieces), True
             pieces.append(event.data)
             size += len(event.data)
+            self._hold_body(len(event.data))
         return b"".join(pieces), False
+
+    def _hold_body(self, size: int) -> None:
+        gateway = self._gateway
+        if gateway.held_body_bytes + size > MAX_HELD_BODIES:
+            raise Refusal(
+                503,
+                Kind.LIMIT,
+                "Too many bodies are being looked into just now.",
+                hint="Try again in a moment.",
+                headers=(("retry-after", "5"),),
+            )
+        gateway.held_body_bytes += size
+        self._held_body_bytes += size
 
     async def _from_client(self) -> Data | MessageEnded:
         timeout_s = self._connection.listener.config.timeouts.body
@@ -521,6 +557,7 @@ class Exchange:
         tape.flush()
         pool = self._gateway.http_pools.of(session.target, session.account)
         may_repeat = is_whole and not head.upgrade
+        is_idempotent = head.method in IDEMPOTENT
         is_fresh = bool(head.upgrade)
         while True:
             try:
@@ -545,7 +582,8 @@ class Exchange:
             except PeerGone as gone:
                 if self._client_gone is gone:
                     raise
-                if gone.is_untouched and may_repeat and not is_fresh and not self._has_answered:
+                is_unheard = gone.is_unheard or (gone.is_untouched and is_idempotent)
+                if is_unheard and may_repeat and not is_fresh and not self._has_answered:
                     is_fresh = True  # a connection kept open was closed meanwhile: once more, on a new one
                     continue
                 raise self._target_lost(gone) from gone
@@ -637,7 +675,7 @@ class Exchange:
                 if not is_target:
                     self._client_gone = gone
                 raise
-            session.moved_at = time.monotonic()
+            session.moved_at = self._moved_at = time.monotonic()
             if isinstance(event, Data):
                 data = event.data if masker is None else masker.feed(event.data)
                 if data:
@@ -673,6 +711,7 @@ class Exchange:
                 session.moved_at = self._waits_since = time.monotonic()
                 event = await upstream.receive()
                 self._waits_since = 0.0
+                self._moved_at = time.monotonic()
             match event:
                 case Data(data=data):
                     self._pass_on(session, data)
@@ -832,7 +871,7 @@ class Exchange:
         self._has_answered = True
         self._stream.put_head(ResponseHead(101, headers, 0, upgrade=head.upgrade))
         await self._client_flush()
-        stream.upgraded = True
+        stream.upgraded = self._is_switched = True
         await relay_messages(stream, upstream, session, self._number, masks.request, masks.response)
 
     # Refusing

@@ -15,7 +15,7 @@ from protocols.http.http1 import Http1Limits, ResponseReader
 from protocols.http.http2 import Http2Limits
 from proxyd.dialling import dial, os_reason
 from proxyd.http1_connection import Http1Target
-from proxyd.http2_connection import Http2Connection, Http2Stream
+from proxyd.http2_connection import MAX_SHARED_STREAMS, Http2Connection, Http2Stream
 from proxyd.http_streams import TargetStream
 from proxyd.http_targets import HttpAccount, HttpTargetRuntime
 from proxyd.http_upstream_target import HttpUpstreamTarget
@@ -72,7 +72,9 @@ class HttpPool:
         self._idle_s = config.timeouts.idle
         self._connect_s = config.connect_timeout
         self._limits1 = Http1Limits(head_bytes=config.limits.response_head)
-        self._limits2 = Http2Limits(head_bytes=config.limits.response_head, connection_window=4 << 20)
+        # Room for every stream's window: one whose client reads slowly must not hold up the others.
+        window = Http2Limits().stream_window * MAX_SHARED_STREAMS
+        self._limits2 = Http2Limits(head_bytes=config.limits.response_head, connection_window=window)
         self._protocols = config.protocols
         self._is_sharing = trio.Lock()
 

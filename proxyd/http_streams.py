@@ -14,13 +14,15 @@ from protocols.http.messages import Data, Headers, MessageEnded, RequestHead, Re
 class PeerGone(Exception):
     """The peer of this stream has closed, reset or broken it. `reason` is for the log.
 
-    is_untouched: the target has not looked at the request, so it may be sent again.
+    is_untouched: a connection that was kept open has ended before anything was answered: most likely nobody has read
+    the request. is_unheard: the target says that nobody has.
     """
 
-    def __init__(self, reason: str, *, is_untouched: bool = False) -> None:
+    def __init__(self, reason: str, *, is_untouched: bool = False, is_unheard: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.is_untouched = is_untouched
+        self.is_unheard = is_unheard
 
 
 class ClientStream(Protocol):

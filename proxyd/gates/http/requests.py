@@ -16,6 +16,7 @@ from protocols.http.media_types import media_type
 from protocols.http.messages import Headers, RequestHead
 from protocols.http.paths import percent_decoded, read_path
 from protocols.http.targets import Destination
+from proxyd.gates.http.refusals import Kind, Refusal
 from proxyd.gates.http.routing import Route
 from proxyd.http_credentials.injecting import Injected, never_goes_on
 
@@ -41,6 +42,22 @@ def is_plain(encoding: str) -> bool:
 def shown_headers(headers: Headers, token_field: str) -> Headers:
     """The fields without the client's credentials: what rules see and what goes on."""
     return tuple([field for field in headers if field[0] != token_field and not never_goes_on(field[0])])
+
+
+def refuse_other_sites(head: RequestHead) -> None:
+    """A browser shows a client certificate to whoever asks it to, also from another site. Raises Refusal.
+
+    Called for requests that no token came with: a token is never sent by a browser on its own.
+    """
+    origin = next((value for name, value in head.headers if name == "origin"), "")
+    if origin and origin.lower() != f"{head.scheme}://{head.authority.lower()}":
+        raise Refusal(
+            403,
+            Kind.NOT_ADMITTED,
+            "The request was made by a page of another site, and carries nothing but a certificate.",
+            hint="Send a token too, or no Origin field.",
+            reason=f"cross-site request of {origin[:100]!r}",
+        )
 
 
 def head_facts(
