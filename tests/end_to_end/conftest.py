@@ -4,6 +4,9 @@
 way. Both live for the whole run under `ALICE_AND_DORA`: a test that reloads, restarts or breaks one takes
 `make_gateway` instead. A test that changes data works in objects of its own or rolls back.
 
+For HTTP `http_app` is hypercorn with TLS and `http_gateway` stands before it, open to everything but /admin: as `app`
+over HTTP/1.1 and as `app2` over HTTP/2. Both live for the whole run; `make_http_gateway` makes others.
+
 For SSH `sshd` is a real server and `ssh_gateway` stands before it, open to everything; `route` goes to it directly and
 through the gateway in turn.
 """
@@ -20,10 +23,14 @@ from typing import Any
 
 import pytest
 
+from demo.issuer import LocalIssuer
 from demo.postgres_installs import Account
 from demo.ssh_keys import SshKeys
 from demo.sshd import SshServer
 from tests.end_to_end.gateway import Gateway
+from tests.end_to_end.http_gateway import HttpGateway
+from tests.end_to_end.http_servers import Hypercorn
+from tests.end_to_end.issuers import running_issuer
 from tests.end_to_end.servers import PostgresServer
 from tests.end_to_end.shop_server import shop_server
 from tests.end_to_end.ssh_gateway import AUTHORITY, SshGateway
@@ -32,6 +39,7 @@ from tests.pki import Authority
 
 GatewayFactory = Callable[..., Gateway]
 SshdFactory = Callable[..., SshServer]
+HttpGatewayFactory = Callable[..., HttpGateway]
 SshGatewayFactory = Callable[..., SshGateway]
 
 
@@ -176,6 +184,47 @@ def make_ssh_gateway(sshd: SshServer, ssh_keys: SshKeys, tmp_path: Path) -> Iter
         yield make
 
 
+@pytest.fixture(scope="session")
+def http_app(target_ca: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hypercorn]:
+    server = Hypercorn(tmp_path_factory.mktemp("http_app"), target_ca)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIssuer]:
+    with running_issuer(tmp_path_factory.mktemp("issuer")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def http_gateway(
+    http_app: Hypercorn, issuer: LocalIssuer, target_ca: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HttpGateway]:
+    targets = {
+        "app": {"url": http_app.url, "hosts": ["app.internal"]},
+        "app2": {"url": http_app.url, "protocols": ["h2"]},
+    }
+    directory = tmp_path_factory.mktemp("http_gateway")
+    with HttpGateway(directory, targets, issuer=issuer, ca=target_ca) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def make_http_gateway(tmp_path: Path, target_ca: Authority) -> Iterator[HttpGatewayFactory]:
+    """make(targets, **settings): another gateway, started; ends with the test."""
+    with ExitStack() as stack:
+        made = 0
+
+        def make(targets: dict[str, Any], **settings: Any) -> HttpGateway:
+            nonlocal made
+            made += 1
+            settings.setdefault("ca", target_ca)
+            return stack.enter_context(HttpGateway(tmp_path / f"http{made}", targets, **settings))
+
+        yield make
+
+
 @pytest.fixture(autouse=True)
 def shown_log(request: pytest.FixtureRequest) -> Iterator[None]:
     """After a failed test print the logs of the gateways that it used."""
@@ -183,6 +232,6 @@ def shown_log(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.session.testsfailed == failed_before:
         return
-    for name in ("gateway18", "gateway15", "ssh_gateway"):
+    for name in ("gateway18", "gateway15", "ssh_gateway", "http_gateway"):
         if name in request.fixturenames:
             request.getfixturevalue(name).show_log()

@@ -1,16 +1,16 @@
 """The ASGI application behind the gateway in end-to-end tests: it tells what it was asked, streams, and misbehaves.
 
-    /echo               JSON of what came: version, method, path, query, headers, body (base64 when it is not text)
-    /people             JSON with what masks look for
-    /sse?n=3&wait=0.01  server-sent events; /lines?n=3 JSON lines
-    /bytes?n=1000       that many bytes; with chunk=100 in pieces of that size
-    /status?code=418    an answer with that status
-    /redirect?to=/x     302 with a Location and a cookie
-    /trailers           a body with a trailer (HTTP/2)
-    /slow?wait=1        says nothing for so long
-    /broken?at=10       ends in the middle of a body of known length
-    /typed?type=T       the request's body again, as that media type
-    (websocket) any     echoes; "close" closes with 4000
+/echo               JSON of what came: version, method, path, query, headers, body (base64 when it is not text)
+/people             JSON with what masks look for
+/sse?n=3&wait=0.01  server-sent events; /lines?n=3 JSON lines
+/bytes?n=1000       that many bytes; with chunk=100 in pieces of that size
+/status?code=418    an answer with that status
+/redirect?to=/x     302 with a Location and a cookie
+/trailers           a body with a trailer (HTTP/2)
+/slow?wait=1        says nothing for so long
+/broken?at=10       ends in the middle of a body of known length
+/typed?type=T       the request's body again, as that media type
+(websocket) any     echoes; "close" closes with 4000
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 PEOPLE = {
     "people": [
         {"id": 1, "name": "Ada", "email": "ada@example.com", "card": "4111 1111 1111 1111"},
-        {"id": 2, "name": "Grace", "email": "grace@example.com", "ssn": "536-22-1234", "notes": "call ada@example.com"},
+        {
+            "id": 2,
+            "name": "Grace",
+            "email": "grace@example.com",
+            "ssn": "536-22-1234",
+            "notes": "call ada@example.com",
+        },
     ],
     "customer": {"address": {"street": "Main 1", "city": "Aarau"}},
     "total": 12345678901234567890,
@@ -124,7 +130,10 @@ async def _http(scope: Scope, receive: Receive, send: Send) -> None:
         case "status":
             await exchange.whole(int(query["code"]), "text/plain", b"as asked\n")
         case "redirect":
-            headers = (("location", query["to"]), ("set-cookie", "seen=1; Path=/; Domain=example.com; HttpOnly"))
+            headers = (
+                ("location", query["to"]),
+                ("set-cookie", "seen=1; Path=/; Domain=example.com; HttpOnly"),
+            )
             await exchange.whole(302, "text/plain", b"", *headers)
         case "trailers":
             await exchange.start(200, "text/plain", ("trailer", "x-sum"))

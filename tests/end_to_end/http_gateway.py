@@ -2,7 +2,7 @@
 
     with HttpGateway(directory, {"app": {"url": server.url}}, issuer=issuer) as gateway:
         gateway.client().get("/t/app/echo")            # httpx, as alice by certificate
-        gateway.client(token=gateway.token("bob"))     # by a token of the issuer
+        gateway.client(token=gateway.token("agent-alice"))   # by a token of the issuer
         gateway.curl("/t/app/echo", "--http2")
 
 People: alice (group data) and mallory (group guests) have certificates; tokens are those of the issuer's clients.
@@ -143,7 +143,7 @@ class HttpGateway(RunningGateway):
                     "issuer": self.issuer.url,
                     "audiences": [self.issuer.audience],
                     "ca": str(self.issuer.ca),
-                    "claims": {"name": "email", "groups": "groups"},
+                    "claims": {"name": "preferred_username", "groups": "groups"},
                 }
             ]
         return {
@@ -207,7 +207,15 @@ class HttpGateway(RunningGateway):
         self, path: str, *options: str, person: str | None = "alice", data: bytes | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """curl with the certificate of `person`. `path`: of the gateway, or a whole URL."""
-        command = ["curl", "--silent", "--show-error", "--max-time", f"{CURL_TIMEOUT_S:g}", "--cacert", str(self.ca)]
+        command = [
+            "curl",
+            "--silent",
+            "--show-error",
+            "--max-time",
+            f"{CURL_TIMEOUT_S:g}",
+            "--cacert",
+            str(self.ca),
+        ]
         if person is not None:
             files = self.people[person]
             command += ["--cert", str(files.certificate), "--key", str(files.key)]

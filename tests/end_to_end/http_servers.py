@@ -129,7 +129,7 @@ http {{
   default_type text/plain;
   types {{ application/json json; text/html html; text/csv csv; }}
   server {{ listen {HOST}:{self.port}{ssl}; {tls} root {self.www};
-    {self._locations or 'location / { }'}
+    {self._locations or "location / { }"}
   }}
 }}
 """
