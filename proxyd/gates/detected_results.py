@@ -16,6 +16,8 @@ from proxyd.gates.detecting import ValueDetection
 from proxyd.gates.results import Plan, formats_of
 from proxyd.gates.state import Operation
 
+MAX_RESULTS = 256
+"""Shapes of results that are remembered; a session asks for the same ones again and again."""
 # Fields of an error or notice that are texts: message, detail, hint, context, internal query.
 _TEXT_FIELDS = frozenset("MDHWq")
 
@@ -27,6 +29,22 @@ def row_detection(
 
     plan: of the column masks, whose columns are left alone. formats: as Bind asked for them; None: as `raw` says.
     """
+    skipped = () if plan is None else tuple(column.position for column in plan.columns)
+    asked = None if formats is None else tuple(formats)
+    key = (raw, asked, skipped)
+    known = values.results.get(key)
+    if isinstance(known, RowDetection):
+        return known
+    made = _row_detection(values, raw, skipped, asked)
+    if len(values.results) >= MAX_RESULTS:
+        values.results.clear()
+    values.results[key] = made
+    return made
+
+
+def _row_detection(
+    values: ValueDetection, raw: bytes, skipped: tuple[int, ...], formats: tuple[int, ...] | None
+) -> RowDetection:
     description = decode_backend(Frame(Backend.ROW_DESCRIPTION, raw))
     if not isinstance(description, RowDescription):
         raise RemoteProtocolError("malformed RowDescription")
@@ -34,7 +52,6 @@ def row_detection(
     used = tuple(field.format for field in fields) if formats is None else formats_of(formats, len(fields))
     if used is None:
         raise RemoteProtocolError("result formats do not fit the columns")
-    skipped = () if plan is None else tuple(column.position for column in plan.columns)
     return RowDetection(values, fields, used, skipped)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from policy.detectors import Detection, Match
 from policy.detectors.matches import placeholder
@@ -67,7 +67,7 @@ _MAX_DEPTH = 16
 class ValueDetection:
     """What detectors make of values. counts: what was found so far, by kind."""
 
-    __slots__ = ("_detection", "_has_cards", "_has_ips", "_told", "counts")
+    __slots__ = ("_detection", "_has_cards", "_has_ips", "_told", "counts", "results")
 
     def __init__(self, detection: Detection) -> None:
         self._detection = detection
@@ -76,6 +76,7 @@ class ValueDetection:
         self._has_ips = "ip" in names
         self.counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
+        self.results: dict[Hashable, object] = {}  # `detected_results` keeps there what it has made
 
     def take_news(self) -> Counter[str] | None:
         """What was found since the last call, None for nothing."""
