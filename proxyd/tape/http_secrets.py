@@ -64,6 +64,7 @@ _BEFORE: Final = r"(?:(?<=[?&;#,\s\"'<(])|^)"
 _NAME: Final = r"([^=&;#?,\s\"'<>()]{1,200})"
 _PARAMETER: Final = re.compile(_BEFORE + _NAME + r"=(\"[^\"]*\"|[^&;#\s\"'<>]*)")
 _INNER_PARAMETER: Final = re.compile(_BEFORE + _NAME + r"=([^&;#?\s\"'<>]*)")  # also of a URL in a value
+_TOKEN: Final = re.compile(r"[^/?&;#=\s\"'<>,]+")
 _USER: Final = re.compile(r"(?<=//)[^/?#\s@\"<>]*@")
 
 
@@ -78,23 +79,19 @@ class _Kind(Enum):
 
 def without_header_secrets(headers: Pairs, *, more: frozenset[str] = frozenset()) -> Pairs:
     """The headers, in their order, without secrets. `more`: further names, in lower case, that are secret here."""
-    bare = headers
-    for index, (name, value) in enumerate(headers):
-        kind = _header_kind(name)
-        is_removed = kind is _Kind.WITHHELD or bool(more and name.lower() in more)
-        if not is_removed and kind is _Kind.PLAIN and "=" not in value and "@" not in value:
-            continue  # as nearly all
-        shown = REMOVED if is_removed else _header_value(kind, value)
-        if shown != value:
-            bare = (*bare[:index], (name, shown), *bare[index + 1 :])
-    return bare
+    if not more and _are_plain(tuple([name for name, _ in headers])):
+        text = "".join([value for _, value in headers])
+        if "=" not in text and "@" not in text and "%" not in text:
+            return headers  # nearly all
+    bare = tuple([(name, _header_value(name, value, more)) for name, value in headers])
+    return headers if bare == headers else bare
 
 
 def without_query_secrets(query: Pairs) -> Pairs:
     """Decoded parameters without secrets."""
     bare = tuple(
         [
-            (name, REMOVED if _is_secret_parameter(name, value) else without_url_secrets(value))
+            (name, REMOVED if _is_secret(_parameter_kind(name), value) else without_url_secrets(value))
             for name, value in query
         ]
     )
@@ -103,36 +100,16 @@ def without_query_secrets(query: Pairs) -> Pairs:
 
 def without_url_secrets(text: str) -> str:
     """A URL, or a text with URLs or parameters in it, without secret parameters and without user and password."""
-    if "=" not in text and "@" not in text:
-        return text
     if "@" in text:
         text = _USER.sub(f"{REMOVED}@", text)
-    return _PARAMETER.sub(_parameter, text)
+    if "=" in text:
+        text = _PARAMETER.sub(_parameter, text)
+    return text if "%" not in text else _TOKEN.sub(_token, text)
 
 
-def _parameter(match: re.Match[str]) -> str:
-    name, value = match[1], match[2]
-    decoded = unquote_plus(value)
-    if not _is_secret_parameter(unquote_plus(name), decoded) and not _holds_secret(decoded):
-        return match[0]
-    return f"{name}={REMOVED}" if value else match[0]
-
-
-def _holds_secret(value: str) -> bool:
-    """Is it a URL that has a secret of its own (`redirect_uri=https%3A%2F%2Fx%2F%3Faccess_token%3D...`)?"""
-    for _ in range(_MAX_ENCODED):
-        if "=" in value or "@" in value:
-            if _USER.search(value) is not None:
-                return True
-            if any(
-                held and _is_secret_parameter(name, held) for name, held in _INNER_PARAMETER.findall(value)
-            ):
-                return True
-        decoded = unquote_plus(value)
-        if decoded == value:
-            return False
-        value = decoded
-    return True  # nobody encodes so often who has nothing to hide
+@functools.lru_cache(maxsize=1024)
+def _are_plain(names: tuple[str, ...]) -> bool:
+    return all(_header_kind(name) is _Kind.PLAIN for name in names)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -147,22 +124,53 @@ def _header_kind(name: str) -> _Kind:
     return _Kind.COUNT if lowered.endswith(_COUNTED) else _Kind.WITHHELD
 
 
-def _header_value(kind: _Kind, value: str) -> str:
-    match kind:
-        case _Kind.COUNT if _COUNT.fullmatch(value) is None:
-            return REMOVED
-        case _Kind.SUBPROTOCOLS if _TELLING_SUBPROTOCOL.search(value.lower()) is not None:
-            return (
-                REMOVED  # `bearer, TOKEN`, `openai-insecure-api-key.KEY`: browsers have no other place for it
-            )
-        case _:
-            return without_url_secrets(value)
+def _header_value(name: str, value: str, more: frozenset[str]) -> str:
+    kind = _header_kind(name)
+    if _is_secret(kind, value) or name.lower() in more:
+        return REMOVED
+    if kind is _Kind.SUBPROTOCOLS and _TELLING_SUBPROTOCOL.search(value.lower()) is not None:
+        return REMOVED  # `bearer, TOKEN`, `openai-insecure-api-key.KEY`: browsers have no other place for it
+    return without_url_secrets(value)
 
 
-def _is_secret_parameter(name: str, value: str) -> bool:
-    lowered = name.strip().lower()
+@functools.lru_cache(maxsize=4096)
+def _parameter_kind(name: str) -> _Kind:
+    """Of a parameter, whose name may be encoded."""
+    lowered = unquote_plus(name).strip().lower()
     if lowered in _PARAMETERS:
-        return True
+        return _Kind.WITHHELD
     if _TELLING.search(lowered) is None:
-        return False
-    return not (lowered.endswith(_COUNTED) and _COUNT.fullmatch(value) is not None)
+        return _Kind.PLAIN
+    return _Kind.COUNT if lowered.endswith(_COUNTED) else _Kind.WITHHELD
+
+
+def _is_secret(kind: _Kind, value: str) -> bool:
+    return kind is _Kind.WITHHELD or (kind is _Kind.COUNT and _COUNT.fullmatch(value) is None)
+
+
+def _parameter(match: re.Match[str]) -> str:
+    name, value = match[1], match[2]
+    if not value or not (_is_secret(_parameter_kind(name), value) or _holds_secret(value)):
+        return match[0]
+    return f"{name}={REMOVED}"
+
+
+def _token(match: re.Match[str]) -> str:
+    """What stands between delimiters, and may be a whole URL that is encoded."""
+    return REMOVED if "%" in match[0] and _holds_secret(match[0]) else match[0]
+
+
+def _holds_secret(value: str) -> bool:
+    """Is it a URL that has a secret of its own (`redirect_uri=https%3A%2F%2Fx%2F%3Faccess_token%3D...`)?"""
+    for _ in range(_MAX_ENCODED):
+        if "@" in value and _USER.search(value) is not None:
+            return True
+        if "=" in value:
+            for name, held in _INNER_PARAMETER.findall(value):
+                if held and _is_secret(_parameter_kind(name), held):
+                    return True
+        decoded = unquote_plus(value) if "%" in value else value
+        if decoded == value:
+            return False
+        value = decoded
+    return True  # nobody encodes so often who has nothing to hide

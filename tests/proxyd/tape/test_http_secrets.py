@@ -156,6 +156,10 @@ SECRET_URLS = [
     f"/x?%20token%20={SECRET}",
     f"/x?access_token[]={SECRET}",
     f"access_token={SECRET}",
+    f"https://api/to/https%3A%2F%2Fy%2F%3Faccess_token%3D{SECRET}",
+    f"https://api/to/https%253A%252F%252Fy%252F%253Faccess_token%253D{SECRET}/more?a=1",
+    f"https://api/to/https%3A%2F%2Falice%3A{SECRET}%40y",
+    f"%2Fx%3Ftoken%3D{SECRET}",
 ]
 
 
@@ -179,6 +183,8 @@ def test_secrets_in_urls(url: str) -> None:
         "*",
         "",
         "?=&==&",
+        "/a%20b/c%2Fd%3Fe%3Df",
+        "/100%/%zz",
     ],
 )
 def test_urls_without_secrets_stay_as_they_are(url: str) -> None:
@@ -198,8 +204,19 @@ def test_parameters() -> None:
 
 
 def test_a_long_text_full_of_delimiters_is_quick() -> None:
-    for text in ("&" * 100_000, "a" * 100_000 + "=", "=" * 100_000, "?a" * 50_000 + "=", "//" * 50_000 + "@"):
+    for text in (
+        "&" * 100_000,
+        "a" * 100_000 + "=",
+        "=" * 100_000,
+        "?a" * 50_000 + "=",
+        "//" * 50_000 + "@",
+        "%" * 100_000,
+        "a" * 100_000 + "%20",
+        "%25" * 50_000,
+        "a=%253D" * 20_000,
+    ):
         without_url_secrets(text)
+        without_header_secrets((("x", text),))
 
 
 @pytest.mark.parametrize("url", SECRET_URLS)
