@@ -86,6 +86,8 @@ class _Touching:
         )
 
     def find(self, methods: Sequence[str], host: str, path: PathReadings) -> tuple[HttpRule, ...]:
+        if not self._all:
+            return ()
         near = _near(self._tree, self._all, host, path.folded)
         return _in_order(rule for rule in near if rule.touches_head(methods, host, path))
 
