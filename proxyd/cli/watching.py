@@ -130,6 +130,7 @@ class ViewShow:
         self._size = size
         self._view: LiveView | None = None
         self._backlog = _Backlog()
+        self._is_caught_up = False
 
     def begin(self, header: TapeHeader) -> None:
         for line in header_lines(header):
@@ -142,6 +143,9 @@ class ViewShow:
     def entry(self, entry: Entry, *, is_new: bool) -> None:
         if self._view is None:
             return
+        if is_new and not self._is_caught_up:
+            self._is_caught_up = True
+            self._write(self._view.standing_text())
         text = self._view.text(entry)
         if is_new:
             self._write(f"{self._backlog.take()}{text}")

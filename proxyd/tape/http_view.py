@@ -73,9 +73,10 @@ _Shown = Exchange[_Preview]
 class _Following:
     """An exchange that is told as it comes: how many lines each way were, and what of a line is not over."""
 
-    __slots__ = ("lines", "rest")
+    __slots__ = ("exchange", "lines", "rest")
 
-    def __init__(self) -> None:
+    def __init__(self, exchange: _Shown) -> None:
+        self.exchange = exchange
         self.lines = [0, 0]
         self.rest = b""
 
@@ -114,20 +115,25 @@ class HttpView:
         number = exchange.request.exchange
         match entry:
             case HttpResponse() if exchange.response is entry and _lasts(exchange):
-                self._followed[number] = _Following()
+                self._followed[number] = _Following(exchange)
                 yield from self._told(exchange)
                 yield from self._content(number, TO_CLIENT, entry.raw)
             case HttpBody(way=way, raw=raw) if number in self._followed and way == TO_CLIENT:
                 yield from self._content(number, way, raw)
             case HttpMessage():
                 if number not in self._followed:
-                    self._followed[number] = _Following()
+                    self._followed[number] = _Following(exchange)
                     yield from self._told(exchange)
                 yield from self._message(self._followed[number], entry)
             case HttpToolCall() | HttpMasked() | HttpUsage() if number in self._followed:
                 yield from self._note(entry)
         if exchange.is_over:
             yield from self._over(exchange)
+
+    def standing(self) -> Iterator[str]:
+        """What goes on at the moment and was told already, for somebody who comes in between."""
+        for following in self._followed.values():
+            yield from self._told(following.exchange)
 
     def finish(self) -> Iterator[str]:
         """What is left of exchanges that the tape does not end."""

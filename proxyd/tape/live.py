@@ -81,6 +81,10 @@ class LiveView:
             return ""
         return prefix + self._laid_out(lines)
 
+    def standing_text(self) -> str:
+        """What a watcher who comes in between has to know to understand what follows."""
+        return self._laid_out(list(self._renderer.standing()))
+
     def end_text(self) -> str:
         """As `finish`."""
         self._sizes.clear()

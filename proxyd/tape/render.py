@@ -138,6 +138,11 @@ class Renderer:
                 what = "a channel" if isinstance(entry, SshEntry) else "an exchange"
                 yield f"-- {type(entry).__name__.lower()} of {what}, which this protocol has not"
 
+    def standing(self) -> Iterator[str]:
+        """What goes on at the moment and was told already, for somebody who comes in between."""
+        if self._http is not None:
+            yield from self._http.standing()
+
     def finish(self) -> Iterator[str]:
         """What is left when the tape ends without its end frame."""
         yield from (self._ssh or self._http or self._view).finish()

@@ -12,7 +12,7 @@ import pytest
 from proxyd.cli import tape as cli
 from proxyd.cli.watching import JsonShow, ViewShow, chosen_show, watch
 from proxyd.tape.reader import read_tape
-from tests.proxyd.tape.http_tapes import DENIED, get, http_tape, small_http_tape
+from tests.proxyd.tape.http_tapes import ALLOWED, DENIED, facts, get, http_tape, small_http_tape
 from tests.proxyd.tape.tapes import Clock
 
 
@@ -114,6 +114,32 @@ def test_watch_from_the_middle_knows_what_was_before(tmp_path: Path) -> None:
     watch([tape.path.read_bytes()], JsonShow(lines), new_from=before)
     kinds = [json.loads(line)["kind"] for line in lines.getvalue().splitlines()]
     assert kinds == ["header", "http_request", "http_response", "end"]
+
+
+def test_a_watcher_is_told_what_goes_on(tmp_path: Path) -> None:
+    """A WebSocket that was opened before, and none of what is over."""
+    clock = Clock()
+    tape = http_tape(tmp_path, clock)
+    get(tape, clock)
+    for number in (2, 3):
+        tape.request(number, "GET", f"https://api.internal/ws{number}", "1.1", (), facts(), ALLOWED)
+        tape.response(number, 101, (), made_here=False)
+        tape.message(number, True, "text", b"before")
+    tape.aborted(3, "gone")
+    tape.flush()
+    before = tape.path.stat().st_size
+    tape.message(2, False, "text", b"behind")
+    tape.event("watched", {"uid": 0})
+    tape.end("left")
+    out = io.StringIO()
+    watch([tape.path.read_bytes()], ViewShow(out, max_rows=10), new_from=before)
+    assert out.getvalue().splitlines()[4:] == [
+        "-- [2] GET https://api.internal/ws2 -> 101; allowed by read-customers: allowed",
+        "[2] < behind",
+        "-- event watched: uid: 0",
+        "-- [2] ended: 6 bytes up, 6 down, 0.0 ms",
+        "-- session ended: left",
+    ]
 
 
 def test_on_a_terminal_http_is_lines(monkeypatch: pytest.MonkeyPatch) -> None:
