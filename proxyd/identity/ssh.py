@@ -222,7 +222,7 @@ class SshLogin:
 
     def answer(self, user: str, responses: Sequence[str]) -> Step:
         """The answers to `prompts`. Each prompt takes one answer, and each answer needs its prompt."""
-        is_prompted, token = self._is_prompted, self._token
+        is_prompted, token = self._is_prompted and user == self._user, self._token
         what = "code" if token is None else "token"
         try:
             self._begin_attempt(user)
@@ -259,6 +259,7 @@ class SshLogin:
         """RFC 4252 section 5: what was proved under another name is flushed, also by a request that proves nothing."""
         if user != self._user:
             self._user, self._proofs, self.notice = user, (), ""
+            self._is_prompted, self._token = False, None
 
     def _fail(self, reason: str) -> Step:
         self.failures += 1
