@@ -130,13 +130,13 @@ async def _spoken(wire: Wire, tls: TlsStream | None, listener: HttpListenerRunti
 
 
 def _names(stream: trio.SocketStream) -> tuple[str, str]:
-    """The client's address, and the one at which it has reached us ("" for a Unix socket)."""
+    """The client's address, and the one at which it has reached us (a Unix socket's clients say localhost)."""
     try:
         peer, own = stream.socket.getpeername(), stream.socket.getsockname()
     except OSError:
         return "gone", ""
     if not isinstance(peer, tuple):
-        return "unix", ""
+        return "unix", "localhost"
     return shown_name(peer), str(own[0]).partition("%")[0]
 
 

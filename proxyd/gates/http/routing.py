@@ -86,7 +86,7 @@ def route(
         target = target_at(host, _port(destination) if is_proxied else None)
         if target is not None:
             return Route(target, "", path, "")
-        if destination.form == "absolute" and not own.has(host):
+        if not own.has(host):
             raise nowhere(host)
     try:
         prefixed = split_prefix(path)

@@ -1,0 +1,147 @@
+"""The facts of requests, and what a request becomes for its target."""
+
+from __future__ import annotations
+
+import pytest
+
+from policy.facts import BodyState, HttpFacts
+from protocols.http.messages import Headers, RequestHead
+from protocols.http.targets import destination
+from proxyd.gates.http import requests
+from proxyd.gates.http.refusals import Refusal
+from proxyd.gates.http.routing import Route
+from proxyd.http_credentials.injecting import Injected
+
+ROUTE = Route("api", "", "/v1/x", "/t/api")
+
+
+def head_of(headers: Headers = (), target: str = "/t/api/v1/x?a=1&b=%20", **more: object) -> RequestHead:
+    return RequestHead("POST", target, "https", "gateway.example", headers, **more)  # type: ignore[arg-type]
+
+
+def facts_of(head: RequestHead, route: Route = ROUTE) -> HttpFacts:
+    shown = requests.shown_headers(head.headers, "authorization")
+    return requests.head_facts(head, destination(head), route, "api.internal", "https", shown)
+
+
+def test_facts_are_about_the_target() -> None:
+    facts = facts_of(head_of((("content-type", 'Application/JSON; charset="utf-8"'),), body_bytes=3))
+    assert (facts.host, facts.scheme, facts.path) == ("api.internal", "https", "/v1/x")
+    assert facts.query == (("a", "1"), ("b", " "))
+    assert facts.content_type == "application/json"
+    assert facts.body_state is BodyState.UNREAD
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("authorization", "proxy-authorization", "proxyd-login", "x-forwarded-for", "x-forwarded-host"),
+        *("forwarded", "x-real-ip", "x-ssl-client-cert", "remote-user", "x_forwarded_for"),
+    ],
+)
+def test_what_no_target_gets_from_a_client(name: str) -> None:
+    assert requests.shown_headers(((name, "x"), ("accept", "*/*")), "") == (("accept", "*/*"),)
+
+
+def test_a_token_does_not_go_on_wherever_it_was() -> None:
+    headers = (("x-api-key", "the token"), ("accept", "*/*"))
+    assert requests.shown_headers(headers, "x-api-key") == (("accept", "*/*"),)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "state", "value"),
+    [
+        ("application/json", b'{"a": 1}', BodyState.JSON, {"a": 1}),
+        ("application/merge-patch+json", b"[1]", BodyState.JSON, [1]),
+        ("application/json", b'{"a": 1, "a": 2}', BodyState.BROKEN, None),
+        ("application/json", b'{"a": ', BodyState.BROKEN, None),
+        ("application/json", b"[" * 1000 + b"]" * 1000, BodyState.BROKEN, None),
+        ("application/json", b"", BodyState.NONE, None),
+        (requests.FORM, b"a=1&b=%41+c&a=2", BodyState.FORM, {"a": ["1", "2"], "b": ["A c"]}),
+        (requests.FORM, b"a=%zz", BodyState.BROKEN, None),
+        (requests.FORM, "a=\u00e9".encode(), BodyState.BROKEN, None),
+        ("text/plain", b'{"a": 1}', BodyState.UNKNOWN, None),
+        ("", b'{"a": 1}', BodyState.UNKNOWN, None),
+    ],
+)
+def test_bodies(content_type: str, body: bytes, state: BodyState, value: object) -> None:
+    facts = facts_of(head_of((("content-type", content_type),), body_bytes=len(body)))
+    read = requests.with_body(facts, body, "", is_whole=True)
+    assert read.body_state is state
+    assert read.body == value
+    assert read.body_bytes == len(body)
+
+
+def test_a_compressed_body_is_unknown() -> None:
+    facts = facts_of(head_of((("content-type", "application/json"),), body_bytes=None))
+    assert requests.with_body(facts, b'{"a": 1}', "gzip", is_whole=True).body_state is BodyState.UNKNOWN
+
+
+def test_a_body_over_the_limit() -> None:
+    facts = facts_of(head_of((("content-type", "application/json"),), body_bytes=None))
+    read = requests.with_body(facts, b'{"a": 1}', "", is_whole=False)
+    assert (read.body_state, read.body, read.body_bytes) == (BodyState.TOO_LARGE, None, None)
+
+
+def sent(
+    headers: Headers = (), *, is_masked: bool = False, target: str = "/t/api/v1/x?a=1", **more: object
+) -> RequestHead:
+    head = head_of(headers, target, **more)
+    return requests.target_head(
+        head,
+        ROUTE,
+        destination(head),
+        requests.shown_headers(headers, ""),
+        base_path="/base",
+        authority="api.internal:8443",
+        scheme="https",
+        body_bytes=0,
+        is_masked=is_masked,
+    )
+
+
+def test_the_request_is_made_anew() -> None:
+    head = sent(
+        (("accept", "*/*"), ("accept-encoding", "gzip"), ("host", "evil"), ("te", "trailers, deflate"))
+    )
+    assert (head.target, head.authority) == ("/base/v1/x?a=1", "api.internal:8443")
+    assert head.headers == (("accept", "*/*"), ("te", "trailers"), ("accept-encoding", "gzip"))
+
+
+def test_under_masks_the_answer_has_to_be_readable_and_whole() -> None:
+    headers = (("accept-encoding", "gzip, br"), ("range", "bytes=0-1"), ("if-range", "x"), ("accept", "*/*"))
+    assert sent(headers, is_masked=True).headers == (("accept", "*/*"), ("accept-encoding", "identity"))
+
+
+def test_an_upgrade_has_no_extensions() -> None:
+    headers = (("sec-websocket-extensions", "permessage-deflate"), ("sec-websocket-key", "x"))
+    assert sent(headers, upgrade="websocket").headers == (("sec-websocket-key", "x"),)
+
+
+def test_the_credential_takes_the_place_of_all_of_its_name() -> None:
+    head = sent((("x-key", "one"), ("x-key", "two"), ("x-other", "gone"), ("accept", "*/*")))
+    injected = requests.with_credential(head, Injected((("x-key", "ours"),), frozenset({"x-other"})))
+    assert injected.headers == (("accept", "*/*"), ("x-key", "ours"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_refused"),
+    [
+        ("https://gateway.example", False),
+        ("HTTPS://Gateway.Example", False),
+        ("", False),
+        ("null", True),
+        ("https://evil.example", True),
+        ("http://gateway.example", True),
+        ("https://gateway.example.evil", True),
+        ("https://gateway.example:444", True),
+    ],
+)
+def test_pages_of_other_sites(origin: str, *, is_refused: bool) -> None:
+    head = head_of((("origin", origin),))
+    if not is_refused:
+        requests.refuse_other_sites(head)
+        return
+    with pytest.raises(Refusal) as raised:
+        requests.refuse_other_sites(head)
+    assert raised.value.status == 403
