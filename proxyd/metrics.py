@@ -86,8 +86,99 @@ class Metrics:
         self._log_lines_lost = log_lines_lost
         self.results_masked = 0
         self.rows_masked = 0
-        # By the detector's name, which the policy or the gateway gives.
+        # By the name of the detector, which the policy or the gateway gives.
         self.detected: Counter[str] = Counter()
+        self.bytes_from_clients = 0
+        self.bytes_to_clients = 0
+        self.bytes_from_targets = 0
+        self.bytes_to_targets = 0
+        self.tape_bytes = 0
+        self.tape_errors = 0
+        self.cancels = 0
+        self.session_crashes = 0
+        self.tokens_refused = 0  # before it was known of which issuer they are
+        self.policy_loaded_at = 0.0
+        self.is_draining = False
+        self._operations: dict[str, Operations] = {}
+        self._masked: Counter[str] = Counter()
+        self._issuers: dict[str, IssuerNumbers] = {}
+        self._open: Counter[tuple[str, str]] = Counter()
+        self._connections: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
+        self._failures: Counter[tuple[str, str]] = Counter()
+        self._denials: Counter[str] = Counter()
+        self._catalogs: Counter[tuple[str, str]] = Counter()
+        self._reloads: Counter[str] = Counter({"applied": 0, "rejected": 0})
+        self._rules: frozenset[str] = frozenset()
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(_Numbers(self))
+        ProcessCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def set_rules(self, names: Iterable[str]) -> None:
+        """Names that may become a label of the denials: those of the policy now in force."""
+        self._rules = frozenset(names)
+
+    def session_opened(self, listener: str, protocol: str) -> None:
+        self._open[listener, protocol] += 1
+
+    def session_ended(self, listener: str, protocol: str, outcome: SessionOutcome) -> None:
+        self._open[listener, protocol] -= 1
+        self._outcomes[outcome.value] += 1
+
+    def connection_opened(self, listener: str) -> None:
+        self._connections[listener] += 1
+
+    def connection_closed(self, listener: str) -> None:
+        self._connections[listener] -= 1
+
+    def handshake_failed(self, listener: str, reason: HandshakeFailure) -> None:
+        self._failures[listener, reason.value] += 1
+
+    def operations(self, protocol: str) -> Operations:
+        """Where the operations of `protocol` are counted. A session asks once and keeps it."""
+        return self._operations.setdefault(protocol, Operations())
+
+    def issuer(self, name: str) -> IssuerNumbers:
+        """Where the numbers of one issuer are kept, from its configuration on."""
+        return self._issuers.setdefault(name, IssuerNumbers())
+
+    def keep_issuers(self, names: Iterable[str]) -> None:
+        """Forget every issuer but these."""
+        kept = set(names)
+        self._issuers = {name: numbers for name, numbers in self._issuers.items() if name in kept}
+
+    def masked(self, counts: Mapping[str, int]) -> None:
+        """What was replaced in bodies and texts, by the name of the mask or the kind that a detector found."""
+        for name, number in counts.items():
+            self._masked[name] += number
+
+    def denied_by(self, rule: str) -> None:
+        """Count a denial under its rule's name ("" when no rule allows it)."""
+        if rule not in self._rules:
+            rule = _OTHER_RULE if rule else _NO_RULE
+        self._denials[rule] += 1
+
+    def catalog_loaded(self, target: str, *, is_success: bool) -> None:
+        self._catalogs[target, "loaded" if is_success else "failed"] += 1
+
+    def reloaded(self, *, is_success: bool, now: float) -> None:
+        """`now` in Unix seconds."""
+        self._reloads["applied" if is_success else "rejected"] += 1
+        if is_success:
+            self.policy_loaded_at = now
+
+    def render(self) -> bytes:
+        """Everything in the Prometheus text format, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def families(self) -> Iterator[Metric]:
+        yield _gauge(
+            "proxyd_build_info",
+            "The version that runs.",
+            ("version", "python"),
+            {(self.version, platform.python_version()): 1},
+        )
         yield _gauge(
             "proxyd_draining", "1 while the daemon is shutting down.", (), {(): int(self.is_draining)}
         )
