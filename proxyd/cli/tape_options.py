@@ -38,7 +38,11 @@ def add_tape(parser: argparse.ArgumentParser) -> None:
 
 def add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--rows", type=_count, default=100, metavar="N", help="rows shown of each result (default: 100)"
+        "--rows",
+        type=_count,
+        default=100,
+        metavar="N",
+        help="rows shown of each result, lines of each body (default: 100)",
     )
 
 

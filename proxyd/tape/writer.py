@@ -1,9 +1,9 @@
-"""Writes the frames of one tape. What is on a tape of which protocol is said by the two that extend this:
-`recorder` (PostgreSQL) and `ssh_taping`.
+"""Writes the frames of one tape. What is on a tape of which protocol is said by those that extend this:
+`recorder` (PostgreSQL), `ssh_taping`, and, by way of `batching`, `http_taping`.
 
-Every method is synchronous and ends in one write of one whole frame, so that a crash costs at most the
-last frame. A frame that could not be written whole raises TapeError, and so does every later call: the
-session must end.
+Every method is synchronous and ends in one write of one whole frame (of a batch of them, where they are
+batched), so that a crash costs at most the last. A frame that could not be written whole raises TapeError,
+and so does every later call: the session must end.
 
 A tape's path is made of the UTC time and the session's id alone, never of a name that a caller chose.
 """
