@@ -246,6 +246,24 @@ def test_a_gateway_starts_without_its_issuer(shop18: Any, tmp_path: Path) -> Non
             psycopg.connect(bare_dsn(gateway), password=secret).close()
 
 
+def test_issuers_are_reloaded(make_gateway: GatewayFactory, issuer: LocalIssuer) -> None:
+    gateway = make_gateway(adjust=lambda config: take_tokens(config, issuer, [["token"]]))
+    secret = token(issuer, "alice")
+    with psycopg.connect(bare_dsn(gateway), password=secret) as connection:
+        text = gateway.config_path.read_text()
+        gateway.config_path.write_text(text.replace("- proxyd", "- billing"))
+        assert gateway.reload()
+        assert "is for somebody else" in refusal(gateway, secret)
+        connection.execute("select 1")  # admitted before
+        gateway.config_path.write_text(text.replace(str(issuer.ca), "/nonexistent"))
+        assert not gateway.reload()
+        assert "is for somebody else" in refusal(gateway, secret)
+        gateway.config_path.write_text(text)
+        assert gateway.reload()
+        psycopg.connect(bare_dsn(gateway), password=secret).close()
+    assert len(gateway.logged("issuer's keys loaded")) == 1  # the same issuer: no need to ask again
+
+
 # --- OAUTHBEARER ------------------------------------------------------------------------------------------
 
 

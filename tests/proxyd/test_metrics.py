@@ -153,3 +153,24 @@ async def test_connections_are_capped() -> None:
         await endpoint.serve(server)
         assert await late.receive_some() == b""
         nursery.cancel_scope.cancel()
+
+
+def test_issuers() -> None:
+    metrics = Metrics()
+    company, partner = metrics.issuer("company"), metrics.issuer("partner")
+    company.is_up, company.keys, company.last_success, company.successes = True, 3, 1_800_000_000.0, 2
+    company.accepted = 7
+    partner.failures, partner.refused = 4, 5
+    metrics.tokens_refused += 1
+    shown = samples(metrics)
+    assert shown["proxyd_issuer_up{issuer=company}"] == 1
+    assert shown["proxyd_issuer_up{issuer=partner}"] == 0
+    assert shown["proxyd_issuer_keys{issuer=company}"] == 3
+    assert shown["proxyd_issuer_last_success_timestamp_seconds{issuer=company}"] == 1_800_000_000.0
+    assert shown["proxyd_issuer_fetches_total{issuer=company,outcome=success}"] == 2
+    assert shown["proxyd_issuer_fetches_total{issuer=partner,outcome=failure}"] == 4
+    assert shown["proxyd_tokens_total{issuer=company,outcome=accepted}"] == 7
+    assert shown["proxyd_tokens_total{issuer=partner,outcome=refused}"] == 5
+    assert shown["proxyd_tokens_total{issuer=,outcome=refused}"] == 1
+    metrics.keep_issuers(["company"])
+    assert not [name for name in samples(metrics) if "partner" in name]
