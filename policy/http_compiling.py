@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from policy.decision import Effect
-from policy.http_rules.bodies import BodyCondition, Bounds
+from policy.http_rules.bodies import BodyCondition
 from policy.http_rules.fields import HostPattern, Presence, header_values, query_values
 from policy.http_rules.folding import TextPattern
 from policy.http_rules.paths import UrlPattern
 from policy.http_rules.rule import HttpRule
 from policy.http_rules.section import BodySection, HttpMatcher, ValuesSection
+from policy.http_rules.values import Bounds
 from policy.json_paths import JsonPath
 from policy.llm.rule import LlmRule
 from policy.rules import Selector

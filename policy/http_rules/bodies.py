@@ -10,44 +10,22 @@ Called by `policy.http_rules.rule`. No recursion: depth is no attack.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from policy.facts import BodyState, HttpFacts
-from policy.http_rules.fields import Presence
+from policy.http_rules.fields import Presence, folded_parameter
 from policy.http_rules.folding import TextPattern, fold
+from policy.http_rules.values import Bounds, Scalar, equals, may_equal, plain_number, texts_of
 from policy.json_paths import JsonPath
 
-Scalar = str | int | float | bool | None
-
 SEEN = frozenset({BodyState.JSON, BodyState.FORM, BodyState.NONE})
-_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,17})?", re.ASCII)
-_LEADING_NUMBER = re.compile(r"[-+]?(?:[0-9][0-9_,' ]*)?(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,4})?")
-_HEXADECIMAL = re.compile(r"([-+]?)0[xX]([0-9a-fA-F]{1,64})")
-_LONGEST_NUMBER = 512
-MAX_FORM_DEPTH = 32
 MAX_STEPS = 100_000
-_STEP = object()
-_TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
-_FALSE = frozenset({"false", "f", "no", "n", "off", "0", ""})
+MAX_FORM_DEPTH = 32
+_STEP = object()  # stands for a value that was looked at and led nowhere
 _FORM_NAME = re.compile(r"[\[\].]+")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Bounds:
-    """From `least` to `most`, either None."""
-
-    least: float | None = None
-    most: float | None = None
-
-    def holds(self, number: float) -> bool:
-        return (self.least is None or number >= self.least) and (self.most is None or number <= self.most)
-
-    def may_hold(self, value: Scalar) -> bool:
-        return any(self.holds(number) for number in _numbers_in(value))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,17 +64,17 @@ class BodyCondition:
     def _may_be(self, value: Scalar) -> bool:
         if self.bounds is not None:
             return self.bounds.may_hold(value)
-        if any(pattern.touches(text) for text in _texts_of(value) for pattern in self.texts):
+        if any(pattern.touches(text) for text in texts_of(value) for pattern in self.texts):
             return True
-        return any(_may_equal(listed, value) for listed in self.values)
+        return any(may_equal(listed, value) for listed in self.values)
 
     def _is(self, value: object, *, is_form: bool) -> bool:
         if isinstance(value, str) and any(pattern.covers(value) for pattern in self.texts):
             return True
-        number = _plain_number(value, is_form=is_form)
+        number = plain_number(value, is_form=is_form)
         if self.bounds is not None:
             return number is not None and self.bounds.holds(number)
-        return any(_equals(listed, value, number, is_form=is_form) for listed in self.values)
+        return any(equals(listed, value, number, is_form=is_form) for listed in self.values)
 
 
 class TooMuch(Exception):
@@ -117,7 +95,7 @@ class Body:
         self._steps_left = MAX_STEPS
         self._found: dict[tuple[JsonPath, bool], list[object]] = {}
         if self.is_form:
-            self._readings = (facts.body, _nested(facts.body))
+            self._readings = (facts.body, _nested(facts.body), _renamed(facts.body))
         elif facts.body_state is BodyState.JSON:
             self._readings = (facts.body,)
 
@@ -254,68 +232,9 @@ def _nested(form: Any) -> dict[str, Any]:
     return tree
 
 
-# --- comparing ----------------------------------------------------------------------------------------------
-
-
-def _texts_of(value: Scalar) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (fold(value), fold(value).strip())
-    if value is None or isinstance(value, bool):
-        return ("null" if value is None else str(value).lower(),)
-    if isinstance(value, int):
-        return (str(value) if abs(value) < 10**400 else "",)
-    return (repr(value), f"{value:.0f}" if math.isfinite(value) else "")
-
-
-def _numbers_in(value: Scalar) -> Iterator[float]:
-    """Every number that somebody could read in the value."""
-    if isinstance(value, (bool, int, float)):
-        if not (isinstance(value, float) and math.isnan(value)):
-            yield value
-    elif isinstance(value, str) and value:
-        text = fold(value[:_LONGEST_NUMBER]).strip()
-        hexadecimal = _HEXADECIMAL.match(text)
-        if hexadecimal is not None:
-            yield float(int(hexadecimal[2], 16)) * (-1 if hexadecimal[1] == "-" else 1)
-        leading = _LEADING_NUMBER.match(text)
-        yield from _parsed(text)
-        if leading is not None and leading[0]:
-            yield from _parsed(re.sub(r"[_,' ]", "", leading[0]))
-
-
-def _parsed(text: str) -> Iterator[float]:
-    try:
-        number = float(text)
-    except ValueError:
-        return
-    if not math.isnan(number):
-        yield number
-
-
-def _may_equal(listed: int | float | bool | None, value: Scalar) -> bool:
-    if listed is None:
-        return value is None or (
-            isinstance(value, str) and fold(value).strip() in ("", "null", "nil", "none")
-        )
-    if isinstance(listed, bool):
-        words = _TRUE if listed else _FALSE
-        if isinstance(value, str):
-            return fold(value).strip() in words
-        return value is not None and bool(value) == listed
-    return any(number == listed for number in _numbers_in(value))
-
-
-def _plain_number(value: object, *, is_form: bool) -> float | None:
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    if is_form and isinstance(value, str) and _PLAIN_NUMBER.fullmatch(value) is not None:
-        return float(value)
-    return None
-
-
-def _equals(listed: int | float | bool | None, value: object, number: float | None, *, is_form: bool) -> bool:
-    if listed is None:
-        return value is None
-    if isinstance(listed, bool):
-        return value is listed or (is_form and value == str(listed).lower())
-    return number is not None and number == listed
+def _renamed(form: Any) -> dict[str, Any]:
+    """The form with each name as the one that it could be taken for (`a.b` as `a_b`)."""
+    renamed: dict[str, Any] = {}
+    for name, texts in form.items() if isinstance(form, Mapping) else ():
+        renamed.setdefault(folded_parameter(name), []).extend(texts)
+    return renamed

@@ -104,8 +104,8 @@ def folded_header(name: str) -> str:
 
 
 def folded_parameter(name: str) -> str:
-    """`a[]`, `a[0]` and `a[b]` are all called `a` by somebody."""
-    return fold(name).partition("[")[0].strip()
+    """`a[]`, `a[0]` and `a[b]` are all called `a` by somebody, and `a.b` is called `a_b`."""
+    return fold(name).partition("[")[0].strip().replace(".", "_").replace(" ", "_")
 
 
 def query_values(name: str, presence: Presence | None, texts: Iterable[str]) -> NamedValues:

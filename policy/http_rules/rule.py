@@ -13,10 +13,11 @@ from enum import Enum
 
 from policy.decision import Effect
 from policy.facts import BodyState, HttpFacts, Subject, Target
-from policy.http_rules.bodies import SEEN, Body, BodyCondition, Bounds, TooMuch
+from policy.http_rules.bodies import SEEN, Body, BodyCondition, TooMuch
 from policy.http_rules.fields import Fields, HostPattern, NamedValues, media_type
 from policy.http_rules.folding import TextPattern, fold
 from policy.http_rules.paths import PathReadings, UrlPattern, covered_by
+from policy.http_rules.values import Bounds
 from policy.http_rules.variables import http_variables
 from policy.llm.content import Content, content_of
 from policy.llm.rule import LlmRule
@@ -281,8 +282,8 @@ class HttpRule:
 
 def _types(facts: HttpFacts) -> set[str]:
     """Every media type that the request says it has."""
-    texts = [facts.content_type, *(value for name, value in facts.headers if name == "content-type")]
-    return {media_type(text) for text in texts if text}
+    fields = [facts.content_type, *(value for name, value in facts.headers if name == "content-type")]
+    return {media_type(text) for field in fields for text in field.split(",") if text.strip()}
 
 
 def _is_listed(kind: str, patterns: Sequence[TextPattern]) -> bool:

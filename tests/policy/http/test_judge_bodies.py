@@ -71,6 +71,14 @@ def test_a_condition_means_the_same_in_allow_deny_and_hold(condition: str, body:
         ('"$.amount": {min: 100}', {"amount": "\uff11\uff10\uff10\uff10"}),
         ('"$.amount": {min: 100}', {"amount": "9" * 5000}),
         ('"$.amount": {min: 100}', {"amount": "Infinity"}),
+        ('"$.amount": {min: 100}', {"amount": "0b1111101000"}),
+        ('"$.amount": {min: 100}', {"amount": "-5 or 0o1750"}),
+        ('"$.amount": {min: 100}', {"amount": "EUR 1000"}),
+        ('"$.amount": {min: 100}', {"amount": "\u20ac1.000,50"}),
+        ('"$.amount": {min: 100}', {"amount": "1'000'000"}),
+        ('"$.amount": {min: 100}', {"amount": "x" * 1000 + "1000"}),
+        ('"$.amount": {max: -100}', {"amount": "- 5, -1000"}),
+        ('"$.amount": {max: 0.5}', {"amount": "0,25"}),
         ('"$.n": [1]', {"n": "1"}),
         ('"$.n": [1]', {"n": True}),
         ('"$.on": [true]', {"on": "true"}),
@@ -149,6 +157,9 @@ def test_what_is_not_certain_is_not_covered(condition: str, body: Any) -> None:
         ('"$.user.admin": ["1"]', "user[admin]=1", D, D),
         ('"$.user.admin": ["1"]', "user=x&user[admin]=1", D, D),
         ('"$.user.admin": ["1"]', "user.admin=1", D, D),
+        ('"$.user_role": [admin]', "user.role=admin", D, D),
+        ('"$.user_role": [admin]', "user_role=user&user.role=admin", D, D),
+        ('"$.user_role": [admin]', "user role=admin", D, D),
         ('"$.admin": absent', "a=1", A, D),
         ('"$.admin": absent', "admin[]=1", D, D),
         ('"$.on": [true]', "on=true", A, D),
@@ -159,6 +170,11 @@ def test_forms(condition: str, form: str, allowed: object, denied: object) -> No
     facts = request("POST /pay", form=form)
     assert verdict(facts, f"allow body: {{{condition}}}") is allowed
     assert verdict(facts, ALL, f"deny body: {{{condition}}}") is denied
+
+
+@pytest.mark.parametrize("text", ["99.99", "5", "about 7", "0x10", "1e1", "no number", ""])
+def test_small_amounts_as_text_are_no_large_ones(text: str) -> None:
+    assert verdict(post({"amount": text}), ALL, 'deny body: {"$.amount": {min: 100}}') is A
 
 
 CONDITIONS = ['"$.a": [x]', '"$.a": absent', '"$.a": present', '"$.a": {min: 1}']

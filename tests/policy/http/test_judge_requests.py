@@ -160,7 +160,12 @@ BOTH = "neither allowed nor left alone"
         ("headers: {x-role: [admin]}", request("GET /", headers={"x-role": "Admin"})),
         ("headers: {x-role: [admin]}", request("GET /", headers={"x_role": "admin"})),
         # Types that are not said, or said twice
+        ("query: {user_role: [admin]}", request("GET /?user.role=admin")),
         ("content_types: [application/json]", request("POST /", state=BodyState.UNKNOWN)),
+        (
+            "content_types: [application/json]",
+            request("POST /", form="a", kind="text/plain, application/json"),
+        ),
         (
             "content_types: [application/json]",
             request(
