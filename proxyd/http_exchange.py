@@ -725,19 +725,20 @@ class Exchange:
                     await self._switch(session, event, upstream, masks)
                     return
                 case ResponseHead(status=status) if status < 200:
-                    self._interim(event)
-                    await self._client_flush()
+                    self._interim(session, event)
+                    await self._flush(session)
                 case ResponseHead():
                     if event.status == 401:
                         session.account.injector.invalidate()
                     self._start_answer(session, event, masks)
 
-    def _interim(self, head: ResponseHead) -> None:
+    def _interim(self, session: HttpSession, head: ResponseHead) -> None:
         if head.status == 100:
             if self._may_send is not None and not self._may_send.is_set():
                 self._may_send.set()
                 self._stream.put_head(CONTINUE)
         elif self._head.version != "1.0":
+            session.tape.response(self._number, head.status, head.headers, made_here=False)
             self._stream.put_head(head)
 
     def _start_answer(self, session: HttpSession, head: ResponseHead, masks: HttpMasks) -> None:

@@ -100,6 +100,7 @@ class HttpTape(BatchingWriter):
         self._exchanges: dict[int, _Exchange] = {}
         self._judged: dict[tuple[HttpFacts | None, Decision], int] = {}
         self._judgements = 0
+        self._last_url = ("", "")  # as it came and as it is shown
         self._known_headers: dict[tuple[tuple[str, str], ...], int] = {}
         self._headers_count = 0
         self._remembered_bytes = 0
@@ -146,7 +147,9 @@ class HttpTape(BatchingWriter):
         self.operations += 1
         if exchange in self._exchanges:
             self.aborted(exchange, USED_AGAIN)
-        url = without_url_secrets(url)
+        if url != self._last_url[0]:
+            self._last_url = (url, without_url_secrets(url))
+        url = self._last_url[1]
         judgement = self._judgement(method, url, facts, decision)
         if decision.effect is not Effect.ALLOW:
             reasons = [reason.message for reason in decision.reasons if reason.message]
