@@ -25,6 +25,7 @@ from pathlib import Path
 
 import trio
 
+from policy.llm.budget import day_of
 from policy.located_yaml import DocumentError
 from proxyd.addresses import shown_name
 from proxyd.admin import AdminServer
@@ -121,6 +122,7 @@ class Daemon:
         if config.store is not None:
             self._store = Database.open(config.store.path)
             self.gateway.budgets = BudgetStore(self._store)
+            self.gateway.budgets.forget(day_of(self.gateway.clock()))
         if config.metrics is not None:
             self.metrics_listeners = await open_address("metrics", config.metrics.address)
         if config.admin is not None:
