@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,18 @@ from tests.end_to_end.ssh_gateway import SshGateway
 from tests.end_to_end.ssh_route import Finished, SshRoute
 from tests.proxyd.identity.oidc.issuing import raw_token
 
-ASKPASS = Path(__file__).parent / "scripts" / "ssh_token.sh"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def documented_askpass(directory: Path) -> Path:
+    """The script that docs/config.md gives to people with long tokens."""
+    (text,) = re.findall(
+        r"^    #!/bin/sh\n(?:    .*\n)+", (ROOT / "docs/config.md").read_text(), re.MULTILINE
+    )
+    path = directory / "ssh-token"
+    path.write_text(textwrap.dedent(text))
+    path.chmod(0o755)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +70,12 @@ def by_askpass(
 ) -> Finished:
     file = route.directory / "token"
     file.write_text(secret + "\n")
-    asked = {"SSH_ASKPASS": str(ASKPASS), "SSH_ASKPASS_REQUIRE": "force", "TOKEN_FILE": str(file), **more}
+    asked = {
+        "SSH_ASKPASS": str(documented_askpass(route.directory)),
+        "SSH_ASKPASS_REQUIRE": "force",
+        "TOKEN_FILE": str(file),
+        **more,
+    }
     return route.ssh(command, status=status, env=asked)
 
 
