@@ -20,9 +20,9 @@ _NUMBER = re.compile(
     r"[-+]?(?:0x[0-9a-f]+|0o[0-7]+|0b[01]+|(?:[0-9][0-9_,' ]*(?:\.[0-9]*)?|\.[0-9]+)(?:e[-+]?[0-9]{1,4})?)"
 )
 _SIMPLE_NUMBER = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?")
-_EUROPEAN = re.compile(r"[-+]?[0-9]{1,3}(?:[.' ][0-9]{3})+(?:,[0-9]+)?|[-+]?[0-9]+,[0-9]+")
+_EUROPEAN = re.compile(r"(?<![0-9])(?:[-+]?[0-9]{1,3}(?:[.' ][0-9]{3})++(?:,[0-9]+)?|[-+]?[0-9]++,[0-9]+)")
 _SEPARATORS = str.maketrans("", "", "_,' ")
-_LONGEST_NUMBER = 512
+_LONGEST_NUMBER = 128
 _LARGEST_TEXT = 10**400
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "f", "no", "n", "off", "0", ""})
