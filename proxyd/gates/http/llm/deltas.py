@@ -84,12 +84,10 @@ def ended_by(event: Mapping[str, Any], open_blocks: Iterable[Block]) -> list[Blo
     kind = event.get("type")
     if kind == "content_block_stop":
         return [block for block in open_blocks if block[:2] == ("anthropic", label(event.get("index")))]
-    if kind in {"message_delta", "message_stop", "error"}:
-        return list(open_blocks)
-    if isinstance(kind, str) and kind.startswith("response."):
-        return _ended_response(kind, event, open_blocks)
     if isinstance(kind, str):
-        return []
+        if kind in {"message_delta", "message_stop", "error"}:
+            return list(open_blocks)
+        return _ended_response(kind, event, open_blocks) if kind.startswith("response.") else []
     ended: list[Block] = []
     for choice in _objects(event.get("choices")):
         index = label(choice.get("index"))
