@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import re
 import ssl
 import subprocess
 from pathlib import Path
@@ -347,3 +348,18 @@ def test_a_key_in_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     authority = InspectionAuthority(settings, ALPN)
     shake(authority, "a.example", tmp_path / "root.crt")
     assert "PRIVATE" not in repr(authority._authority)
+
+
+def test_the_authority_that_the_reference_makes(tmp_path: Path) -> None:
+    """docs/config.md gives a command: what it makes works, for the names that it permits."""
+    reference = (Path(__file__).resolve().parents[2] / "docs/config.md").read_text()
+    (command,) = re.findall(r"^    (openssl req (?:.*\\\n)*.*)$", reference, re.MULTILINE)
+    for name in ("pki", "secrets"):
+        (tmp_path / name).mkdir()
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, capture_output=True)
+    source = SecretSource(file=tmp_path / "secrets/inspect-ca.key", environment=None, credential=None)
+    certificate = tmp_path / "pki/inspect-ca.crt"
+    authority = InspectionAuthority(CertificateAuthority(certificate=certificate, key=source), ALPN)
+    shake(authority, "orders.example.com", certificate)
+    with pytest.raises(InspectionRefused):
+        authority.engine("elsewhere.example.com")

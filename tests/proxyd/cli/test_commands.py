@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxyd.cli.main import main
-from tests.proxyd.documents import CONFIG, POLICY, write_setup, write_ssh_setup
+from tests.proxyd.documents import CONFIG, POLICY, write_http_setup, write_setup, write_ssh_setup
 
 Output = pytest.CaptureFixture[str]
 
@@ -100,6 +100,16 @@ def test_check_sound(config: Path, capsys: Output) -> None:
     shown = capsys.readouterr()
     assert f"{config}: sound; policy {config.parent}/policy.yaml, version " in shown.out
     assert shown.err == ""
+
+
+def test_check_looks_at_what_http_needs(tmp_path: Path, capsys: Output) -> None:
+    config = write_http_setup(tmp_path)
+    assert run("check", "--strict", "--config", config) == 0
+    capsys.readouterr()
+    (tmp_path / "pki/inspect.key").chmod(0o644)
+    assert run("check", "--config", config) == 1
+    assert "listeners[1].proxy.certificate_authority.key.file" in capsys.readouterr().err
+    assert run("check", "--documents-only", "--config", config) == 0
 
 
 def test_check_prints_every_fault_for_ci(config: Path, capsys: Output) -> None:
