@@ -15,6 +15,7 @@ from tests.end_to_end.conftest import GatewayFactory
 from tests.end_to_end.gateway import Gateway, wait_until
 from tests.end_to_end.policies import ALICE_AND_DORA
 from tests.end_to_end.servers import PostgresServer
+from tests.end_to_end.test_clients_asyncpg import with_session
 from tests.pki import Authority
 
 CARD = "4111 1111 1111 1111"
@@ -114,7 +115,9 @@ def test_a_composite_an_enum_a_domain_and_types_of_extensions(
                 assert row is not None
                 told = repr(row)
                 assert not [secret for secret in (MAIL, BARE_CARD, "jo.public") if secret in told], told
-                assert told.count("<email>") == 5 + (not binary)  # the binary form of hstore is not known: NULL
+                assert told.count("<email>") == 5 + (
+                    not binary
+                )  # the binary form of hstore is not known: NULL
         finally:
             dora.execute("drop schema detected cascade")
 
@@ -173,6 +176,19 @@ def test_column_masks_win_and_others_are_let_be(gateway: Gateway) -> None:
         assert row is not None
         assert row[0] == MAIL  # alice's role is without detectors
         assert row[1].startswith("****")
+
+
+def test_asyncpg_in_binary(gateway: Gateway) -> None:
+    async def work(connection: Any) -> None:
+        row = await connection.fetchrow(
+            f"select $1::text || '', {BARE_CARD}::bigint, 5::bigint, array['{MAIL}'], "
+            f"'{{\"a\": \"{MAIL}\"}}'::jsonb, row('{MAIL}'::text, 1)",
+            MAIL,
+        )
+        assert tuple(row)[:5] == ("<email>", None, 5, ["<email>"], '{"a": "<email>"}')
+        assert tuple(row[5]) == ("<email>", 1)
+
+    with_session(gateway, "dora", work)
 
 
 def test_psql_and_explain(gateway: Gateway) -> None:

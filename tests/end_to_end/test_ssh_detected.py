@@ -130,9 +130,32 @@ def test_transfers_are_left_alone(route: SshRoute, tmp_path: Path) -> None:
     route.sftp(f"put {tmp_path}/one {there}\nget {there} {tmp_path}/two\n")
     route.scp(f"{route.name}:{there}", f"{tmp_path}/three")
     route.scp(f"{route.name}:{there}", f"{tmp_path}/four", is_legacy=True)
+    route.rsync(f"{route.name}:{there}", f"{tmp_path}/five")
     there.unlink()
-    for name in ("two", "three", "four"):
+    for name in ("two", "three", "four", "five"):
         assert (tmp_path / name).read_bytes() == data
+
+
+def test_git_is_left_alone(route: SshRoute, tmp_path: Path) -> None:
+    there = route.server.home / "detected.git"
+    route.ssh(f"git init -q --bare -b main {there}")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/file").write_text(f"{MAIL} {CARD}\n" * 1000)
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", f"by {MAIL}"]):
+        route.git(*words, cwd=tmp_path / "work")
+    route.git("push", "-q", f"{route.name}:{there}", "main", cwd=tmp_path / "work")
+    route.git("clone", "-q", f"{route.name}:{there}", "copy", cwd=tmp_path)
+    shutil.rmtree(there)
+    assert (tmp_path / "copy/file").read_text() == f"{MAIL} {CARD}\n" * 1000
+
+
+def test_a_reader_who_waits_gets_everything(route: SshRoute) -> None:
+    """More than both windows hold, each line shorter than it was; nothing is lost and nothing stops."""
+    with route.popen(f"seq 1 200000 | sed 's/$/ {MAIL}/'") as process:
+        assert process.stdout is not None
+        first = process.stdout.read(1000)
+        rest = process.stdout.read()
+    assert (first + rest).decode().splitlines() == [f"{n} <email>" for n in range(1, 200_001)]
 
 
 def test_tape_and_metrics_have_the_count_and_never_the_value(gateway: SshGateway) -> None:
