@@ -48,7 +48,7 @@ def admit_client(greeted: Handshake, gateway: Gateway) -> Request:
         raise refuse(
             HandshakeFailure.IDENTITY,
             NOT_ADMITTED,
-            f"proxyd: a {greeted.lacks or 'client certificate'} is needed",
+            f"proxyd: {greeted.lacks or 'a client certificate is'} needed",
             hint="Give sslcert and sslkey.",
         )
     if subject.expires_at is not None and subject.expires_at <= gateway.clock():

@@ -31,6 +31,7 @@ from proxyd.tls import TlsStream
 from proxyd.tls_contexts import ServerTls
 
 ALPN_PROTOCOL = "postgresql"
+BOTH_ARE = "a client certificate and a token are"
 _READ_BYTES = 16 * 1024
 
 
@@ -66,7 +67,8 @@ def refuse(
 class Handshake:
     """A client whose startup packet has come over TLS. `subject` is None when it has not shown what is asked for.
 
-    lacks: what it would have to show then. is_negotiated: NegotiateProtocolVersion has been sent.
+    lacks: what it would have to show then, as the beginning of "... needed".
+    is_negotiated: NegotiateProtocolVersion has been sent.
     """
 
     tls: TlsStream
@@ -175,7 +177,7 @@ class ClientGreeting:
         if certified is not None:
             return await self._with_token(greeted, certified)
         is_enough = ("certificate",) in factors
-        return replace(greeted, lacks="client certificate" + ("" if is_enough else " and a token"))
+        return replace(greeted, lacks="a client certificate is" if is_enough else BOTH_ARE)
 
     async def _with_token(self, greeted: Handshake, certified: Subject | None) -> Handshake:
         startup = greeted.startup

@@ -185,6 +185,18 @@ def test_both_have_to_be_of_one_person(make_gateway: GatewayFactory, issuer: Loc
     assert "the token is of 'dora', the certificate of 'alice'" in reasons
 
 
+def test_one_of_two_factors_is_none(make_gateway: GatewayFactory, issuer: LocalIssuer) -> None:
+    """Where TLS does without a certificate, the door does not."""
+
+    def adjust(config: Any) -> None:
+        take_tokens(config, issuer, [["certificate", "token"]])
+        config["listeners"][0]["tls"]["client_certificates"] = "optional"
+
+    gateway = make_gateway(adjust=adjust)
+    assert "a client certificate and a token are needed" in refusal(gateway, token(issuer, "alice"))
+    psycopg.connect(gateway.dsn("alice"), password=token(issuer, "alice")).close()
+
+
 # --- issuers come and go ----------------------------------------------------------------------------------
 
 

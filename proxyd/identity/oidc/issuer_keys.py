@@ -117,14 +117,12 @@ class IssuerKeys:
 
     async def _refresh(self) -> None:
         try:
-            found = await fetch_keys(self.issuer, self._context)
+            self._succeeded(await fetch_keys(self.issuer, self._context))
         except FetchError as error:
             self._failed(str(error))
         except Exception:
             self._log.exception("reading an issuer's keys crashed")
             self._failed("an error of ours, see the log")
-        else:
-            self._succeeded(found)
 
     def _failed(self, reason: str) -> None:
         self._failures += 1
