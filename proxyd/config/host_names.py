@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -28,11 +28,14 @@ _PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 def normal_host(text: str) -> str | None:
     """`text` (a name or an address, of IPv6 with or without brackets) as it is compared; None when it is no host."""
-    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    is_bracketed = text.startswith("[") and text.endswith("]")
     try:
-        return str(ipaddress.ip_address(bare))
+        address = ipaddress.ip_address(text[1:-1] if is_bracketed else text)
     except ValueError:
         pass
+    else:
+        # A zone counts on one machine only, and brackets are for IPv6 alone (RFC 3986 section 3.2.2).
+        return None if "%" in text or (is_bracketed and address.version == 4) else str(address)
     name = text.lower().removesuffix(".")
     labels = name.split(".")
     # A name that ends in digits would be read as an IPv4 address in an odd notation by some resolvers.
@@ -58,7 +61,7 @@ class HostPattern:
 
 @dataclass(frozen=True, slots=True)
 class TargetUrl:
-    """Where an HTTP target is. `path`: put before every path, "" or without a slash at its end."""
+    """Where an HTTP target or an endpoint is. `path`: absolute, or ""."""
 
     scheme: str
     host: str
@@ -145,7 +148,12 @@ def read_url(value: object) -> TargetUrl:
             "a path that could be read in two ways",
             "write it without `//`, `.`, `..`, `%2F` and characters that have to be encoded",
         )
-    return TargetUrl(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/"))
+    return TargetUrl(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], parts.path)
+
+
+def _read_base(value: object) -> TargetUrl:
+    url = read_url(value)
+    return replace(url, path=url.path.removesuffix("/"))
 
 
 HostName = Annotated[str, PlainValidator(_read_host)]
@@ -156,4 +164,8 @@ DomainName = Annotated[HostName, AfterValidator(_read_domain)]
 
 HostAndPort = Annotated[HostPattern, PlainValidator(_read_pattern)]
 
-Url = Annotated[TargetUrl, PlainValidator(read_url)]
+BaseUrl = Annotated[TargetUrl, PlainValidator(_read_base)]
+"""To put paths behind: its own has no slash at the end."""
+
+EndpointUrl = Annotated[TargetUrl, PlainValidator(read_url)]
+"""To call as it is."""

@@ -14,7 +14,7 @@ from policy.located_yaml import Duration, Section, refusal
 from policy.located_yaml import Path as DocumentPath
 from proxyd.addresses import Address
 from proxyd.config.fields import FilePath, SecretSource, Some, refuse_twice
-from proxyd.config.host_names import HostAndPort, Url
+from proxyd.config.host_names import BaseUrl, EndpointUrl, HostAndPort
 from proxyd.config.http_listener import HeadSize, HttpVersions
 from proxyd.config.target_base import LoginBase, TargetBase, TargetTls, login_named, refuse_dots
 
@@ -86,7 +86,7 @@ class HttpClientCertificate(Section):
 class HttpOAuth2(Section):
     """Client credentials (RFC 6749 section 4.4). `client_authentication`: how the gateway says who it is there."""
 
-    token_url: Url = Field(examples=["https://login.example/token"])
+    token_url: EndpointUrl = Field(examples=["https://login.example/token"])
     client_id: Annotated[str, AfterValidator(_visible)] = Field(examples=["proxyd"])
     client_secret: SecretSource = Field(examples=["{file: secrets/oauth2}"])
     client_authentication: Literal["client_secret_basic", "client_secret_post"] = "client_secret_basic"
@@ -171,7 +171,7 @@ class HttpTarget(TargetBase):
     """`hosts`: names under which clients ask for it. `forwarded`: tell the target who asked, by `Forwarded`."""
 
     protocol: Literal["http"] = Field(examples=["http"])
-    url: Url = Field(examples=["https://api.internal"])
+    url: BaseUrl = Field(examples=["https://api.internal"])
     hosts: tuple[HostAndPort, ...] = ()
     tls: TargetTls | None = Field(default=None, examples=["{ca: pki/target-ca.crt}"])
     protocols: HttpVersions = ("http/1.1",)

@@ -130,6 +130,7 @@ NO_HOSTS = [
     "0x7f.1",
     "010.0.0.1",
 ]
+NO_HOSTS += ["fe80::1%eth0", "[fe80::1%25eth0]", "[127.0.0.1]", "[a.example]", "[]"]
 NO_HOSTS += ["a" * 64, ".".join(["a" * 60] * 5), "[::1", "127.0.0.1.", "a@b", "a%2eb", "a\n"]
 
 
@@ -170,6 +171,14 @@ def test_urls(tmp_path: Path, text: str, url: TargetUrl, authority: str) -> None
         )
     assert target_of(load(tmp_path, config)).url == url
     assert url.authority == authority
+
+
+def test_an_endpoint_is_called_as_it_is_written(tmp_path: Path) -> None:
+    text = HTTP_CONFIG.replace("https://login.example/t", "https://login.example/o/token/")
+    login = target_of(load(tmp_path, text)).login("token")
+    assert login is not None
+    assert login.oauth2 is not None
+    assert str(login.oauth2.token_url) == "https://login.example/o/token/"
 
 
 @pytest.mark.parametrize(
