@@ -65,6 +65,11 @@ class Pattern:
         return (found.span() for found in self._compiled.finditer(data, position, end))
 
     @property
+    def instructions(self) -> int:
+        """How large the program is that RE2 made of it. Where its automaton grows too large, each costs time a byte."""
+        return int(self._compiled.programsize)
+
+    @property
     def matches_nothing(self) -> bool:
         """Does it match the empty text?"""
         return any(

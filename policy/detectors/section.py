@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from policy.detectors.kinds import NAMES
-from policy.detectors.own import MAX_PATTERN, own_fault
+from policy.detectors.own import MAX_PATTERN, own_fault, own_faults_together
 from policy.faults import closest, refusal
 from policy.located_yaml import Section
 
@@ -49,9 +49,18 @@ class OwnDetector(Section):
     )
 
 
+def _together(detectors: dict[str, OwnDetector]) -> dict[str, OwnDetector]:
+    fault = own_faults_together(own.pattern for own in detectors.values())
+    if fault is not None:
+        raise refusal(*fault)
+    return detectors
+
+
 DetectorName = Annotated[str, AfterValidator(_name)]
 # The type of `detectors` in the document.
-OwnDetectors = Annotated[dict[DetectorName, OwnDetector], Field(min_length=1, max_length=200)]
+OwnDetectors = Annotated[
+    dict[DetectorName, OwnDetector], Field(min_length=1, max_length=200), AfterValidator(_together)
+]
 
 
 def unknown_detector(name: str, own: Mapping[str, object]) -> tuple[str, str] | None:

@@ -40,6 +40,7 @@ def faults(text: str) -> str:
         ("own: {pattern: '^'}", ["matches the empty text"]),
         ("own: {pattern: '((a{100}){100}){100}'}", ["the pattern cannot be used"]),
         ("own: {pattern: '\\pL{900}\\pN{900}'}", ["the pattern cannot be used"]),
+        ("own: {pattern: '[a-z]{1,900}x[a-z]{1,900}y'}", ["the pattern is too large", "repetitions"]),
         ("own: {patterns: x}", ["pattern"]),
         ("own: {pattern: ''}", ["pattern"]),
     ],
@@ -47,6 +48,12 @@ def faults(text: str) -> str:
 def test_faults_of_own_detectors(entry: str, told: list[str]) -> None:
     text = faults(f"detectors:\n  {entry}\nmasks:\n  - {{name: m, detect: [own]}}\n")
     assert all(part in text for part in told), text
+
+
+def test_patterns_that_are_too_large_together() -> None:
+    entries = "".join(f"  own{n}: {{pattern: '[a-z]{{200}}{n}'}}\n" for n in range(30))
+    text = faults(f"detectors:\n{entries}masks:\n  - {{name: m, detect: [own1]}}\n")
+    assert "the patterns are too large together" in text
 
 
 def test_a_name_that_is_no_detector() -> None:
