@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-# The text of a value; what it becomes, as JSON, or None when it stays as it is.
-Rewriting: TypeAlias = Callable[[str, Counter[str]], bytes | None]
+# The text of a value, and the name of the member that it is the value of ("" for none); what it becomes, as JSON, or
+# None when it stays as it is.
+Rewriting: TypeAlias = Callable[[str, Counter[str], str], bytes | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,25 +42,25 @@ class Run:
             return run
 
         def replaced(found: re.Match[bytes]) -> bytes:
-            token = become(found[3], self.rewrites[found[2].lower()], counts)
+            token = become(found[3], self.rewrites[found[2].lower()], counts, found[2].decode())
             return found[0] if token is None else found[1] + token
 
         return self.masked.sub(replaced, run)
 
 
-def become(token: bytes, rewrite: Rewrite, counts: Counter[str]) -> bytes | None:
-    """What becomes of a whole string, number or word; None when it stays."""
+def become(token: bytes, rewrite: Rewrite, counts: Counter[str], name: str) -> bytes | None:
+    """What becomes of a whole string, number or word; None when it stays. name: of the member, "" for none."""
     first = token[0]
     if first == 0x22:
         constant = rewrite.constant_string
         if constant is None:
-            return None if rewrite.string is None else rewrite.string(string_text(token), counts)
+            return None if rewrite.string is None else rewrite.string(string_text(token), counts, name)
     elif first == 0x6E:
         constant = rewrite.null
     elif first in b"tf":
         constant = rewrite.boolean
     else:
-        return None if rewrite.number is None else rewrite.number(token.decode(), counts)
+        return None if rewrite.number is None else rewrite.number(token.decode(), counts, name)
     if constant is not None:
         counts[rewrite.name] += 1
     return constant

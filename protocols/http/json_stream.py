@@ -78,6 +78,7 @@ class JsonRewriter:
     ) -> None:
         self.counts: Counter[str] = Counter() if counts is None else counts
         self._node = root  # of the value that is expected
+        self._member_name = ""  # of that value
         self._depth = depth
         self._held_bytes = held_bytes
         self._name = name
@@ -217,6 +218,7 @@ class JsonRewriter:
         if not self._scanned and self._pass_run(self._runs(here.node).elements):
             self._expects = _Expects.VALUE
             return True
+        self._member_name = ""
         each = here.node.any_element
         self._node = here.node.element(here.index) if each is None else each
         if not self._value():
@@ -255,9 +257,10 @@ class JsonRewriter:
             self._node = node
             return
         name = string_text(self._buffer[self._position : end])
+        self._member_name = name
         self._node = node.member(name)
         if self._name is not None and self._dropped_above is None:
-            self._replace(end, self._name(name, self.counts))
+            self._replace(end, self._name(name, self.counts, ""))
 
     # --- runs -------------------------------------------------------------------------------------------------
 
@@ -360,7 +363,7 @@ class JsonRewriter:
         rewrite = self._node.rewrite
         token = None
         if rewrite is not None and self._dropped_above is None:
-            token = become(self._buffer[self._position : end], rewrite, self.counts)
+            token = become(self._buffer[self._position : end], rewrite, self.counts, self._member_name)
         self._replace(end, token)
 
     # --- strings ----------------------------------------------------------------------------------------------
@@ -389,7 +392,9 @@ class JsonRewriter:
         if end is None:
             return False
         self._scanned = 0
-        self._replace(end, rewriting(string_text(self._buffer[self._position : end]), self.counts))
+        self._replace(
+            end, rewriting(string_text(self._buffer[self._position : end]), self.counts, self._member_name)
+        )
         self._value_ended()
         return True
 

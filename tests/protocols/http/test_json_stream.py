@@ -37,7 +37,7 @@ class Everything(JsonNode):
     __slots__ = ()
 
     def __init__(self) -> None:
-        super().__init__(Rewrite(string=lambda text, _: json.dumps(text.upper()).encode()))
+        super().__init__(Rewrite(string=lambda text, _counts, _name: json.dumps(text.upper()).encode()))
 
 
 class Watching(JsonNode):

@@ -134,7 +134,7 @@ class _FieldBody:
             if self._mask is not None:
                 return masked_field(self._mask, raw.decode("utf-8", "replace"), self.counts).encode()
             text = raw.decode()
-            masked = self._plan.open_field(readings(self._name), text, self.counts)
+            masked = self._plan.open_field(readings(self._name), text, self.counts, self._name)
         except UnicodeDecodeError:
             raise BodyRefused("it has a field that is not UTF-8") from None
         except (RemoteProtocolError, MaskingError) as fault:

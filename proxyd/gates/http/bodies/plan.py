@@ -18,15 +18,11 @@ from policy.json_paths import JsonPath, PathSet, PathState
 from policy.masking import REDACTED, Mask
 from protocols.errors import RemoteProtocolError
 from protocols.http.json_nodes import SETTLED, JsonNode, Rewrite, Rewriting
-from protocols.http.json_runs import string_text
 from protocols.http.json_stream import JsonRewriter
+from proxyd.gates.http.bodies.detecting import ValueDetection
 from proxyd.gates.http.bodies.interfaces import BodyLimits, BodyMasks, Detectors
 
 MAX_NODES = 4096
-_SHORTEST_NUMBER = 7  # characters; below that there is nothing to detect in a number
-_looked_at = re.compile(
-    rb'"[^"]*+"|-?[0-9][-+0-9.eE]{6,}+'
-)  # in a run: its strings, and numbers worth looking at
 _keyed = re.compile(r"[:=<>{}]")
 _no_name = re.compile(r'["<>{}]')
 _BLANKS = " \t\r\n\ufeff"
@@ -50,10 +46,14 @@ class Plan:
         self._guards = [(_guard([path.last_name]), mask) for path, mask in json_masks]
         self._paths = PathSet([path for path, _ in json_masks], ignore_case=True)
         self._nodes: dict[tuple[PathState, Mask | None], JsonNode] = {}
-        self._rewrites = {id(mask): self._rewrite(mask) for mask in self.masks}
-        self._detection = None
+        self._detecting: Rewrite | None = None
+        self.detection: ValueDetection | None = None
         if detectors is not None:
-            self._detection = Rewrite(string=self._detected, number=self._detected_number, only_unclean=True)
+            self.detection = ValueDetection(detectors)
+            self._detecting = Rewrite(
+                string=self.detection.token, number=self.detection.number, only_unclean=True
+            )
+        self._rewrites = {id(mask): self._rewrite(mask) for mask in self.masks}
         self.root = self.node(self._paths.root, None)
 
     @property
@@ -62,13 +62,12 @@ class Plan:
 
     def rewriter(self, counts: Counter[str], node: JsonNode | None = None) -> JsonRewriter:
         """For one document. node: where it stands; None: it is the body."""
-        is_detecting = self.detectors is not None
         return JsonRewriter(
             self.root if node is None else node,
             depth=self.limits.depth,
             held_bytes=self.limits.held_bytes,
-            name=self._detected if is_detecting else None,
-            clean=self._cleaned if is_detecting else None,
+            name=None if self.detection is None else self.detection.token,
+            clean=None if self.detection is None else self.detection.cleaned,
             counts=counts,
         )
 
@@ -110,9 +109,9 @@ class Plan:
         return known
 
     def _made(self, state: PathState, mask: Mask | None) -> JsonNode:
-        if mask is None and state.is_dead and self._detection is None:
+        if mask is None and state.is_dead and self._detecting is None:
             return SETTLED
-        rewrite = self._detection if mask is None else self._rewrites[id(mask)]
+        rewrite = self._detecting if mask is None else self._rewrites[id(mask)]
         return _MaskNode(self, state, mask, rewrite)
 
     def mask_at(self, readings: Iterable[Sequence[str | int]]) -> Mask | None:
@@ -138,15 +137,20 @@ class Plan:
     ) -> str:
         """What becomes of a value outside of JSON. Raises MaskingError."""
         mask = self.field_mask(readings, title)
-        return self.open_field(readings, text, counts) if mask is None else masked_field(mask, text, counts)
+        return masked_field(mask, text, counts) if mask else self.open_field(readings, text, counts, title)
 
-    def open_field(self, readings: Sequence[Sequence[str | int]], text: str, counts: Counter[str]) -> str:
+    def open_field(
+        self, readings: Sequence[Sequence[str | int]], text: str, counts: Counter[str], title: str
+    ) -> str:
         """The same where no mask is on the value itself: it may be a document."""
         if begins_document(text):
             for node in map(self._at, readings):
-                if node.document is not None and (token := self.document(node, text, counts)) is not None:
+                if (
+                    node.document is not None
+                    and (token := self.document(node, text, counts, title)) is not None
+                ):
                     return str(json.loads(token))
-        return self.detected(text, counts)
+        return self.detected(text, counts, title)
 
     def _at(self, steps: Sequence[str | int]) -> JsonNode:
         node = self.root
@@ -172,74 +176,32 @@ class Plan:
         if isinstance(becomes, str):
             constant = self._clean_token(becomes)
 
-            def replace(text: str, counts: Counter[str]) -> bytes | None:
+            def replace(text: str, counts: Counter[str], name: str) -> bytes | None:
                 counts[mask.name] += 1
                 return constant
 
             return replace
 
-        def rewrite(text: str, counts: Counter[str]) -> bytes | None:
+        def rewrite(text: str, counts: Counter[str], name: str) -> bytes | None:
             counts[mask.name] += 1
             return self._clean_token(becomes(text))
 
         return rewrite
 
     def _clean_token(self, token: str) -> bytes:
-        if self.detectors is None or (not token.startswith('"') and len(token) < _SHORTEST_NUMBER):
+        if self.detection is None:
             return token.encode()
-        text = str(json.loads(token)) if token.startswith('"') else token
-        detected = self.detectors.replace(text)[0]
-        return token.encode() if detected == text else json_text(detected).encode()
+        if token.startswith('"'):
+            return self.detection.token(str(json.loads(token)), Counter(), "") or token.encode()
+        return self.detection.number(token, Counter(), "") or token.encode()
 
     # --- what becomes of text ---------------------------------------------------------------------------------
 
-    def detected(self, text: str, counts: Counter[str]) -> str:
-        """`text` with what detectors find in it replaced."""
-        if self.detectors is None:
-            return text
-        replaced, found = self.detectors.replace(text)
-        counts.update(found)
-        return replaced
+    def detected(self, text: str, counts: Counter[str], name: str = "") -> str:
+        """`text` with what detectors find in it replaced. name: of the value that it is, "" for none."""
+        return text if self.detection is None else self.detection.replaced(text, counts, name)
 
-    def _detected(self, text: str, counts: Counter[str]) -> bytes | None:
-        replaced = self.detected(text, counts)
-        return None if replaced == text else json_text(replaced).encode()
-
-    def _detected_number(self, text: str, counts: Counter[str]) -> bytes | None:
-        return self._detected(text, counts) if len(text) >= _SHORTEST_NUMBER else None
-
-    def detected_all(self, texts: list[str], counts: Counter[str]) -> list[str] | None:
-        """The same for many at once, each as a line of its own (patterns may say where a value begins and ends). None
-        when a match goes over the end of one.
-        """
-        if self.detectors is None:
-            return texts
-        lines = "\n".join(texts)
-        replaced, found = self.detectors.replace(lines)
-        if not found:
-            return texts
-        becomes = replaced.split("\n")
-        if len(becomes) != len(texts) or lines.count("\n") != len(texts) - 1:
-            return None
-        counts.update(found)
-        return becomes
-
-    def _cleaned(self, run: bytes, counts: Counter[str]) -> bytes | None:
-        """What becomes of a part of a document; None where it holds a value that is more than a line."""
-        tokens = [found[0] for found in _looked_at.finditer(run)]
-        texts = [string_text(token) if token[0] == 0x22 else token.decode() for token in tokens]
-        found: Counter[str] = Counter()
-        becomes = self.detected_all(texts, found)
-        if becomes is None:
-            return None
-        if not found:
-            return run
-        counts.update(found)
-        pairs = zip(tokens, texts, becomes, strict=True)
-        written = iter([token if text == new else json_text(new).encode() for token, text, new in pairs])
-        return _looked_at.sub(lambda _: next(written), run)
-
-    def document(self, node: JsonNode, text: str, counts: Counter[str]) -> bytes | None:
+    def document(self, node: JsonNode, text: str, counts: Counter[str], name: str) -> bytes | None:
         """What becomes of a string at `node` that may be a JSON document: the document masked as if it stood there.
 
         One that begins like an object or array, does not parse and names a masked field is hidden whole.
@@ -257,7 +219,7 @@ class Plan:
             else:
                 counts.update(found)
                 return None if masked == raw else json_text(masked.decode()).encode()
-        return self._detected(text, counts)
+        return None if self.detection is None else self.detection.token(text, counts, name)
 
 
 class _MaskNode(JsonNode):
@@ -267,8 +229,8 @@ class _MaskNode(JsonNode):
         document: Rewriting | None = None
         if mask is None and not state.is_dead:
 
-            def document(text: str, counts: Counter[str]) -> bytes | None:
-                return plan.document(self, text, counts)
+            def document(text: str, counts: Counter[str], name: str) -> bytes | None:
+                return plan.document(self, text, counts, name)
 
         super().__init__(rewrite, document=document, is_settled=state.is_dead, names=state.names)
         self._plan = plan

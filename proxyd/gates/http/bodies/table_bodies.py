@@ -17,6 +17,7 @@ from policy.masking import Mask, MaskingError
 from protocols.errors import LimitExceeded, RemoteProtocolError
 from protocols.http.csv_stream import Field, Record, RecordReader, written
 from protocols.http.forms import readings
+from proxyd.gates.http.bodies.detecting import tells
 from proxyd.gates.http.bodies.interfaces import BodyRefused
 from proxyd.gates.http.bodies.plan import Plan, begins_document, masked_field
 
@@ -28,6 +29,7 @@ _quoted = re.compile(r'"(?:[^"]|"")*"')
 class _Column:
     """places: where its title may stand in a document."""
 
+    title: str
     mask: Mask | None
     places: Sequence[Sequence[str | int]]
 
@@ -112,14 +114,25 @@ class TableBody:
 
     def _detected_records(self, records: list[Record]) -> str:
         texts = [field.text for record in records for field in record.fields]
-        becomes = iter(self._plan.detected_all(texts, self.counts) or map(self._detected, texts))
-        return "".join([self._written(record, [next(becomes) for _ in record.fields]) for record in records])
+        detection = self._plan.detection
+        becomes = None if detection is None else detection.all_replaced(texts, self.counts)
+        values = iter(map(self._detected, texts) if becomes is None else becomes)
+        return "".join(
+            [self._with_titles(record, [next(values) for _ in record.fields]) for record in records]
+        )
+
+    def _with_titles(self, record: Record, values: list[str]) -> str:
+        """Once more, where it is its title that says what a value is."""
+        for number, column in enumerate((self._columns or ())[: len(values)]):
+            if tells(column.title) and values[number] == record.fields[number].text:
+                values[number] = self._plan.detected(values[number], self.counts, column.title)
+        return self._written(record, values)
 
     def _column(self, title: str) -> _Column:
         if not self._plan.is_name(title):
             raise RemoteProtocolError("a table whose titles are none")
         places = [(*row, *steps) for row in ((), (0,)) for steps in readings(title.strip())]
-        return _Column(self._plan.field_mask(places, title), places)
+        return _Column(title, self._plan.field_mask(places, title), places)
 
     def _masked_field(self, column: _Column, field: Field) -> str:
         if column.mask is not None:
@@ -127,8 +140,8 @@ class TableBody:
         if self._plan.keys_masked(field.text) and not begins_document(field.text):
             raise RemoteProtocolError("a table with a masked field inside of another")
         if begins_document(field.text):
-            return self._plan.open_field(column.places, field.text, self.counts)
-        return self._detected(field.text)
+            return self._plan.open_field(column.places, field.text, self.counts, column.title)
+        return self._plan.detected(field.text, self.counts, column.title)
 
     def _detected(self, text: str) -> str:
         return self._plan.detected(text, self.counts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy.json_paths import JsonPath
-from policy.masking import Mask
-from proxyd.gates.http.bodies import BodyLimits, BodyRefused
+from policy.masking import Fixed, Mask
+from proxyd.gates.http.bodies import BodyLimits, BodyRefused, StreamDetector
 from tests.proxyd.gates.http.bodies.body_masks import (
     BOTH,
     CARD,
+    CARDS,
     DETECT,
     EMAIL,
     FIXED,
@@ -499,3 +502,51 @@ def test_sequences_of_json(pieces: int | None) -> None:
     data = b'\x1e{"email":"x",\n"a":1}\n\x1e{"email":2}\n'
     out, _ = transformed("application/geo+json-seq", data, pieces=pieces)
     assert out == b'\x1e{"email":"[redacted]",\n"a":1}\n\x1e{"email":0}\n'
+
+
+class _Named:
+    """Nine digits behind a name."""
+
+    def replace(self, text: str) -> tuple[str, Counter[str]]:
+        text, found = re.subn(r"(?<=ssn: )[0-9]{9}|(?<=ssn\":\")[0-9]{9}", "<ssn>", text)
+        return text, Counter(ssn=found) if found else Counter()
+
+    def stream(self) -> StreamDetector:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("pieces", [None, 1, 7])
+@pytest.mark.parametrize("escaped", [False, True])
+def test_a_name_can_say_what_its_value_is(pieces: int | None, escaped: bool) -> None:
+    data = b'[{"ssn" : "123456789","n":123456789,"x":{"my_ssn":123456789}},{"ssn":{"a":"123456789"}},"123456789"]'
+    if escaped:
+        data = data.replace(b'"ssn"', b'"\\u0073sn"').replace(b'"my_ssn"', b'"my\\u005fssn"')
+    out, counts = transformed(JSON, data, Masks(detectors=_Named()), pieces=pieces)
+    assert json.loads(out) == [
+        {"ssn": "<ssn>", "n": 123456789, "x": {"my_ssn": "<ssn>"}},
+        {"ssn": {"a": "123456789"}},
+        "123456789",
+    ]
+    assert counts == {"ssn": 2}
+
+
+def test_titles_and_names_of_forms_say_it_too() -> None:
+    these = Masks(detectors=_Named())
+    assert transformed("text/csv", b"id,ssn\n1,123456789\n", these)[0] == b"id,ssn\n1,<ssn>\n"
+    form = transformed("application/x-www-form-urlencoded", b"a=123456789&ssn=123456789", these)[0]
+    assert form == b"a=123456789&ssn=%3Cssn%3E"
+
+
+@pytest.mark.parametrize("pieces", [None, 1, 9])
+@pytest.mark.parametrize("value", ['say "E-1234"', "a\\b", "a\nE-1234", CARD, "E-1234", "12345678901"])
+def test_what_masks_put_in_is_looked_at_as_all_text_is(value: str, pieces: int | None) -> None:
+    these = masks(("$..email", Mask("fixed", Fixed(value))), detects=True)
+    data = b'[{"email":"bob","a":"E-1234","n":1},{"a":"E-1234","email":7,"b":"x"},{"email":null}]'
+    out, _ = transformed(JSON, data, these, pieces=pieces)
+    shown = CARDS.replace(value)[0]
+    number = 12345678901 if value.isdigit() else 0
+    assert json.loads(out) == [
+        {"email": shown, "a": "<code>", "n": 1},
+        {"a": "<code>", "email": number, "b": "x"},
+        {"email": None},
+    ]
