@@ -13,10 +13,11 @@ import hashlib
 import time
 from typing import Final, Protocol
 
+import msgspec
 import trio
 
 from policy.decision import Decision, Effect, Reason
-from policy.facts import HttpFacts, Subject
+from policy.facts import BodyState, HttpFacts, Subject
 from policy.http.evaluate import judge_http, needs_of
 from policy.http.masks import HttpMasks, masks_for_http
 from protocols.errors import ProtocolError
@@ -407,6 +408,8 @@ class Exchange:
         decision = judge_http(document, subject, target.facts, name, facts)
         self._count(decision)
         if decision.effect is not Effect.ALLOW:
+            if is_masked and facts.body is not None:  # it did not go through the masks: not for the tape
+                facts = msgspec.structs.replace(facts, body_state=BodyState.UNREAD, body=None)
             raise self._denial(session, prepared, facts, decision)
         masker, sent, sent_facts = self._masked_request(masks, headers, body, facts, is_whole=is_whole)
         length = len(sent) if is_whole else (None if masker is not None else head.body_bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
+from policy.facts import HttpFacts
 from proxyd.cli.main import main
 from proxyd.tape.entries import Entry, Judgement
 from proxyd.tape.http_entries import HttpBody, HttpHeaders, HttpMessage, HttpRequest, HttpResponse
 from proxyd.tape.reader import read_tape
-from tests.end_to_end.http_gateway import SECRET, HttpGateway
+from tests.end_to_end.http_gateway import EVERYTHING_BY_HTTP, SECRET, HttpGateway
+from tests.end_to_end.http_servers import Hypercorn
+from tests.pki import Authority
 
 HIDDEN = "nobody-may-find-this-on-a-tape"
 
@@ -149,6 +153,36 @@ def test_messages_of_a_websocket(http_gateway: HttpGateway, capsys: pytest.Captu
         *["AAE="] * 2,
         *["grüß"] * 2,
     ]
+
+
+MASKED_ON_THE_WAY = (
+    EVERYTHING_BY_HTTP
+    + """
+  - name: no-large-orders
+    effect: deny
+    http: {body: {"$.amount": {min: 100}}}
+masks:
+  - {name: notes, json: ["$.note"], method: redact, on: [request]}
+"""
+)
+
+
+def test_what_masks_of_requests_hide_is_not_on_the_tape(
+    make_http_gateway: Callable[..., HttpGateway], http_app: Hypercorn, target_ca: Authority
+) -> None:
+    """Neither of a request that goes on nor of one that is refused for what is in its body."""
+    gateway = make_http_gateway({"app": {"url": http_app.url}}, policy=MASKED_ON_THE_WAY, ca=target_ca)
+    with gateway.client() as client:
+        for amount, status in ((5, 200), (500, 403)):
+            answer = client.post("/t/app/echo", json={"amount": amount, "note": HIDDEN})
+            assert answer.status_code == status
+            assert HIDDEN not in answer.text
+    path = gateway.tape(gateway.last_session())
+    assert HIDDEN.encode() not in path.read_bytes()
+    went_on, refused = (entry for entry in entries_of(path) if isinstance(entry, Judgement))
+    assert isinstance(went_on.facts[0], HttpFacts)
+    assert went_on.facts[0].body["amount"] == 5
+    assert refused.decisions[0].reasons[0].rule == "no-large-orders"
 
 
 def test_what_repeats_is_on_the_tape_once(http_gateway: HttpGateway) -> None:
