@@ -52,6 +52,8 @@ _KEPT = {
     "previous_response_id": "a conversation that the provider keeps (previous_response_id)",
     "conversation": "a conversation that the provider keeps",
     "container": "a container that the provider keeps",
+    "data_sources": "sources that the provider asks itself (data_sources)",
+    "plugins": "what the provider's plug-ins bring",
 }
 
 
@@ -91,6 +93,7 @@ def content_of(body: object) -> Content:
             continue
         if key in _KEPT:
             content.unseen.append(_KEPT[key])
+            _take(content, value)
         elif key == "prompt" and isinstance(value, Mapping):
             content.unseen.append("a prompt that the provider keeps")
             _take(content, value)

@@ -1,10 +1,10 @@
 """How long a call may become: tokens in, estimated from its content, and the most that the model may write.
 
 No tokenizer is asked: none fits every model, and a budget has to be kept before the answer is known. Input is counted
-as a token for three bytes of UTF-8, a few for each message, part and tool, and a fixed number for each picture. That is
-a third more than usual English text needs, about right for Chinese or code, and too little for text made to be
-unusual (random letters may need a token for each byte). What an answer's own usage says corrects a budget afterwards.
-Called by `policy.llm.reading`.
+as a token for three bytes of UTF-8, a few for each message, part and tool, and a fixed number for each picture and for
+tools as such. That is a third more than usual English text needs, about right for Chinese or code, and too little for
+text made to be unusual (random letters may need a token for each byte). What an answer's own usage says corrects a
+budget afterwards. Called by `policy.llm.reading`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from policy.llm.operations import ANTHROPIC, COMPLETIONS, RESPONSES, WITHOUT_OUT
 BYTES_PER_TOKEN = 3
 TOKENS_PER_THING = 8
 TOKENS_PER_IMAGE = 5_000
+TOKENS_FOR_TOOLS = 500  # what providers tell the model about tools as such, once
 MOST_TOKENS = 2**40
 _MOST_TOGETHER = 2**53
 
@@ -33,9 +34,10 @@ class Most:
     fault: str = ""
 
 
-def input_tokens(content: Content) -> int:
+def input_tokens(content: Content, *, has_tools: bool = False) -> int:
     return (
-        -(-content.text_bytes // BYTES_PER_TOKEN)
+        (TOKENS_FOR_TOOLS if has_tools else 0)
+        + -(-content.text_bytes // BYTES_PER_TOKEN)
         + content.things * TOKENS_PER_THING
         + content.images * TOKENS_PER_IMAGE
         + content.tokens

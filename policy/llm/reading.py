@@ -15,12 +15,39 @@ from policy.llm.content import Content, content_of
 from policy.llm.length import Most, input_tokens, most_output
 from policy.llm.operations import APIS, COUNT_TOKENS, MODELS, OTHER, Place, place_of
 from policy.llm.prices import PriceTable
-from policy.llm.tools import Tools, tools_of
+from policy.llm.tools import Tools, has_other_case, tools_of
 
 ASPECTS = ("operation", "model", "tools", "prompts", "length", "cost", "body")
 
 # Keys by which some gateways in front of models are told to take another model than `model`.
 _OTHER_MODELS = ("models", "fallbacks", "fallback_models", "route")
+# Names by which something that is judged is said.
+_SIGNIFICANT = frozenset(
+    {
+        *(
+            "audio",
+            "best_of",
+            "cache_control",
+            "container",
+            "conversation",
+            "data_sources",
+            "functions",
+            "input",
+        ),
+        *("instructions", "max_completion_tokens", "max_output_tokens", "max_tokens", "max_tokens_to_sample"),
+        *("mcp_servers", "messages", "model", "n", "plugins", "prediction", "previous_response_id", "prompt"),
+        *(
+            "service_tier",
+            "stream",
+            "suffix",
+            "system",
+            "thinking",
+            "tools",
+            "web_search_options",
+            *_OTHER_MODELS,
+        ),
+    }
+)
 _USUAL_TIERS = frozenset({None, "auto", "default", "flex", "standard", "standard_only", "batch"})
 
 
@@ -55,6 +82,8 @@ def read_call(api: str, method: str, path: str, body: object | None, prices: Pri
     if not isinstance(body, Mapping):
         faults.append("body: it is not a JSON object that could be read")
         return LlmFacts(api, place.operation, place.model, unresolved=tuple(faults))
+    if has_other_case(body, _SIGNIFICANT):
+        faults.append("body: a name in it stands in another case, which some servers read and others do not")
     model = _model(place, body, faults)
     content, tools = content_of(body), tools_of(body)
     most = most_output(api, place.operation, body)
@@ -64,7 +93,7 @@ def read_call(api: str, method: str, path: str, body: object | None, prices: Pri
         faults.append(f"length: {most.fault}")
     unknown_cost = _unknown_cost(place, body, content, tools)
     faults += [f"cost: {reason}" for reason in unknown_cost]
-    tokens = input_tokens(content)
+    tokens = input_tokens(content, has_tools=bool(tools.names or tools.faults))
     is_priced = not unknown_cost and not any(fault.startswith("model: ") for fault in faults)
     return LlmFacts(
         api=api,

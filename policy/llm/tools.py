@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,18 @@ from typing import Any
 _OWN = frozenset(
     {None, "function", "custom", "local_shell", "apply_patch", "computer_use_preview", "computer"}
 )
+_SIGNIFICANT = frozenset({"custom", "function", "name", "tools", "type"})
 _VERSION = re.compile(r"_20[0-9]{6}$")
 _OWN_PREFIXES = ("bash_", "text_editor_", "computer_20", "memory_")
+
+
+def has_other_case(given: Mapping[str, Any], known: Collection[str]) -> bool:
+    """Is there a name that only the case tells from one of `known`? Some servers read it as that one, and the last of
+    them counts."""
+    return any(
+        not (key.isascii() and key.islower()) and key not in known and key.casefold() in known
+        for key in given
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +63,8 @@ def _read(tool: object, names: list[str], faults: list[str], hosted: list[str]) 
     if not isinstance(tool, Mapping):
         faults.append("a tool that is not an object")
         return
+    if has_other_case(tool, _SIGNIFICANT):
+        faults.append("a tool with names in another case")
     kind = tool.get("type")
     if kind is not None and not isinstance(kind, str):
         faults.append("a tool whose type is not a text")
@@ -60,6 +72,8 @@ def _read(tool: object, names: list[str], faults: list[str], hosted: list[str]) 
     name = tool.get("name")
     inner = tool.get(kind) if kind in {"function", "custom"} else None
     if isinstance(inner, Mapping):
+        if has_other_case(inner, _SIGNIFICANT):
+            faults.append("a tool with names in another case")
         inner_name = inner.get("name")
         if name is not None and name != inner_name:
             faults.append("a tool with two names")

@@ -445,3 +445,35 @@ def test_other_operations_are_read_as_far_as_they_can_be() -> None:
     assert (facts.operation, facts.model, facts.estimated_cost_usd) == ("other", "gpt-image-1", None)
     assert read(None, "/v1/files", method="GET").unresolved == ()
     assert is_unresolved(read(None, "/v1/files"), "model", "prompts")
+
+
+@pytest.mark.parametrize(
+    "name", ["Model", "MODEL", "mOdel", "Max_Tokens", "Messages", "N", "Tool\u017f", "Fallbacks"]
+)
+def test_a_name_in_another_case_hides_everything(name: str) -> None:
+    """Servers written in Go take `Model` for `model`, and the last of the two counts."""
+    facts = read(chat(**{name: "o1-pro"}))
+    assert is_unresolved(facts, "model") and is_unresolved(facts, "length")
+
+
+@pytest.mark.parametrize("name", ["modèle", "max_tokens2", "camelCase", "X-Note", "字"])
+def test_other_names_hide_nothing(name: str) -> None:
+    assert read(chat(**{name: "x"})).unresolved == ()
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "name": "search_a", "Name": "delete_a"},
+        {"type": "function", "function": {"name": "search_a", "NAME": "delete_a"}},
+        {"type": "function", "name": "search_a", "Type": "mcp"},
+    ],
+)
+def test_a_tool_with_a_name_in_another_case_cannot_be_seen(tool: dict[str, Any]) -> None:
+    assert is_unresolved(read(chat(tools=[tool])), "tools")
+
+
+@pytest.mark.parametrize("key", ["data_sources", "plugins"])
+def test_what_the_provider_brings_itself_is_neither_seen_nor_priced(key: str) -> None:
+    facts = read(chat(**{key: [{"type": "azure_search"}]}))
+    assert is_unresolved(facts, "prompts") and is_unresolved(facts, "cost")
