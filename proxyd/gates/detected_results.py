@@ -60,8 +60,13 @@ def detection_of(operation: Operation, values: ValueDetection) -> RowDetection:
     if isinstance(operation.detection, RowDetection):
         return operation.detection
     portal = operation.portal
-    if portal is None or isinstance(operation.detection, CopyDetection):
-        raise RemoteProtocolError("rows came before their description")
+    if isinstance(operation.detection, CopyDetection):
+        raise RemoteProtocolError("rows among COPY data")
+    if portal is None:
+        if operation.description is None:
+            raise RemoteProtocolError("rows came before their description")
+        operation.detection = row_detection(values, operation.description, operation.plan)
+        return operation.detection
     if portal.detection is None or portal.detection.values is not values:
         raw = portal.description or portal.prepared.description
         if not raw:

@@ -39,7 +39,7 @@ from proxyd.gates.actions import Actions, Need
 from proxyd.gates.copying import copy_rewriter, rewrite_copy_run
 from proxyd.gates.denials import Denial, as_told_by, withhold_values
 from proxyd.gates.detected_copies import CopyDetection, copy_detection
-from proxyd.gates.detected_results import detected_fields, detection_of, row_detection
+from proxyd.gates.detected_results import detected_fields, detection_of
 from proxyd.gates.detecting import VALUE_FAULTS as DETECTION_FAULTS
 from proxyd.gates.detecting import ValueDetection
 from proxyd.gates.judge import JudgedStatement
@@ -204,8 +204,8 @@ class Replies:
         operation = self._state.exchange.answered(frame.type)
         if operation.kind is not OwedKind.QUERY:
             self._describe(operation, frame.raw)
-        elif state.detection is not None:
-            operation.detection = row_detection(state.detection, frame.raw, operation.plan)
+        else:
+            operation.description = frame.raw
         self._emit(operation, frame.raw)
         if operation.kind is not OwedKind.QUERY:
             self._after_entry()

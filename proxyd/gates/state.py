@@ -330,7 +330,7 @@ class Operation(Owed):
     verdict and index: the text and which statement of it is being answered (simple Query). portal: for Execute and
     Describe of a portal; prepared: for Parse and Describe of a statement. change: the name that a Parse, Bind or Close
     changes, with its name space. plan: of the result that is passing; withheld: it is being dropped. detection:
-    detectors over the rows or the COPY data that is passing.
+    detectors over the rows or the COPY data that is passing. description: the RowDescription of a simple Query.
     """
 
     # One of these is made for every message: what is rarely set stays on the class.
@@ -342,6 +342,7 @@ class Operation(Owed):
     rewriter: RowRewriter | None = None
     copy: CopyRewriter | None = None
     detection: RowDetection | CopyDetection | None = None
+    description: bytes | None = None
     holds_names = False
     new_path: tuple[str, ...] | None = None
     withheld = False

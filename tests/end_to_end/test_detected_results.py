@@ -15,7 +15,9 @@ from tests.end_to_end.conftest import GatewayFactory
 from tests.end_to_end.gateway import Gateway, wait_until
 from tests.end_to_end.policies import ALICE_AND_DORA
 from tests.end_to_end.servers import PostgresServer
+from tests.end_to_end.shop_server import SHOP
 from tests.end_to_end.test_clients_asyncpg import with_session
+from tests.end_to_end.test_clients_pg_dump import dump
 from tests.pki import Authority
 
 CARD = "4111 1111 1111 1111"
@@ -189,6 +191,22 @@ def test_asyncpg_in_binary(gateway: Gateway) -> None:
         assert tuple(row[5]) == ("<email>", 1)
 
     with_session(gateway, "dora", work)
+
+
+def test_a_dump_can_be_read_again_and_holds_no_mailbox(gateway: Gateway) -> None:
+    done = dump(
+        18, gateway.dsn("dora", database="shop"), "--schema=shop", "--data-only", "--table=shop.customers"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.decode().partition(" FROM stdin;\n")[2].partition("\n\\.\n")[0].splitlines()
+    assert len(lines) == len(SHOP.customers)
+    for line, customer in zip(lines, SHOP.customers, strict=True):
+        fields = line.split("\t")
+        assert fields[0] == str(customer.id)
+        assert customer.name in fields
+        assert "<email>" in fields
+        assert customer.email not in line
+        assert customer.card_number not in line
 
 
 def test_psql_and_explain(gateway: Gateway) -> None:
