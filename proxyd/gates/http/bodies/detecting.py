@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 
 from policy.json_masking import json_text
 from protocols.http.json_runs import string_text
-from protocols.http.json_tokens import BLANKS, BODY
 from proxyd.gates.http.bodies.interfaces import Detectors
 
 _SHORTEST = (
@@ -26,8 +24,11 @@ _telling = re.compile(
     r"|session|iban|card|api",
     re.IGNORECASE,
 )
-# In a run: its strings (a name has its colon), and numbers worth looking at.
-_looked_at = re.compile(rb'("' + BODY + rb'")(' + BLANKS + rb":" + BLANKS + rb")?+|-?[0-9][-+0-9.eE]{6,}+")
+_BODY = r'[^"\\]*+(?:\\.[^"\\]*)*+'
+_numbers = re.compile(r"-?[0-9][-+0-9.eE]{6,}+")
+_looked_at = re.compile(
+    rf'("{_BODY}"|{_numbers.pattern})'
+)  # of a run: its strings, and numbers worth looking at
 
 
 def tells(name: str) -> bool:
@@ -74,37 +75,38 @@ class ValueDetection:
 
     def cleaned(self, run: bytes, counts: Counter[str]) -> bytes | None:
         """What becomes of a run of a document; None where it holds a value that has to be looked at alone."""
-        matches = list(_looked_at.finditer(run))
-        tokens = [match[1] or match[0] for match in matches]
-        texts = [string_text(token) if token[0] == 0x22 else token.decode() for token in tokens]
+        text = run.decode()
+        if self._is_clean(text):
+            return run
+        parts = _looked_at.split(text)  # what is between, and what is looked at, by turns
+        tokens = parts[1::2]
+        if "\\" in text:
+            values = [string_text(token.encode()) if token[0] == '"' else token for token in tokens]
+        else:
+            values = [token[1:-1] if token[0] == '"' else token for token in tokens]
         found: Counter[str] = Counter()
-        becomes = self.all_replaced(texts, found)
+        becomes = self.all_replaced(values, found)
         if becomes is None:
             return None
-        for name, value in _named(matches):
-            if becomes[value] == texts[value] and tells(texts[name]):
-                becomes = list(becomes)
-                becomes[value] = self.replaced(texts[value], found, texts[name])
-        if not found:
-            return run
+        becomes = list(becomes)
+        for number in range(1, len(values)):
+            if (
+                parts[2 * number].strip() == ":"
+                and becomes[number] == values[number]
+                and tells(values[number - 1])
+            ):
+                becomes[number] = self.replaced(values[number], found, values[number - 1])
+        for number, (value, new) in enumerate(zip(values, becomes, strict=True)):
+            if value != new:
+                parts[2 * number + 1] = json_text(new)
         counts.update(found)
-        out: list[bytes] = []
-        position = 0
-        for match, token, text, new in zip(matches, tokens, texts, becomes, strict=True):
-            if text != new:
-                out += (run[position : match.start()], json_text(new).encode())
-                position = match.start() + len(token)
-        out.append(run[position:])
-        return b"".join(out)
+        return "".join(parts).encode() if found else run
 
-
-def _named(matches: list[re.Match[bytes]]) -> Iterator[tuple[int, int]]:
-    """Pairs of a name and the value right behind it, by number."""
-    for number in range(len(matches) - 1):
-        following = matches[number + 1]
-        if (
-            matches[number][2] is not None
-            and following.start() == matches[number].end()
-            and following[2] is None
-        ):
-            yield number, number + 1
+    def _is_clean(self, text: str) -> bool:
+        """Is there nothing to find in a run? Looked at as it is, with names in front of their values, and with each
+        string and number as a line of its own.
+        """
+        if self._detectors.replace(text)[1]:
+            return False
+        lines = [text.replace('"', "\n"), *_numbers.findall(text)]
+        return not self._detectors.replace("\n".join(lines))[1]

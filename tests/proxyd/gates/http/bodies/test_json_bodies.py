@@ -508,7 +508,7 @@ class _Named:
     """Nine digits behind a name."""
 
     def replace(self, text: str) -> tuple[str, Counter[str]]:
-        text, found = re.subn(r"(?<=ssn: )[0-9]{9}|(?<=ssn\":\")[0-9]{9}", "<ssn>", text)
+        text, found = re.subn(r"(ssn[^0-9\n]{0,24})[0-9]{9}", r"\1<ssn>", text)
         return text, Counter(ssn=found) if found else Counter()
 
     def stream(self) -> StreamDetector:
