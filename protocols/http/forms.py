@@ -1,8 +1,8 @@
 """Forms as browsers send them (`application/x-www-form-urlencoded`): names and values, read strictly.
 
 Owns the decoding and encoding of one field, and what the steps of a name like `user[email]` are. Refused: a broken
-percent escape and what is not UTF-8, because servers read both in ways of their own. Called for bodies of requests that
-rules look into, and by the masking of bodies. Pure.
+percent escape and what is not UTF-8, because servers read both in ways of their own. Called by the masking of bodies.
+Pure.
 """
 
 from __future__ import annotations
@@ -10,21 +10,11 @@ from __future__ import annotations
 import re
 from urllib.parse import quote_plus, unquote_to_bytes
 
-from protocols.errors import LimitExceeded, RemoteProtocolError
-
-MAX_FIELDS = 1000
+from protocols.errors import RemoteProtocolError
 
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _STEPS = re.compile(r"\[([^\[\]]*)\]")
 _INDEX = re.compile(r"[0-9]{1,9}", re.ASCII)
-
-
-def parse_form(data: bytes, *, max_fields: int = MAX_FIELDS) -> list[tuple[str, str]]:
-    """Names and values in their order. Raises RemoteProtocolError."""
-    fields = [field for field in data.split(b"&") if field]
-    if len(fields) > max_fields:
-        raise LimitExceeded(f"a form with more than {max_fields} fields")
-    return [decode_field(field) for field in fields]
 
 
 def decode_field(field: bytes) -> tuple[str, str]:
