@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +32,7 @@ MODELS = {
 }
 MAX_BODY_BYTES = 16 << 20
 Document = dict[str, Any]
+_DEPLOYMENT = re.compile(r"^/openai/deployments/[^/]+/")  # Azure's paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
         return model_anthropic if "anthropic-version" in self.headers else model_openai
 
     def _serve(self, body: Any) -> None:
-        path = self.path.partition("?")[0]
+        path = _DEPLOYMENT.sub("/v1/", self.path.partition("?")[0])
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.calls.append(Call(self.command, path, headers, body))
         shape = self._shape()

@@ -14,6 +14,7 @@ import anthropic
 import openai
 import pytest
 
+from demo.issuer import LocalIssuer
 from demo.model import ModelServer
 from tests.end_to_end.http_gateway import SECRET, HttpGateway
 
@@ -61,7 +62,9 @@ def model() -> Iterator[ModelServer]:
 
 
 @contextmanager
-def gateway_before(model: ModelServer, directory: Path) -> Iterator[HttpGateway]:
+def gateway_before(
+    model: ModelServer, directory: Path, issuer: LocalIssuer | None = None
+) -> Iterator[HttpGateway]:
     targets: dict[str, dict[str, Any]] = {
         "gpt": {"url": model.url, "api": "openai"},
         "claude": {"url": model.url, "api": "anthropic", "logins": [_x_api_key(directory)]},
@@ -70,7 +73,7 @@ def gateway_before(model: ModelServer, directory: Path) -> Iterator[HttpGateway]
     def adjust(config: dict[str, Any]) -> None:
         config["models"] = {"prices": PRICES}
 
-    with HttpGateway(directory, targets, policy=POLICY, adjust=adjust) as gateway:
+    with HttpGateway(directory, targets, policy=POLICY, issuer=issuer, adjust=adjust) as gateway:
         yield gateway
 
 
@@ -124,6 +127,46 @@ def test_anthropic(claude: anthropic.Anthropic, model: ModelServer) -> None:
     assert claude.messages.count_tokens(model="claude-demo", messages=HELLO).input_tokens == 1
     assert "claude-demo" in [each.id for each in claude.models.list()]
     assert model.calls[-1].headers["x-api-key"] == SECRET
+
+
+def test_a_token_takes_the_place_of_the_provider_s_key(
+    model: ModelServer, issuer: LocalIssuer, tmp_path: Path
+) -> None:
+    """As SDKs send it: `Authorization: Bearer`, `x-api-key`, and Azure's `api-key`. It stays at the gateway."""
+    with gateway_before(model, tmp_path, issuer) as gateway:
+        token = gateway.token("agent-alice")
+        base = f"{gateway.url}/t"
+        with openai.OpenAI(
+            base_url=f"{base}/gpt/v1",
+            api_key=token,
+            http_client=openai.DefaultHttpxClient(verify=gateway.context(None)),
+        ) as gpt:
+            gpt.chat.completions.create(model="gpt-demo", messages=HELLO, max_tokens=100)
+        with anthropic.Anthropic(
+            base_url=f"{base}/claude",
+            api_key=token,
+            http_client=anthropic.DefaultHttpxClient(verify=gateway.context(None)),
+        ) as claude:
+            claude.messages.create(model="claude-demo", messages=HELLO, max_tokens=100)
+        with openai.AzureOpenAI(
+            azure_endpoint=f"{base}/gpt",
+            api_key=token,
+            api_version="2024-10-21",
+            http_client=openai.DefaultHttpxClient(verify=gateway.context(None)),
+        ) as azure:
+            azure.chat.completions.create(model="gpt-demo", messages=HELLO, max_tokens=100)
+        with openai.OpenAI(
+            base_url=f"{base}/gpt/v1",
+            api_key="sk-not-a-token",
+            http_client=openai.DefaultHttpxClient(verify=gateway.context(None)),
+        ) as stranger:
+            before = len(model.calls)
+            with pytest.raises(openai.AuthenticationError):
+                stranger.chat.completions.create(model="gpt-demo", messages=HELLO, max_tokens=100)
+            assert sent(model, before) == []
+    reached = [value for call in model.calls[-3:] for value in call.headers.values()]
+    assert not any(token in value for value in reached)
+    assert sum(SECRET in value for value in reached) == 3
 
 
 # --- refused ----------------------------------------------------------------------------------------------------
