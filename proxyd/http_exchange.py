@@ -374,6 +374,8 @@ class Exchange:
             if injected is None:
                 injected = await injected_into(injector, out, digest)
         except CredentialUnavailable as fault:
+            if self._call is not None:
+                self._call.unsent()
             raise Refusal(
                 502,
                 Kind.TARGET,
