@@ -10,7 +10,15 @@ from __future__ import annotations
 import msgspec
 
 from policy.decision import Decision, Effect
-from protocols.postgres.messages import ErrorFields, error_response
+from protocols.errors import RemoteProtocolError
+from protocols.postgres.messages import (
+    Backend,
+    ErrorFields,
+    ErrorResponse,
+    Frame,
+    decode_backend,
+    error_response,
+)
 
 INSUFFICIENT_PRIVILEGE = "42501"
 IN_FAILED_TRANSACTION = "25P02"
@@ -51,6 +59,15 @@ def as_told_by(target: ErrorFields, replacement: ErrorFields) -> ErrorFields:
     if replacement.get("C") != target.get("C"):
         return replacement
     return ErrorFields((*replacement.fields, *target.only("F", "L", "R").fields))
+
+
+def in_words_of(frame: Frame, replacement: bytes) -> bytes:
+    """The gateway's reason in place of the target's error. Raises RemoteProtocolError."""
+    told = decode_backend(frame)
+    meant = decode_backend(Frame(Backend.ERROR_RESPONSE, replacement))
+    if not isinstance(told, ErrorResponse) or not isinstance(meant, ErrorResponse):
+        raise RemoteProtocolError("malformed ErrorResponse")
+    return ErrorResponse(as_told_by(told.fields, meant.fields)).encode()
 
 
 def denial_of(decision: Decision) -> Denial:

@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from policy.facts import SqlFacts
-from policy.sql import state as sql
 from policy.sql.state import NO_EFFECT
 from protocols.errors import ProtocolError, RemoteProtocolError
 from protocols.postgres.codec import HEADER_BYTES, RowPart, RowRun
@@ -37,16 +35,22 @@ from protocols.postgres.messages import (
 from protocols.postgres.rows import RowRewriter
 from proxyd.gates.actions import Actions, Need
 from proxyd.gates.copying import copy_rewriter, rewrite_copy_run
-from proxyd.gates.denials import Denial, as_told_by, withhold_values
+from proxyd.gates.denials import Denial, in_words_of, withhold_values
 from proxyd.gates.detected_copies import CopyDetection, copy_detection
 from proxyd.gates.detected_results import detected_fields, detection_of
 from proxyd.gates.detecting import VALUE_FAULTS as DETECTION_FAULTS
 from proxyd.gates.detecting import ValueDetection
 from proxyd.gates.judge import JudgedStatement
-from proxyd.gates.names import Names
 from proxyd.gates.results import VALUE_FAULTS, Outcome, Plan, formats_of, plan_result, refuse, row_rewriter
 from proxyd.gates.search_path import parse_search_path
-from proxyd.gates.state import Operation, Portal, Prepared, State
+from proxyd.gates.state import (
+    Operation,
+    State,
+    cursor_by_name,
+    forget,
+    forget_unheld,
+    prepared_by_name,
+)
 
 _IDLE = ord("I")
 _PINNED = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
@@ -401,15 +405,15 @@ class Replies:
             state.prepared.clear()
             state.portals.clear()
         if effect.deallocates is not None:
-            _forget(state.prepared, effect.deallocates)
+            forget(state.prepared, effect.deallocates)
         if effect.closes is not None:
-            _forget(state.portals, effect.closes)
+            forget(state.portals, effect.closes)
         if effect.prepares is not None:
             name, known = effect.prepares
-            state.prepared.settle(name, _prepared(name, known))
+            state.prepared.settle(name, prepared_by_name(name, known))
         if effect.declares_cursor is not None:
             name, facts = effect.declares_cursor
-            state.portals.settle(name, _cursor(name, facts))
+            state.portals.settle(name, cursor_by_name(name, facts))
         if len(verdict.statements) > 1:
             return  # what a later statement of the text does to the path is not followed
         if effect.resets_search_path or effect.discards == "all":
@@ -441,7 +445,7 @@ class Replies:
             state.settle_path(operation.new_path)
         if state.exchange.transaction_status == _IDLE:
             if state.portals.confirmed:
-                _forget_unheld(state.portals)
+                forget_unheld(state.portals)
             if state.changed_catalog:
                 state.changed_catalog = False
                 state.session.catalog.mark_stale()
@@ -532,7 +536,7 @@ class Replies:
             self._end_effects(operation)
         raw = frame.raw
         if failing is not None and failing.replacement is not None:
-            raw = _replaced(frame, failing.replacement)
+            raw = in_words_of(frame, failing.replacement)
         elif state.takes_rows_apart:
             error = decode_backend(frame)
             if not isinstance(error, ErrorResponse):
@@ -586,44 +590,8 @@ class Replies:
         self._out.append(frame.raw)
 
 
-def _replaced(frame: Frame, replacement: bytes) -> bytes:
-    """The gateway's reason in place of the target's error."""
-    told = decode_backend(frame)
-    meant = decode_backend(Frame(Backend.ERROR_RESPONSE, replacement))
-    if not isinstance(told, ErrorResponse) or not isinstance(meant, ErrorResponse):
-        raise RemoteProtocolError("malformed ErrorResponse")
-    return ErrorResponse(as_told_by(told.fields, meant.fields)).encode()
-
-
 def _touches_masked(operation: Operation | None) -> bool:
     """May what is being answered look at masked columns? Yes where it is not known."""
     if operation is None:
         return False  # nothing is under way: the target speaks of itself
     return operation.verdict is None or operation.verdict.touches_masked
-
-
-def _forget(names: Names[Prepared] | Names[Portal], which: str) -> None:
-    if which == "*":
-        names.clear()
-    else:
-        names.settle(which, None)
-
-
-def _prepared(name: str, known: sql.Prepared) -> Prepared:
-    """The statement that PREPARE made. Bound by the protocol it is judged as the EXECUTE that this amounts to."""
-    quoted = name.replace('"', '""')
-    return Prepared(f'EXECUTE "{quoted}"', None, known)
-
-
-def _cursor(name: str, facts: SqlFacts) -> Portal:
-    """The portal of an SQL cursor. Read by Execute it is judged as the FETCH that this amounts to."""
-    quoted = name.replace('"', '""')
-    portal = Portal(Prepared(f'FETCH FROM "{quoted}"', None, None), facts, ())
-    portal.is_held = True
-    return portal
-
-
-def _forget_unheld(portals: Names[Portal]) -> None:
-    """The transaction has ended and its portals with it. A cursor may have been declared WITH HOLD."""
-    for name in [name for name, portal in portals.confirmed.items() if not portal.is_held]:
-        portals.settle(name, None)

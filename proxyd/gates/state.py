@@ -350,3 +350,31 @@ class Operation(Owed):
     def __init__(self, kind: OwedKind, verdict: Verdict | None = None) -> None:
         super().__init__(kind)
         self.verdict = verdict
+
+
+def forget(names: Names[Prepared] | Names[Portal], which: str) -> None:
+    """One name, or all for `*`."""
+    if which == "*":
+        names.clear()
+    else:
+        names.settle(which, None)
+
+
+def prepared_by_name(name: str, known: sql.Prepared) -> Prepared:
+    """The statement that PREPARE made. Bound by the protocol it is judged as the EXECUTE that this amounts to."""
+    quoted = name.replace('"', '""')
+    return Prepared(f'EXECUTE "{quoted}"', None, known)
+
+
+def cursor_by_name(name: str, facts: SqlFacts) -> Portal:
+    """The portal of an SQL cursor. Read by Execute it is judged as the FETCH that this amounts to."""
+    quoted = name.replace('"', '""')
+    portal = Portal(Prepared(f'FETCH FROM "{quoted}"', None, None), facts, ())
+    portal.is_held = True
+    return portal
+
+
+def forget_unheld(portals: Names[Portal]) -> None:
+    """The transaction has ended and its portals with it. A cursor may have been declared WITH HOLD."""
+    for name in [name for name, portal in portals.confirmed.items() if not portal.is_held]:
+        portals.settle(name, None)
