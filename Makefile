@@ -18,7 +18,7 @@ help:
 	@echo "make demo          PostgreSQL, SSH, the gateway and a guided tour; stays up until Ctrl-C (TOUR=1: ends after it)"
 	@echo "make test          the whole test suite"
 	@echo "make check         lint, format, types, import contracts"
-	@echo "make bench         overhead, compared with direct connections, PgBouncer and ssh -J"
+	@echo "make bench         overhead, compared with direct connections, PgBouncer, ssh -J, nginx and mitmproxy"
 	@echo "make test-systemd  the service under a real systemd, in a container (needs root or sudo)"
 	@echo "make format        rewrite the sources in the house's format"
 	@echo "make clean         remove everything that these made"
@@ -36,7 +36,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	@.ci/debian "the test suite" postgresql-15 postgresql-client-15 openssl systemd \
-		openssh-server openssh-client git less rsync tmux vim-tiny xauth
+		openssh-server openssh-client git less rsync tmux vim-tiny xauth nginx-light curl
 	@.ci/node .node
 	@$(VENV)/bin/pytest $(PYTEST_ARGS)
 
@@ -51,7 +51,8 @@ format: $(STAMP)
 	@$(VENV)/bin/ruff format $(SOURCES)
 
 bench: $(STAMP)
-	@.ci/debian "the bench" postgresql-15 postgresql-client-15 pgbouncer openssh-server openssh-client
+	@.ci/debian "the bench" postgresql-15 postgresql-client-15 pgbouncer openssh-server openssh-client \
+		nginx-light mitmproxy wrk curl
 	@$(VENV)/bin/python -m bench $(BENCH_ARGS)
 
 test-systemd: $(STAMP)

@@ -1,5 +1,5 @@
 """`python -m bench`: measure the gateway beside what it stands in the place of (a direct connection and PgBouncer, a
-direct sshd and `ssh -J`), print the table, write the JSON.
+direct sshd and `ssh -J`, nginx and mitmproxy), print the table, write the JSON.
 
 Exit status 0 when everything was measured (with --strict: and reached, 1 when not), 2 when something could not be.
 """
@@ -15,10 +15,21 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from bench import measure, postgres_half, report, ssh_effort, ssh_half, ssh_ways
+from bench import (
+    http_effort,
+    http_half,
+    http_ways,
+    measure,
+    postgres_half,
+    report,
+    ssh_effort,
+    ssh_half,
+    ssh_ways,
+)
 from bench.contestants import NAMES as POSTGRES_NAMES
 from bench.contestants import ContestantFailed, make
 from bench.doors import PostgresDoor
+from bench.http_half import HttpHalf, HttpWays
 from bench.measure import MeasurementFailed
 from bench.postgres_half import PostgresHalf
 from bench.report import Line
@@ -31,9 +42,9 @@ from demo.postgres_server import ServerFailed
 from demo.ssh_keys import KeygenFailed
 from demo.sshd import SshdFailed
 
-HALVES = {"postgres": postgres_half.PARTS, "ssh": ssh_half.PARTS}
-PARTS = (*postgres_half.PARTS, *ssh_half.PARTS)
-NAMES = tuple(dict.fromkeys((*POSTGRES_NAMES[:-1], *ssh_ways.NAMES)))
+HALVES = {"postgres": postgres_half.PARTS, "ssh": ssh_half.PARTS, "http": http_half.PARTS}
+PARTS = (*postgres_half.PARTS, *ssh_half.PARTS, *http_half.PARTS)
+NAMES = tuple(dict.fromkeys((*POSTGRES_NAMES[:-1], *http_ways.NAMES[:-1], *ssh_ways.NAMES)))
 SMALL_SCALE = 1  # of a database that is asked for nothing but 1
 RESULTS = Path(__file__).parent / "results"
 Failed = (
@@ -65,7 +76,11 @@ class Bench:
             if parts := [part for part in self._parts if part in ssh_half.PARTS]:
                 self._measure(self._ssh_half(cleanup, parts), parts)
 
-    def _measure(self, half: PostgresHalf | SshHalf, parts: list[str]) -> None:
+        with ExitStack() as cleanup:
+            if parts := [part for part in self._parts if part in http_half.PARTS]:
+                self._measure(self._http_half(cleanup, parts), parts)
+
+    def _measure(self, half: PostgresHalf | SshHalf | HttpHalf, parts: list[str]) -> None:
         try:
             for part in parts:
                 _say(f"measuring {part} ...")
@@ -97,6 +112,18 @@ class Bench:
         cleanup.callback(ways.stop)
         ways.start()
         return SshHalf(ways, ssh_effort.QUICK if arguments.quick else ssh_effort.FULL)
+
+    def _http_half(self, cleanup: ExitStack, parts: list[str]) -> HttpHalf:
+        arguments = self._arguments
+        effort = http_effort.QUICK if arguments.quick else http_effort.FULL
+        if not set(parts) & set(http_half.WITH_SERVERS):
+            return HttpHalf(None, effort)
+        _say("starting nginx and the ways to it ...")
+        names = [name for name in http_ways.NAMES if name in arguments.contestants]
+        ways = HttpWays(names, effort.download_bytes)
+        cleanup.callback(ways.stop)
+        ways.start()
+        return HttpHalf(ways, effort)
 
 
 def wanted_parts(only: list[str] | None) -> list[str]:
@@ -141,6 +168,7 @@ def _tell(bench: Bench, arguments: argparse.Namespace, load: float) -> None:
     settings = {
         "effort": asdict(effort),
         "effort_ssh": asdict(effort_ssh),
+        "effort_http": asdict(http_effort.QUICK if arguments.quick else http_effort.FULL),
         "scale": arguments.scale,
         "client_tls": "require",
         "upstream_tls": arguments.upstream_tls,
@@ -154,8 +182,9 @@ def _tell(bench: Bench, arguments: argparse.Namespace, load: float) -> None:
     )
     print(f"TLS from every client; {upstream} from pgbouncer and proxyd to the target (the same for both)")
     print(
-        "SSH: OpenSSH's client for all; jump is `ssh -J` through a plain sshd; proxyd with policy and tapes\n"
+        "SSH: OpenSSH's client for all; jump is `ssh -J` through a plain sshd; proxyd with policy and tapes"
     )
+    print("HTTP: wrk and curl for all, TLS, to one nginx in clear; proxyd with tokens, policy and tapes\n")
     print(report.table(bench.lines))
     path = report.write_json(RESULTS, bench.lines, bench.measurements, settings)
     print(f"\nAll numbers: {path}")

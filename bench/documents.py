@@ -1,4 +1,10 @@
-"""The configuration files of the contestants: PgBouncer's, and the gateway's with its policy."""
+"""The configuration files of the contestants: PgBouncer's, nginx's, and the gateway's with its policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
 
 PGBOUNCER = """\
 [databases]
@@ -133,3 +139,80 @@ rules:
     effect: deny
     ssh: {forward: ["*:*"], listen: ["*:*"], agent: true, x11: true}
 """
+
+NGINX = """\
+{user} daemon off; worker_processes 1; pid {directory}/nginx.pid;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; sendfile on; tcp_nodelay on; keepalive_requests 10000000;
+  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+{site}
+}}
+"""
+
+# What all ways lead to: a small answer, and a file.
+NGINX_TARGET = """\
+  server {{ listen 127.0.0.1:@PORT@; root {files};
+    location /small {{ default_type application/json; return 200 '{{"id": 1, "items": [1, 2, 3]}}'; }}
+    location / {{ default_type application/octet-stream; }}
+  }}
+"""
+
+NGINX_PROXY = """\
+  upstream target {{ server 127.0.0.1:{target}; keepalive 64; keepalive_requests 10000000; }}
+  upstream events {{ server 127.0.0.1:{events}; }}
+  server {{ listen 127.0.0.1:@PORT@ ssl; ssl_certificate {certificate}; ssl_certificate_key {key};
+    proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering on;
+    location /events {{ proxy_buffering off; proxy_pass http://events; }}
+    location / {{ proxy_pass http://target; }}
+  }}
+"""
+
+PROXYD_HTTP = """\
+listeners:
+  - name: web
+    protocol: http
+    address: 127.0.0.1:{port}
+    tls: {{certificate: {pki}/server.crt, key: {pki}/server.key, client_certificates: none}}
+    factors: [[token]]
+identity:
+  issuers:
+    - {{name: bench, issuer: "{issuer}", audiences: [{audience}], claims: {{name: sub, groups: groups}}}}
+targets:
+  - name: api
+    protocol: http
+    url: http://127.0.0.1:{target}
+    labels: {{env: bench-http}}
+    logins: [{{name: bench, bearer: {{file: api-token}}}}]
+  - name: events
+    protocol: http
+    url: http://127.0.0.1:{events}
+    labels: {{env: bench-http}}
+    logins: [{{name: bench, bearer: {{file: api-token}}}}]
+"""
+
+POLICY_HTTP = """\
+access:
+  - name: bench-http
+    roles: [bench]
+    targets: {labels: {env: bench-http}}
+    logins: [bench]
+    session: {max: 8h, idle: 1h}
+rules:
+  - name: read-the-api
+    effect: allow
+    roles: [bench]
+    http: {methods: [GET, HEAD], paths: ["/**"]}
+  - name: no-admin
+    effect: deny
+    http: {paths: ["/admin/**"]}
+  - name: no-secrets
+    effect: deny
+    http: {headers: {x-debug: ["*"]}}
+"""
+
+
+def parsed(text: str) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
