@@ -16,6 +16,7 @@ import pytest
 
 from demo.issuer import LocalIssuer
 from demo.model import ModelServer
+from demo.postgres_server import free_port
 from tests.end_to_end.http_gateway import SECRET, HttpGateway
 
 POLICY = """\
@@ -46,6 +47,7 @@ masks:
   - {name: found, detect: [credit_card, email], method: token, on: [response]}
   - {name: outgoing, detect: [us_ssn], method: token, on: [request]}
 budgets:
+  - {name: gone-a-day, targets: {names: [gone]}, per: subject, day: {requests: 2}}
   - {name: anthropic-a-day, targets: {names: [claude]}, per: subject, day: {requests: 4, cost_usd: 5.0}}
 """
 PRICES = [{"models": ["gpt-demo*", "claude-demo*"], "input": 3.0, "output": 15.0}]
@@ -67,6 +69,7 @@ def gateway_before(
 ) -> Iterator[HttpGateway]:
     targets: dict[str, dict[str, Any]] = {
         "gpt": {"url": model.url, "api": "openai"},
+        "gone": {"url": f"http://127.0.0.1:{free_port('127.0.0.1')}", "api": "openai"},
         "claude": {"url": model.url, "api": "anthropic", "logins": [_x_api_key(directory)]},
     }
 
@@ -364,6 +367,19 @@ def test_a_budget_is_kept_over_a_restart(model: ModelServer, tmp_path: Path) -> 
         assert "anthropic-a-day" in str(caught.value)
         assert int(caught.value.response.headers["retry-after"]) <= 86400
         assert sent(model, before) == []
+
+
+def test_what_never_reached_the_model_costs_nothing(gateway: HttpGateway) -> None:
+    client = openai.DefaultHttpxClient(verify=gateway.context())
+    with openai.OpenAI(
+        base_url=f"{gateway.url}/t/gone/v1", api_key="none", http_client=client, max_retries=0
+    ) as gone:
+        for _ in range(4):
+            with pytest.raises(openai.InternalServerError) as caught:
+                gone.chat.completions.create(model="gpt-demo", messages=HELLO, max_tokens=100)
+            assert caught.value.status_code == 502
+    (listed,) = [line for line in budgets(gateway) if line["budget"] == "gone-a-day"]
+    assert listed["spent"] == {"cost_usd": 0.0, "input_tokens": 0, "output_tokens": 0, "requests": 0}
 
 
 def budgets(gateway: HttpGateway) -> list[dict[str, Any]]:

@@ -82,16 +82,17 @@ class LlmStream:
 
         A piece may look like anything, so it is put aside meanwhile; one that a mask is about is left empty.
         """
-        texts = {piece.block: piece.text for piece in pieces}
+        texts: dict[Block, list[str]] = {}
         for piece in pieces:
+            texts.setdefault(piece.block, []).append(piece.text)
             piece.holder[piece.key] = _STAND_IN
         text, found = mask_message(msgspec.json.encode(document).decode(), paths)
         self.counts.update(found)
         masked = _document(text.encode())
         kept: list[Piece] = []
         for piece in pieces_of(masked):
-            if piece.text == _STAND_IN and piece.block in texts:
-                piece.holder[piece.key] = texts[piece.block]
+            if piece.text == _STAND_IN and texts.get(piece.block):
+                piece.holder[piece.key] = texts[piece.block].pop(0)
                 kept.append(piece)
             else:
                 piece.holder[piece.key] = ""

@@ -534,6 +534,13 @@ def test_paths_are_about_the_arguments_of_tools_too(
     assert json.loads(arguments_of(documents(out)))["name"] == "Ada"
 
 
+def test_two_pieces_of_one_text_in_one_event_keep_their_order() -> None:
+    calls = [{"index": 0, "function": {"arguments": text}} for text in ('{"a": ', "1}")]
+    (found, *_) = documents(through(events([chat_chunk({"tool_calls": calls})]), masks(paths=["$..email"])))
+    given = [call["function"]["arguments"] for call in found[1]["choices"][0]["delta"]["tool_calls"]]
+    assert json.loads("".join(given)) == {"a": 1}
+
+
 def test_plain_text_under_paths_still_streams() -> None:
     sent = chat(["Hello ", "there, ", "you"])
     assert documents(through(events(sent), masks(paths=["$..email"]))) == documents(events(sent))
