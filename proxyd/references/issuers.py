@@ -80,7 +80,9 @@ async def _ask_all(
         place: DocumentPath = ("identity", "issuers", index, "issuer")
         try:
             context, _ = tls_context(issuer)
-            await fetch_keys(issuer, context)
+            found = await fetch_keys(issuer, context)
+            if found.lack:
+                raise FetchError(found.lack)
         except (FetchError, SettingsError) as error:
             remedy = (
                 "tokens of this issuer are refused until it gives its keys: check address, `ca` and network"

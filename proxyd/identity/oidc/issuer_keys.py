@@ -133,10 +133,16 @@ class IssuerKeys:
             "issuer does not give its keys",
             reason=reason,
             attempt=self._failures,
-            has_keys=self.keys is not None,
+            has_keys=bool(self.keys and self.keys.keys),
         )
 
     def _succeeded(self, found: KeySet) -> None:
+        if found.lack:
+            # Withdrawn, and by the issuer itself: old keys are for issuers that do not answer.
+            self._keys, self._fetched_at = found, self._monotonic()
+            self.numbers.keys = 0
+            self._failed(found.lack)
+            return
         is_new = self._keys is None or not _are_same(self._keys, found)
         if is_new:
             self._keys = found

@@ -55,6 +55,14 @@ class KeySet:
     keys: tuple[IssuerKey, ...]
     ignored: tuple[str, ...] = ()
 
+    @property
+    def lack(self) -> str:
+        """What is wrong with a set that has no key; "" when it has one."""
+        if self.keys:
+            return ""
+        why = f" ({'; '.join(self.ignored[:4])})" if self.ignored else ""
+        return f"no key is published that could verify a token{why}"
+
     def candidates(self, key_id: str | None, algorithm: str) -> tuple[IssuerKey, ...]:
         """The keys that may have made a signature. A token that names none is looked at when only one fits."""
         fitting = tuple(key for key in self.keys if algorithm in key.algorithms)
@@ -64,7 +72,7 @@ class KeySet:
 
 
 def read_keys(document: bytes) -> KeySet:
-    """Raises KeysError. A set without a single usable key is an error too."""
+    """Raises KeysError. A set may be empty: an issuer that publishes no key (any more) says so by that."""
     try:
         listed = read_object(document).get("keys")
     except JsonError as error:
@@ -80,9 +88,6 @@ def read_keys(document: bytes) -> KeySet:
             keys.append(_usable_key(jwk))
         except KeysError as error:
             ignored.append(f"key {number}: {error}")
-    if not keys:
-        why = f" ({'; '.join(ignored[:4])})" if ignored else ""
-        raise KeysError(f"no key is published that could verify a token{why}")
     return KeySet(tuple(keys), tuple(ignored))
 
 

@@ -161,7 +161,6 @@ async def test_the_issuer_is_compared_letter_by_letter(ending: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        (document(), "no key is published"),
         (document(*[jwk("rsa")] * 101), "101 keys"),
         (b'{"keys":1}', "no list"),
     ],

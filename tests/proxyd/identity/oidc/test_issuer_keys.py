@@ -213,6 +213,23 @@ async def test_an_issuer_that_comes_back_is_believed_again(
     assert run.metric("proxyd_issuer_up") == 1
 
 
+async def test_an_issuer_that_publishes_no_key_any_more_has_withdrawn_them(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, nursery_: trio.Nursery
+) -> None:
+    """It answers, so its word counts: old keys are for issuers that do not."""
+    run = Run(Issuer(OLD, key_set(), OLD), monkeypatch, refresh="60s")
+    run.start(nursery_)
+    assert (await run.tokens.subject_of(token())).name == "alice@example.com"
+    await trio.sleep(60.5)
+    assert run.tokens.known(token()) is None
+    with pytest.raises(TokenRefused, match="does not publish"):
+        run.tokens.check(token())
+    assert (run.metric("proxyd_issuer_up"), run.metric("proxyd_issuer_keys")) == (0, 0)
+    await trio.sleep(1)
+    assert run.tokens.check(token()).name == "alice@example.com"
+    assert (run.metric("proxyd_issuer_up"), run.metric("proxyd_issuer_keys")) == (1, 1)
+
+
 async def test_an_error_of_ours_does_not_end_the_refreshing(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, nursery_: trio.Nursery
 ) -> None:

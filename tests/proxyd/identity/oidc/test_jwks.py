@@ -89,16 +89,15 @@ def test_unusable_keys_are_left_out(made: Any) -> None:
     found = key_set(made, jwk("Ed25519", "good"))
     assert [key.id for key in found.keys] == ["good"]
     assert len(found.ignored) == 1
-    with pytest.raises(KeysError, match="no key is published"):
-        key_set(made)
+    assert "no key is published" in key_set(made).lack
+    assert not found.lack
 
 
 def test_a_private_key_is_no_public_one() -> None:
     """An issuer that publishes the private part has given its key away."""
     numbers = private_key("P-256").private_numbers()
     made = {**jwk("P-256"), "d": segment(numbers.private_value.to_bytes(32))}
-    with pytest.raises(KeysError, match="everybody has it"):
-        key_set(made)
+    assert "everybody has it" in key_set(made).lack
 
 
 @pytest.mark.parametrize(
@@ -111,7 +110,6 @@ def test_a_private_key_is_no_public_one() -> None:
         (b"null", "not a JSON object"),
         (b"{}", "no list `keys`"),
         (b'{"keys": {}}', "no list `keys`"),
-        (b'{"keys": []}', "no key is published"),
         (b'{"keys": [], "keys": []}', "twice"),
         (b"\xff\xfe{}", "not JSON"),
         (b'{"keys": ' + b"[" * 5000 + b"]" * 5000 + b"}", "deeper"),
@@ -128,9 +126,7 @@ def test_documents_that_are_no_set_of_keys(text: bytes, words: str) -> None:
 
 
 def test_what_was_left_out_is_told_in_bounds() -> None:
-    with pytest.raises(KeysError) as caught:
-        key_set(*[octets()] * 100)
-    assert len(str(caught.value)) < 500
+    assert len(key_set(*[octets()] * 100).lack) < 500
 
 
 JSON = st.recursive(
@@ -153,7 +149,7 @@ def test_no_document_does_harm(listed: list[Any]) -> None:
         found = read_keys(json.dumps({"keys": listed}).encode())
     except KeysError:
         return
-    assert found.keys
+    assert len(found.keys) + len(found.ignored) == len(listed)
 
 
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=4))
