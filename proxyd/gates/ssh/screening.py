@@ -4,7 +4,7 @@ Theory of operation. A terminal's output is text with sequences between (ECMA-48
 that only colour it, so that a value of which half is red is found; where one is replaced, its sequences stay behind the
 stand-in. A sequence that moves the cursor counts as the end of a line. What a sequence holds itself (the title of a
 window) is looked at by itself. What could be the beginning of a value is held until more comes, until the stream ends,
-or until it has been quiet for some ticks of the relay's clock.
+or until it has been quiet for some ticks of the relay's clock, or has gone on for too many.
 
 Owned by a channel, called by `Flow`. No I/O and no clock.
 """
@@ -20,7 +20,11 @@ from proxyd.gates.ssh.windows import STDERR, STDOUT
 
 QUIET_TICKS_OF_TERMINALS = 1
 QUIET_TICKS = 3
+MAX_STALLED_TICKS = 12
+"""What goes on without a place where it could be cut (a row of dots) is shown after so many ticks all the same."""
 MAX_SEQUENCE_BYTES = 4096
+MAX_MARKED_BYTES = 64 * 1024
+"""Of sequences that wait for the text before them."""
 
 _STRING = rb"\x1b[\]PX^_]"  # OSC, DCS, SOS, PM, APC: up to BEL or ST
 _SEQUENCE = re.compile(
@@ -38,7 +42,16 @@ _STAND_IN = b"\n"
 class ScreenedStream:
     """One stream. What is fed comes out in order, replaced where something was found."""
 
-    __slots__ = ("_detection", "_fed", "_marks", "_scanner", "_sent", "_unfinished", "counts")
+    __slots__ = (
+        "_detection",
+        "_fed",
+        "_marked_bytes",
+        "_marks",
+        "_scanner",
+        "_sent",
+        "_unfinished",
+        "counts",
+    )
 
     def __init__(self, detection: Detection) -> None:
         self._detection = detection
@@ -46,6 +59,7 @@ class ScreenedStream:
         self._unfinished = b""  # a sequence that has not ended
         # Sequences with the place in the text at which they stand; is_moving: a byte of the text stands for it.
         self._marks: deque[tuple[int, bytes, bool]] = deque()
+        self._marked_bytes = 0  # of the sequences since they were last counted
         self._fed = 0  # bytes of text that the scanner has been given
         self._sent = 0  # and of those that have left
         self.counts: Counter[str] = Counter()
@@ -55,7 +69,12 @@ class ScreenedStream:
         return bool(self._unfinished) or self._scanner.held_bytes > 0
 
     def feed(self, data: bytes) -> bytes:
-        return self._written(self._scanner.feed(self._text_of(data)))
+        out = self._written(self._scanner.feed(self._text_of(data)))
+        if self._marked_bytes > MAX_MARKED_BYTES:
+            self._marked_bytes = sum(len(sequence) for _, sequence, _ in self._marks)
+            if self._marked_bytes > MAX_MARKED_BYTES:
+                return out + self.flush()
+        return out
 
     def flush(self) -> bytes:
         """What is held, judged as it is."""
@@ -89,6 +108,7 @@ class ScreenedStream:
                 sequence, counts = self._detection.replace(sequence)
                 self.counts.update(counts)
             self._marks.append((self._fed, sequence, is_moving))
+            self._marked_bytes += len(sequence)
             if is_moving:
                 self._fed += 1
                 text.append(_STAND_IN)
@@ -139,14 +159,15 @@ def _is_moving(sequence: bytes) -> bool:
 class ChannelScreens:
     """Both streams of a channel. skips_output: what it puts out is a protocol of its own, which must stay whole."""
 
-    __slots__ = ("_detection", "_news", "_quiet", "_quiet_ticks", "_skips_output", "_streams")
+    __slots__ = ("_detection", "_news", "_quiet", "_quiet_ticks", "_skips_output", "_stalled", "_streams")
 
     def __init__(self, detection: Detection, *, skips_output: bool, is_terminal: bool) -> None:
         self._detection = detection
         self._skips_output = skips_output
         self._quiet_ticks = QUIET_TICKS_OF_TERMINALS if is_terminal else QUIET_TICKS
         self._streams: dict[int, ScreenedStream] = {}
-        self._quiet: Counter[int] = Counter()
+        self._quiet: Counter[int] = Counter()  # ticks since something came, by stream
+        self._stalled: Counter[int] = Counter()  # and since something was shown
         self._news: Counter[str] = Counter()
 
     @property
@@ -161,7 +182,10 @@ class ChannelScreens:
         if stream is None:
             stream = self._streams[code] = ScreenedStream(self._detection)
         self._quiet[code] = 0
-        return self._told(stream, stream.feed(data))
+        shown = self._told(stream, stream.feed(data))
+        if shown or not stream.has_held:
+            self._stalled[code] = 0
+        return shown
 
     def flush(self) -> list[tuple[int, bytes]]:
         """Everything that is held, errors behind output."""
@@ -173,8 +197,10 @@ class ChannelScreens:
         for code, stream in self._streams.items():
             if stream.has_held:
                 self._quiet[code] += 1
-                if self._quiet[code] > self._quiet_ticks:
+                self._stalled[code] += 1
+                if self._quiet[code] > self._quiet_ticks or self._stalled[code] > MAX_STALLED_TICKS:
                     due.append(code)
+                    self._stalled[code] = 0
         return self._flushed(due)
 
     def _flushed(self, codes: list[int]) -> list[tuple[int, bytes]]:

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from policy.detectors import NAMES, Detection
 from policy.masking import Fixed, Mask
-from proxyd.gates.ssh.screening import QUIET_TICKS, ChannelScreens, ScreenedStream
+from proxyd.gates.ssh.screening import (
+    MAX_MARKED_BYTES,
+    MAX_STALLED_TICKS,
+    QUIET_TICKS,
+    ChannelScreens,
+    ScreenedStream,
+)
 from proxyd.gates.ssh.windows import STDERR, STDOUT
 
 DETECTION = Detection.of([(NAMES, None)])
@@ -129,6 +135,24 @@ def test_more_output_begins_the_quiet_anew() -> None:
     assert screens.feed(STDOUT, b"ce@") == b""
     assert screens.tick() == []
     assert screens.feed(STDOUT, b"example.com\n") == b"<email>\n"
+
+
+def test_a_row_of_dots_is_shown_while_it_goes_on() -> None:
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=True)
+    shown = b""
+    for _ in range(2 * MAX_STALLED_TICKS + 2):
+        shown += screens.feed(STDOUT, b".")
+        shown += b"".join(data for _, data in screens.tick())
+    assert len(shown) >= MAX_STALLED_TICKS
+
+
+def test_sequences_without_end_are_not_kept_without_end() -> None:
+    stream = ScreenedStream(DETECTION)
+    sent = len(stream.feed(b"word"))
+    for _ in range(100):
+        sent += len(stream.feed(RED * 1000))
+    assert 4 + 100_000 * len(RED) - sent <= MAX_MARKED_BYTES + 1000 * len(RED)
+    assert sent + len(stream.flush()) == 4 + 100_000 * len(RED)
 
 
 def test_the_streams_wait_apart() -> None:
