@@ -20,8 +20,7 @@ NESTED = 2  # levels of objects and arrays that one run can pass over
 
 _PLAIN_BODY = rb'[^"\\\x00-\x1f]*+'
 _ASCII_BODY = rb"[\x20\x21\x23-\x5b\x5d-\x7e]*+"
-# A string that may hold a document begins with one of these, or with an escape that may mean one.
-_NO_DOCUMENT = rb"(?! *+(?:[\[{\\]|\xef\xbb\xbf))"
+_NO_DOCUMENT = rb"(?!" + tokens.INNER_BLANKS + tokens.INNER_BEGINNING + rb")"
 # A name of these alone, in quotes and with a colon behind, can only be a name: never what stands between two strings.
 _SIMPLE_NAME = re.compile(r"[A-Za-z0-9_-]+")
 

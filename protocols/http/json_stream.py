@@ -416,11 +416,14 @@ class JsonRewriter:
 
     def _begins_document(self) -> bool | None:
         """Does the string at the position begin like an object or array? None when too little of it is there."""
-        if tokens.begins_document.match(self._buffer, self._position + 1):
+        start = self._position + 1
+        if tokens.begins_document.match(self._buffer, start):
             return True
-        found = tokens.spaces.match(self._buffer, self._position + 1)
-        rest = self._buffer[self._position + 1 if found is None else found.end() :][:3]
-        return None if b"\xef\xbb\xbf".startswith(rest) else False
+        found = tokens.inner_blanks.match(self._buffer, start)
+        after = start if found is None else found.end()
+        rest = self._buffer[after : after + tokens.LONGEST_ESCAPE]
+        is_open = not rest or rest[0] in b"\\\xef"  # what may still become a blank or a beginning
+        return None if is_open and len(rest) < tokens.LONGEST_ESCAPE and b'"' not in rest[1:] else False
 
     def _pass(self) -> bool:
         """Go on in a string that is not held. False when it has not ended."""

@@ -8,13 +8,16 @@ BLANKS = rb"[ \t\n\r]*+"
 BODY = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'  # of a string, without quotes
 NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
 LITERAL = rb"true|false|null"
+# Inside a string: blanks, and what a document begins with that is written in it, each as it is or as an escape.
+INNER_BLANKS = rb"(?: |\\[tnr]|\\u00(?:20|09|0[aAdD])|\\u[fF][eE][fF]{2}|\xef\xbb\xbf)*+"
+INNER_BEGINNING = rb'(?:[\[{]|\\"|\\u00(?:22|5[bB]|7[bB]))'
+LONGEST_ESCAPE = 6
 
 blanks = re.compile(BLANKS)
 string_body = re.compile(BODY)
-name_and_colon = re.compile(rb'("' + BODY + rb'")' + BLANKS + rb":" + BLANKS)
 number = re.compile(NUMBER)
 part_of_number = re.compile(rb"[-+0-9.eE]*+")
 literal = re.compile(LITERAL)
 part_of_escape = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3}+)?+")
-begins_document = re.compile(rb" *+(?:[\[{\\]|\xef\xbb\xbf)")
-spaces = re.compile(rb" *+")
+inner_blanks = re.compile(INNER_BLANKS)
+begins_document = re.compile(INNER_BLANKS + INNER_BEGINNING)

@@ -23,6 +23,7 @@ from proxyd.gates.http.bodies.detecting import ValueDetection
 from proxyd.gates.http.bodies.interfaces import BodyLimits, BodyMasks, Detectors
 
 MAX_NODES = 4096
+MAX_NAME_CHARACTERS = 1024  # of a field outside of JSON
 _keyed = re.compile(r"[:=<>{}]")
 _no_name = re.compile(r'["<>{}]')
 _BLANKS = " \t\r\n\ufeff"
@@ -89,6 +90,8 @@ class Plan:
 
     def is_name(self, text: str) -> bool:
         """May a text be the name of a field? Under masks by path, nothing that a document might be is."""
+        if len(text) > MAX_NAME_CHARACTERS:
+            return False
         return not self.has_paths or (_no_name.search(text) is None and not self.keys_masked(text))
 
     # --- nodes ------------------------------------------------------------------------------------------------

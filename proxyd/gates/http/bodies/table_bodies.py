@@ -21,6 +21,7 @@ from proxyd.gates.http.bodies.detecting import tells
 from proxyd.gates.http.bodies.interfaces import BodyRefused
 from proxyd.gates.http.bodies.plan import Plan, begins_document, masked_field
 
+MAX_COLUMNS = 4096
 _SEPARATORS = ",;\t|"
 _quoted = re.compile(r'"(?:[^"]|"")*"')
 
@@ -103,6 +104,8 @@ class TableBody:
 
     def _masked_record(self, record: Record) -> str:
         if self._columns is None:
+            if len(record.fields) > MAX_COLUMNS:
+                raise LimitExceeded(f"a table with more than {MAX_COLUMNS} columns")
             self._columns = [self._column(field.text) for field in record.fields]
             return self._written(record, [self._detected(field.text) for field in record.fields])
         if len(record.fields) == 1 and not record.fields[0].raw:

@@ -353,6 +353,23 @@ def test_a_value_that_has_to_be_held_is_bounded(these: Masks, first: bytes) -> N
         fed(these, first, filler, 1000, b'"}', SMALL)
 
 
+@pytest.mark.parametrize("first", [rb"\n\nHere", rb"\u003cdiv", rb" \t x", "é".encode(), rb"\\"])
+@pytest.mark.parametrize("pieces", [1, 100])
+def test_a_long_string_that_begins_with_an_escape_streams(first: bytes, pieces: int) -> None:
+    data = b'{"a":"' + first + b"x" * 5000 + b'"}'
+    assert transformed(JSON, data, pieces=pieces, limits=SMALL)[0] == data
+
+
+@pytest.mark.parametrize("first", [rb"\ufeff\n", rb" \u0020\u000a\t", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("pieces", [None, 1, 2, 5])
+def test_blanks_hide_no_document_in_a_string(first: bytes, pieces: int | None) -> None:
+    for opening in (rb"{\"", rb"\u007b\u0022", rb"[{\"", rb"\u005B\u007B\u0022"):
+        close = b"}]" if b"5B" in opening or b"[" in opening else b"}"
+        data = b'{"a":"' + first + opening + rb"email\":\"bob\"" + close + b'","z":1}'
+        out, _ = transformed(JSON, data, pieces=pieces)
+        assert b"bob" not in out and json.loads(json.loads(out)["a"].lstrip("\ufeff \n\t"))
+
+
 def test_a_masked_array_of_any_length_is_dropped_as_it_comes() -> None:
     total, most = fed(EMAIL, b'{"email":[0', b',{"a":[1,"x"]}' * 10, 1000, b"]}", SMALL)
     assert total == len(b'{"email":[]}') and most <= len(b'{"email":[]')
