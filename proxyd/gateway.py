@@ -25,7 +25,7 @@ from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
 from proxyd.gates.judge import VerdictCache
 from proxyd.http_pool import HttpPools
-from proxyd.http_targets import HttpTargetRuntime, http_target_runtime
+from proxyd.http_targets import HttpTargetIndex, HttpTargetRuntime, http_target_runtime
 from proxyd.identity.oidc import Tokens
 from proxyd.identity.totp import TotpGuard
 from proxyd.metrics import Metrics
@@ -94,6 +94,9 @@ class Gateway:
     ) -> None:
         self.config = config
         self.targets = targets
+        self._http_targets = HttpTargetIndex(
+            target for target in targets.values() if isinstance(target, HttpTargetRuntime)
+        )
         self.telemetry = telemetry
         self.metrics = metrics
         self.clock = clock
@@ -181,14 +184,7 @@ class Gateway:
 
     def http_target_named(self, host_label: str) -> HttpTargetRuntime | None:
         """By its name as a label of a host name, which knows no case."""
-        return next(
-            (
-                target
-                for name, target in self.targets.items()
-                if isinstance(target, HttpTargetRuntime) and name.lower() == host_label
-            ),
-            None,
-        )
+        return self._http_targets.named(host_label)
 
     def http_target_of(self, host: str, port: int | None = None) -> HttpTargetRuntime | None:
         """Whom a client means that asks for `host` (as `config.normal_host` gives it).
@@ -196,14 +192,7 @@ class Gateway:
         Without `port` as a virtual host, which has to be listed in `hosts`. With one as through a forward proxy: then
         a target's own address counts too, unless several share it.
         """
-        known = [target for target in self.targets.values() if isinstance(target, HttpTargetRuntime)]
-        if port is None:
-            return next((target for target in known if host in target.config.virtual_hosts()), None)
-        listed = next((target for target in known if target.config.is_listed(host, port)), None)
-        if listed is not None:
-            return listed
-        there = [target for target in known if target.config.is_at(host, port)]
-        return there[0] if len(there) == 1 else None
+        return self._http_targets.at(host, port)
 
     def catalog(self, target: PostgresTargetRuntime, database: str) -> CatalogSource:
         """The one source of this database's catalog; new ones have no snapshot until `refresh`.

@@ -5,7 +5,7 @@ Made by `proxyd.gateway` when the daemon starts; what is behind an account is re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from policy import facts
@@ -30,6 +30,30 @@ class HttpTargetRuntime:
     config: HttpTarget
     facts: facts.Target
     accounts: Mapping[str, HttpAccount] = field(default_factory=dict)
+
+
+class HttpTargetIndex:
+    """Targets by the names that clients ask for. What a name means does not depend on how many targets there are."""
+
+    def __init__(self, targets: Iterable[HttpTargetRuntime]) -> None:
+        self._labels: dict[str, HttpTargetRuntime] = {}
+        self._listed: dict[tuple[str, int | None], HttpTargetRuntime] = {}
+        there: dict[tuple[str, int | None], list[HttpTargetRuntime]] = {}
+        for target in targets:
+            self._labels.setdefault(target.facts.name.lower(), target)
+            self._listed.update(dict.fromkeys(target.config.names(), target))
+            there.setdefault((target.config.url.host, target.config.url.port), []).append(target)
+        # An address that several share means none of them, unless one lists it.
+        alone = {address: targets[0] for address, targets in there.items() if len(targets) == 1}
+        self._by_address = {**alone, **self._listed}
+
+    def named(self, host_label: str) -> HttpTargetRuntime | None:
+        """By its name as a label of a host name, which knows no case."""
+        return self._labels.get(host_label)
+
+    def at(self, host: str, port: int | None) -> HttpTargetRuntime | None:
+        """See `Gateway.http_target_of`."""
+        return (self._listed if port is None else self._by_address).get((host, port))
 
 
 def http_target_runtime(

@@ -20,11 +20,14 @@ from proxyd.config.targets import Target
 def check_http_names(listeners: Sequence[Listener], targets: Sequence[Target]) -> None:
     """Raises a refusal, at its place below the whole document."""
     _names_below_a_domain(listeners, targets)
-    owners: dict[str, str] = {}
+    owners: dict[tuple[str, int | None], str] = {}
     for place, target, pattern in _patterns(targets):
-        owner = owners.setdefault(str(pattern), target.name)
-        if owner != target.name:
-            raise refusal(f"`{pattern}` is the target `{owner}` already", "give each its own names", at=place)
+        for name in target.names_of(pattern):
+            owner = owners.setdefault(name, target.name)
+            if owner != target.name:
+                raise refusal(
+                    f"`{pattern}` is the target `{owner}` already", "give each its own names", at=place
+                )
         _is_nobody_elses_address(targets, place, target, pattern)
         _is_not_the_gateway(listeners, place, pattern)
 

@@ -14,7 +14,7 @@ from policy.located_yaml import Duration, Section, refusal
 from policy.located_yaml import Path as DocumentPath
 from proxyd.addresses import Address
 from proxyd.config.fields import FilePath, SecretSource, Some, refuse_twice
-from proxyd.config.host_names import BaseUrl, EndpointUrl, HostAndPort
+from proxyd.config.host_names import BaseUrl, EndpointUrl, HostAndPort, HostPattern
 from proxyd.config.http_listener import HeadSize, HttpVersions
 from proxyd.config.target_base import LoginBase, TargetBase, TargetTls, login_named, refuse_dots
 
@@ -233,16 +233,22 @@ class HttpTarget(TargetBase):
     def login(self, name: str) -> HttpTargetLogin | None:
         return login_named(self.logins, name)
 
-    def virtual_hosts(self) -> tuple[str, ...]:
-        """Names that mean this target in a Host field, whatever the port."""
-        return tuple(host.host for host in self.hosts if host.port is None)
+    def names(self) -> frozenset[tuple[str, int | None]]:
+        """What `hosts` says that this target is: (host, port) through a proxy, (host, None) as a virtual host.
+
+        A name without a port is a virtual host, and at the usual ports and the target's own through a proxy.
+        """
+        return frozenset(name for pattern in self.hosts for name in self.names_of(pattern))
+
+    def names_of(self, pattern: HostPattern) -> tuple[tuple[str, int | None], ...]:
+        """The same of one entry."""
+        if pattern.port is not None:
+            return ((pattern.host, pattern.port),)
+        return tuple((pattern.host, port) for port in (None, 80, 443, self.url.port))
 
     def is_listed(self, host: str, port: int) -> bool:
-        """Does `hosts` say that `host`:`port` is this target? A name without a port is at the usual ones."""
-        usual = {80, 443, self.url.port}
-        return any(
-            one.host == host and (one.port or port) == port for one in self.hosts if one.port or port in usual
-        )
+        """Does `hosts` say that `host`:`port` is this target?"""
+        return (host, port) in self.names()
 
     def is_at(self, host: str, port: int) -> bool:
         """Is that its own address?"""

@@ -88,7 +88,7 @@ def test_a_target(tmp_path: Path) -> None:
     assert target.url == TargetUrl("https", "api.internal", 8443, "/base")
     assert (str(target.url), target.url.authority) == ("https://api.internal:8443/base", "api.internal:8443")
     assert str(target.address) == "api.internal:8443"
-    assert target.virtual_hosts() == ("api.internal", "api.example.com")
+    assert {host for host, port in target.names() if port is None} == {"api.internal", "api.example.com"}
     assert (target.protocols, target.api, target.encoded_slashes, target.forwarded) == (
         ("http/1.1",),
         None,
@@ -199,7 +199,7 @@ def test_which_addresses_a_target_lists(tmp_path: Path, host: str, port: int, is
     target = target_of(load(tmp_path, text))
     assert target.is_listed(host, port) is is_listed
     assert target.is_at("api.internal", 8443)
-    assert target.virtual_hosts() == ("a.example", "::1")
+    assert {host for host, port in target.names() if port is None} == {"a.example", "::1"}
     assert str(HostPattern("::1", 80)) == "[::1]:80"
 
 
@@ -385,6 +385,11 @@ masking:
 """
 MANY = [
     (
+        ("hosts: [other.example]", "hosts: ['api.example.com:443']"),
+        "targets[2].hosts[0]",
+        "is the target `api` already",
+    ),
+    (
         ("hosts: [other.example]", "hosts: [API.example.com]"),
         "targets[2].hosts[0]",
         "is the target `api` already",
@@ -392,7 +397,7 @@ MANY = [
     (
         ("hosts: [other.example]", "hosts: ['api.internal:8443']"),
         "targets[2].hosts[0]",
-        "is where the target `api` is",
+        "is the target `api` already",
     ),
     (("name: other", "name: API"), "targets[2].name", "as a host name it is the same as `api`"),
     (("9000\n", "9000\n    protocols: [h2, http/1.1]\n"), "targets[2].protocols", "agreed upon by TLS alone"),
@@ -410,6 +415,15 @@ def test_faults_between_targets(tmp_path: Path, change: tuple[str, str], place: 
     assert len(faults) == 1, faults
     assert place in faults[0], faults
     assert words in faults[0], faults
+
+
+def test_a_name_that_is_where_another_target_is(tmp_path: Path) -> None:
+    unlisted = ('    hosts: [api.internal, "api.example.com"]\n', "")
+    faults = faults_of(
+        tmp_path, ("masking:\n", OTHER_TARGET), unlisted, ("[other.example]", "['api.internal:8443']")
+    )
+    assert len(faults) == 1, faults
+    assert "targets[2].hosts[0]: `api.internal:8443` is where the target `api` is" in faults[0]
 
 
 def test_two_targets_at_one_address(tmp_path: Path) -> None:
