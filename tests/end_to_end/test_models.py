@@ -164,7 +164,7 @@ def test_a_token_takes_the_place_of_the_provider_s_key(
             http_client=openai.DefaultHttpxClient(verify=gateway.context(None)),
         ) as stranger:
             before = len(model.calls)
-            with pytest.raises(openai.AuthenticationError):
+            with pytest.raises(openai.AuthenticationError, match="proxyd: "):
                 stranger.chat.completions.create(model="gpt-demo", messages=HELLO, max_tokens=100)
             assert sent(model, before) == []
     reached = [value for call in model.calls[-3:] for value in call.headers.values()]

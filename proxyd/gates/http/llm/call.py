@@ -15,8 +15,9 @@ from policy.document import PolicyDocument
 from policy.facts import BodyState, HttpFacts, LlmFacts, Subject, Target
 from policy.http.budgets import budgets_for
 from policy.http.masks import masks_for_http
-from policy.llm.operations import MODELS, OTHER
+from policy.llm.operations import ANTHROPIC, MODELS, OPENAI, OTHER
 from policy.llm.prices import PriceTable
+from protocols.http.messages import Headers
 from proxyd.gates.http.bodies.compressed import decoded
 from proxyd.gates.http.bodies.interfaces import DEFAULT_LIMITS, BodyMasks, BodyRefused, Transformer
 from proxyd.gates.http.bodies.transformers import transformer_for
@@ -183,30 +184,40 @@ class LlmCall:
         answer = self._gate.finish(is_whole=is_whole)
         self._answer = answer if is_whole else None
 
-    # --- refusals ---
-
     def in_its_shape(self, refusal: Refusal) -> Refusal:
         """The refusal as the provider would put it."""
-        if refusal.body is not None:
-            return refusal
-        code = _CODES[refusal.kind]
-        body = denial(self._gate.api, refusal.status, refusal.detail, refusal.rule, refusal.hint, code)
-        has_retry = any(name == "x-should-retry" for name, _ in refusal.headers)
-        return Refusal(
-            refusal.status,
-            refusal.kind,
-            refusal.detail,
-            hint=refusal.hint,
-            rule=refusal.rule,
-            reason=refusal.reason,
-            headers=refusal.headers if has_retry else (*refusal.headers, *self._retry(refusal)),
-            closes=refusal.closes,
-            body=body,
-        )
+        return in_shape_of(self._gate.api, refusal)
 
-    def _retry(self, refusal: Refusal) -> tuple[tuple[str, str], ...]:
-        """What the target could not do now it may do in a moment; what was decided stays decided."""
-        return () if refusal.kind is Kind.TARGET and refusal.status >= 500 else denial_headers()
+
+def sdk_of(headers: Headers) -> str:
+    """The API whose SDK asks, by the fields that it sends; "" for no such SDK.
+
+    For refusals that come before the target is known: who is refused is told nothing of targets, but can be told in
+    words that its SDK shows. What a caller says of itself here decides about nothing else.
+    """
+    names = {name for name, _ in headers}
+    if "anthropic-version" in names:
+        return ANTHROPIC
+    return OPENAI if any(name.startswith("x-stainless-") for name in names) else ""
+
+
+def in_shape_of(api: str, refusal: Refusal) -> Refusal:
+    """The refusal as the provider would put it; the same where it has a shape already."""
+    if refusal.body is not None:
+        return refusal
+    # What the target could not do now it may do in a moment; what was decided stays decided.
+    may_retry = refusal.kind is Kind.TARGET and refusal.status >= 500
+    return Refusal(
+        refusal.status,
+        refusal.kind,
+        refusal.detail,
+        hint=refusal.hint,
+        rule=refusal.rule,
+        reason=refusal.reason,
+        headers=refusal.headers if may_retry else (*refusal.headers, *denial_headers()),
+        closes=refusal.closes,
+        body=denial(api, refusal.status, refusal.detail, refusal.rule, refusal.hint, _CODES[refusal.kind]),
+    )
 
 
 class _Watched:

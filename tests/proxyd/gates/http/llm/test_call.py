@@ -17,7 +17,7 @@ from policy.llm.budget import Amounts
 from policy.llm.prices import PriceTable, price
 from policy.llm.reading import is_unresolved
 from proxyd.gates.http.bodies.interfaces import BodyRefused
-from proxyd.gates.http.llm.call import LlmCall
+from proxyd.gates.http.llm.call import LlmCall, sdk_of
 from proxyd.gates.http.refusals import Kind, Refusal
 from proxyd.store.budgets import BudgetStore
 from proxyd.store.database import Database
@@ -326,3 +326,17 @@ def test_refusals_of_others_get_the_shape_too(
 def test_a_shape_is_given_once() -> None:
     given = Refusal(429, Kind.DENIED, "No.", body=("application/json", b"{}"))
     assert LlmCall("openai", PRICES, None).in_its_shape(given) is given
+
+
+@pytest.mark.parametrize(
+    ("headers", "api"),
+    [
+        ((("x-stainless-lang", "python"), ("authorization", "x")), "openai"),
+        ((("x-stainless-lang", "python"), ("anthropic-version", "2023-06-01")), "anthropic"),
+        ((("anthropic-version", "2023-06-01"),), "anthropic"),
+        ((("user-agent", "curl"),), ""),
+        ((), ""),
+    ],
+)
+def test_whose_sdk_asks(headers: tuple[tuple[str, str], ...], api: str) -> None:
+    assert sdk_of(headers) == api
