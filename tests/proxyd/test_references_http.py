@@ -277,3 +277,16 @@ def test_a_target_that_several_list(tmp_path: Path) -> None:
     path = write_http_setup(tmp_path)
     SAME_ADDRESS(tmp_path)
     assert warnings_of(path) == []
+
+
+def test_a_listener_in_clear_has_no_certificate_to_look_at(tmp_path: Path) -> None:
+    path = write_http_setup(tmp_path)
+    changed("    tls: {certificate: pki/web.crt, key: pki/web.key, client_ca: pki/ca.crt}\n", "")(tmp_path)
+    changed("    domain: gateway.example\n", "    domain: gateway.example\n    factors: [[token]]\n")(
+        tmp_path
+    )
+    issuer = '{name: company, issuer: "https://login.example", audiences: [proxyd], ca: system}'
+    changed("identity:\n", f"identity:\n  issuers: [{issuer}]\n")(tmp_path)
+    for name in ("pki/web.crt", "pki/web.key"):
+        (tmp_path / name).unlink()
+    assert warnings_of(path) == []
