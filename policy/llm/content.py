@@ -164,7 +164,7 @@ def _inside(content: Content, part: Mapping[str, Any]) -> Iterator[tuple[object,
             if key == "arguments" and "\\" in value:
                 yield _decoded(value), True
         elif kind in _IMAGES and key in {"source", "image_url"} and isinstance(value, Mapping):
-            yield from ((text, False) for text in _addresses(value))
+            yield from ((inner, False) for inner in _addresses(value))
         elif kind in _SOUNDS and isinstance(value, Mapping):
             yield (
                 {name: inner for name, inner in value.items() if name != "data" or not _is_base64(inner)},
@@ -185,16 +185,16 @@ def _is_read(content: Content, kind: str, key: str, value: str) -> bool:
     return True
 
 
-def _addresses(source: Mapping[str, Any]) -> Iterator[str]:
-    """The texts of where a picture is to be had; not the picture."""
+def _addresses(source: Mapping[str, Any]) -> Iterator[object]:
+    """What says where a picture is to be had, and what else is said there; not the picture."""
     for key, value in source.items():
-        if not isinstance(value, str) or (key in _WORDS and _WORD.fullmatch(value)):
-            continue
-        if key == "data" and _is_base64(value):
-            continue
-        if key == "url" and _DATA_URL.fullmatch(value):
-            continue
-        yield value
+        is_text = isinstance(value, str)
+        is_word = is_text and key in _WORDS and _WORD.fullmatch(value)
+        is_picture = (key == "data" and _is_base64(value)) or (
+            key == "url" and is_text and _DATA_URL.fullmatch(value)
+        )
+        if not is_word and not is_picture:
+            yield value
 
 
 def _is_base64(value: object) -> bool:

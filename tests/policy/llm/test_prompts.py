@@ -61,6 +61,9 @@ PLACES: dict[str, dict[str, Any]] = {
             }
         ]
     ),
+    "deep in the address of a picture": user(
+        [{"type": "image_url", "image_url": {"url": "https://x.example/1", "notes": [{"caption": SECRET}]}}]
+    ),
     "the name of a file": user(
         [{"type": "file", "file": {"filename": "password of Bob.txt", "file_data": ""}}]
     ),
