@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from demo.issuer import LocalIssuer, new_keys
 from tests.end_to_end.conftest import GatewayFactory
 from tests.end_to_end.gateway import TARGET, Gateway, run_psql, wait_until
 from tests.end_to_end.issuers import running_issuer, take_tokens, token
+from tests.end_to_end.raw import TIMEOUT_S, RawConnection, error_fields, message, query, text
 from tests.proxyd.identity.oidc.issuing import raw_token
 
 LOGINS = {"alice": "readonly", "dora": "admin", "brief": "readonly", "eve": "readonly"}
@@ -274,6 +276,60 @@ def test_issuers_are_reloaded(make_gateway: GatewayFactory, issuer: LocalIssuer)
         assert gateway.reload()
         psycopg.connect(bare_dsn(gateway), password=secret).close()
     assert len(gateway.logged("issuer's keys loaded")) == 1  # the same issuer: no need to ask again
+
+
+# --- on the wire ------------------------------------------------------------------------------------------
+
+
+class AskedConnection(RawConnection):
+    """A client that has been asked for its token; `welcome` is what it heard until then."""
+
+    def __init__(self, sock: socket.socket, hello: bytes) -> None:
+        self._socket, self._pending, self.received = sock, b"", bytearray()
+        sock.settimeout(TIMEOUT_S)
+        sock.sendall(hello)
+        self.welcome = self.read_until(b"R")
+
+
+def test_what_is_sent_before_and_after_the_question(tokens_gateway: Gateway, issuer: LocalIssuer) -> None:
+    """A newer protocol is negotiated down before the question and not again, and a statement may come at once."""
+    with AskedConnection.through(tokens_gateway, "alice", minor=9) as client:
+        assert [kind for kind, _ in client.welcome] == [b"v", b"R"]
+        assert client.welcome[-1][1] == b"\0\0\0\3"
+        client.send(message(b"p", text(token(issuer, "alice"))), query("select 41 + 1"))
+        kinds = [kind for kind, _ in client.read_until(b"Z", 2)]
+        assert kinds[0] == b"R"
+        assert b"v" not in kinds
+        assert kinds[-4:] == [b"T", b"D", b"C", b"Z"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (query("select 1"), "something else than the answer"),
+        (message(b"p", b"x" * 30_000), "authentication message of"),
+        (b"p\x7f\xff\xff\xff", "authentication message of"),
+        (message(b"p", b"no end"), "malformed password"),
+    ],
+)
+def test_bad_answers_are_refused_in_words(tokens_gateway: Gateway, answer: bytes, words: str) -> None:
+    with AskedConnection.through(tokens_gateway, "alice") as client:
+        client.send(answer)
+        ((kind, body),) = client.read_until(b"never")
+        assert kind == b"E"
+        assert words in error_fields(body)["M"]
+
+
+def test_a_client_that_does_not_answer(make_gateway: GatewayFactory, issuer: LocalIssuer) -> None:
+    def adjust(config: Any) -> None:
+        take_tokens(config, issuer, [["token"]])
+        config["listeners"][0]["limits"]["handshake_timeout"] = "1s"
+
+    gateway = make_gateway(adjust=adjust)
+    with AskedConnection.through(gateway, "alice") as client:
+        client.send(b"p\0\0")
+        assert client.read_until(b"never") == []
+    wait_until(lambda: bool(gateway.logged("connection refused", failure="timeout")), "the end of its time")
 
 
 # --- OAUTHBEARER ------------------------------------------------------------------------------------------
