@@ -181,10 +181,11 @@ def target_head(
 
 
 def with_credential(head: RequestHead, injected: Injected) -> RequestHead:
+    """An underscore counts as a dash: CGI and its heirs would read a field of the client's as the one put in."""
     if not injected.headers and not injected.removed:
         return head
-    replaced = {name for name, _ in injected.headers} | injected.removed
-    kept = tuple([field for field in head.headers if field[0] not in replaced])
+    replaced = {name.replace("_", "-") for name, _ in injected.headers} | injected.removed
+    kept = tuple([field for field in head.headers if field[0].replace("_", "-") not in replaced])
     return msgspec.structs.replace(head, headers=(*kept, *injected.headers))
 
 

@@ -124,6 +124,15 @@ def test_the_credential_takes_the_place_of_all_of_its_name() -> None:
     assert injected.headers == (("accept", "*/*"), ("x-key", "ours"))
 
 
+@pytest.mark.parametrize("name", ["x_key", "x-key_", "x_other"])
+def test_an_underscore_is_a_dash_to_some_servers(name: str) -> None:
+    head = sent(((name, "of the client"), ("accept", "*/*")))
+    injected = requests.with_credential(
+        head, Injected((("x-key", "ours"), ("x-key-", "ours")), frozenset({"x-other"}))
+    )
+    assert injected.headers == (("accept", "*/*"), ("x-key", "ours"), ("x-key-", "ours"))
+
+
 @pytest.mark.parametrize(
     ("origin", "is_refused"),
     [
