@@ -7,6 +7,8 @@ a read, and nothing at all of the next request before this one is answered. See 
 
 from __future__ import annotations
 
+import msgspec
+
 from protocols.errors import LocalProtocolError, ProtocolError
 from protocols.http.http1 import (
     RequestReader,
@@ -143,11 +145,10 @@ class Http1Client:
         )
         if has_body and head.body_bytes is None and is_old:
             self.closes = True
-        sent = ResponseHead(
-            head.status, head.headers, head.body_bytes, keep_alive=not self.closes, upgrade=head.upgrade
-        )
+        if head.keep_alive is self.closes:
+            head = msgspec.structs.replace(head, keep_alive=not self.closes)
         try:
-            data = response_head(sent, version=request.version)
+            data = response_head(head, version=request.version)
         except LocalProtocolError as fault:
             self.closes = True
             raise PeerGone(fault.message) from fault

@@ -41,6 +41,7 @@ from proxyd.wire import ConnectionLost
 TICK_S: Final = 1.0
 SESSIONS_TICK_S: Final = 2.0
 MAX_PREPARED: Final = 64
+BELIEVED_S: Final = 1.0
 LAST_WORD_TIMEOUT_S: Final = 2.0
 HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -124,11 +125,22 @@ class HttpConnection:
         gateway = self.gateway
         if prepared.in_force is not gateway.in_force:
             return False
-        subject = prepared.subject
-        if prepared.field:  # of a token: is it still one that is believed?
-            shown = presented(prepared.head.headers, is_proxied=prepared.asked.form == "absolute")
-            return self._certificate is None and gateway.tokens.known(shown.token) is subject
-        return subject.expires_at is None or subject.expires_at > gateway.clock()
+        subject, now = prepared.subject, gateway.clock()
+        if subject.expires_at is not None and subject.expires_at <= now:
+            return False
+        if not prepared.field:
+            return True
+        if self._certificate is not None:
+            return False
+        # Of a token: is it still one that is believed? Its issuer may have taken back the key.
+        if not prepared.checked_at <= now < prepared.checked_at + BELIEVED_S:
+            if not prepared.token:
+                is_proxied = prepared.asked.form == "absolute"
+                prepared.token = presented(prepared.head.headers, is_proxied=is_proxied).token
+            if gateway.tokens.known(prepared.token) is not subject:
+                return False
+            prepared.checked_at = now
+        return True
 
     def remember(self, prepared: Prepared) -> None:
         """Kept by the head itself: the reader gives the same one for the same bytes."""

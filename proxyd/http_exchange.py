@@ -27,7 +27,7 @@ from proxyd.gates.http import requests
 from proxyd.gates.http.answers import client_headers
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
 from proxyd.gates.http.bodies.transformers import transformer_for
-from proxyd.gates.http.llm.call import LlmCall
+from proxyd.gates.http.llm.call import LlmCall, in_shape_of, sdk_of
 from proxyd.gates.http.refusals import GRPC, Answer, Kind, Refusal, answer, denied
 from proxyd.gates.http.routing import Route
 from proxyd.gateway import Gateway, PolicyInForce
@@ -69,7 +69,7 @@ class Prepared:
 
     __slots__ = (
         *("account", "asked", "decision", "facts", "field", "head", "headers", "in_force", "masks", "out"),
-        *("encoded", "injected", "route", "sent", "subject", "target", "url"),
+        *("checked_at", "encoded", "injected", "token", "route", "sent", "subject", "target", "url"),
     )
 
     def __init__(
@@ -102,6 +102,8 @@ class Prepared:
         self.url = ""
         # With the credential that the injector gave last, and as bytes.
         self.injected: Injected | None = None
+        self.token = ""
+        self.checked_at = 0.0
         self.sent: RequestHead | None = None
         self.encoded = b""
 
@@ -717,25 +719,29 @@ class Exchange:
                 event = await upstream.receive()
                 self._waits_since = 0.0
                 self._moved_at = time.monotonic()
-            match event:
-                case Data(data=data):
-                    self._pass_on(session, data)
-                case MessageEnded(trailers=trailers):
-                    self._finish_body(session)
-                    tape.response_end(number, trailers)
-                    stream.put_end(trailers)
-                    await self._flush(session)
-                    return
-                case ResponseHead(status=101):
+            kind = (
+                event.__class__
+            )  # a match would ask each of the classes in turn, and this is asked for every piece
+            if kind is Data:
+                self._pass_on(session, event.data)  # type: ignore[union-attr]
+            elif kind is MessageEnded:
+                trailers = event.trailers  # type: ignore[union-attr]
+                self._finish_body(session)
+                tape.response_end(number, trailers)
+                stream.put_end(trailers)
+                await self._flush(session)
+                return
+            elif isinstance(event, ResponseHead):
+                if event.status == 101:
                     await self._switch(session, event, upstream, masks)
                     return
-                case ResponseHead(status=status) if status < 200:
+                if event.status < 200:
                     self._interim(session, event)
                     await self._flush(session)
-                case ResponseHead():
-                    if event.status == 401:
-                        session.account.injector.invalidate()
-                    self._start_answer(session, event, masks)
+                    continue
+                if event.status == 401:
+                    session.account.injector.invalidate()
+                self._start_answer(session, event, masks)
 
     def _interim(self, session: HttpSession, head: ResponseHead) -> None:
         if head.status == 100:
@@ -752,12 +758,12 @@ class Exchange:
             raise RuntimeError("an answer without a route")
         upstream = session.account.upstream
         if masks.response.is_empty and self._call is None:
-            self._held = ResponseHead(
-                head.status,
-                client_headers(head.headers, route, upstream.origin, upstream.base_path, is_changed=False),
-                head.body_bytes,
-            )
-            self._let_go(session)
+            headers = client_headers(head.headers, route, upstream, is_changed=False)
+            if headers is not head.headers or not head.keep_alive:
+                head = ResponseHead(head.status, headers, head.body_bytes)
+            self._has_answered = True
+            session.tape.response(self._number, head.status, headers, made_here=False)
+            self._stream.put_head(head)
             return
         has_body = self._head.method != "HEAD" and head.status not in (204, 304) and head.body_bytes != 0
         transformer = None
@@ -765,13 +771,7 @@ class Exchange:
         if has_body:
             transformer = self._response_transformer(head, content_type, masks)
         is_changed = transformer is not None or (not has_body and not masks.response.is_empty)
-        headers = client_headers(
-            head.headers,
-            route,
-            upstream.origin,
-            upstream.base_path,
-            is_changed=is_changed,
-        )
+        headers = client_headers(head.headers, route, upstream, is_changed=is_changed)
         self._transformer = transformer
         length = None if transformer is not None else head.body_bytes
         self._held = ResponseHead(head.status, headers, length)
@@ -879,6 +879,8 @@ class Exchange:
         await self._client_flush()
         stream.upgraded = self._is_switched = True
         await relay_messages(stream, upstream, session, self._number, masks.request, masks.response)
+        session.tape.response_end(self._number)
+        session.tape.flush()
 
     # Refusing
 
@@ -892,8 +894,11 @@ class Exchange:
             self._stream.abandon(refusal.reason)
             return
         is_grpc = requests.content_type_of(self._head.headers).startswith(GRPC)
-        if self._call is not None and refusal.body is None and not is_grpc:
+        sdk = sdk_of(self._head.headers) if self._call is None and not is_grpc else ""
+        if self._call is not None and not is_grpc:
             refusal = self._call.in_its_shape(refusal)
+        elif sdk:
+            refusal = in_shape_of(sdk, refusal)
         if self._head.version != "2" and not refusal.closes and not await self._drained():
             refusal.closes = True  # the rest of the body would be taken for the next request
         told = answer(refusal, is_grpc=is_grpc)

@@ -25,6 +25,8 @@ from proxyd.tls_engine import HandshakeError
 from proxyd.wire import ConnectionLost, Wire
 
 SWEEP_S = 5.0
+# After so short a pause nobody asks whether the target has closed meanwhile.
+UNASKED_S = 0.05
 
 
 class TargetUnavailable(Exception):
@@ -118,7 +120,7 @@ class HttpPool:
     def _quiet(self) -> Lent | None:
         while self._idle:
             lent = self._idle.pop()
-            if lent.wire.is_quiet:
+            if trio.current_time() - lent.idle_since < UNASKED_S or lent.wire.is_quiet:
                 return lent
             self._close(lent)
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
 from protocols.http.messages import Headers
 from proxyd.gates.http.routing import Route
@@ -19,10 +20,17 @@ _OF_THE_BODY = frozenset(
 _LOOKED_AT = _AROUND | _OF_THE_BODY | {"location", "content-location", "set-cookie"}
 
 
-def client_headers(
-    headers: Headers, route: Route, origin: str, base_path: str, *, is_changed: bool
-) -> Headers:
-    """`origin`: the target's scheme and authority. `is_changed`: the body is masked on its way."""
+class Place(Protocol):
+    """Where the target is, in its own words."""
+
+    @property
+    def origin(self) -> str: ...
+    @property
+    def base_path(self) -> str: ...
+
+
+def client_headers(headers: Headers, route: Route, place: Place, *, is_changed: bool) -> Headers:
+    """`is_changed`: the body is masked on its way. The very same object when nothing in it matters here."""
     for name, _ in headers:
         if name in _LOOKED_AT:
             break
@@ -33,9 +41,9 @@ def client_headers(
         for field in headers
         if field[0] not in _AROUND and not (is_changed and field[0] in _OF_THE_BODY)
     ]
-    if not route.prefix and not base_path:
+    if not route.prefix and not place.base_path:
         return tuple(kept)
-    return tuple(_placed(kept, route, origin, base_path))
+    return tuple(_placed(kept, route, place.origin, place.base_path))
 
 
 def _placed(

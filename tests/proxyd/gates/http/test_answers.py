@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from protocols.http.messages import Headers
@@ -13,8 +15,14 @@ PREFIXED = Route("api", "", "/x", "/t/api")
 HOSTED = Route("api", "", "/x", "")
 
 
+@dataclass(frozen=True)
+class Place:
+    origin: str = ORIGIN
+    base_path: str = ""
+
+
 def placed(headers: Headers, route: Route = PREFIXED, base_path: str = "") -> Headers:
-    return client_headers(headers, route, ORIGIN, base_path, is_changed=False)
+    return client_headers(headers, route, Place(base_path=base_path), is_changed=False)
 
 
 @pytest.mark.parametrize(
@@ -68,5 +76,5 @@ def test_what_says_something_of_another_body() -> None:
         ("content-range", "bytes 0-1/2"),
         ("server", "x"),
     )
-    assert client_headers(headers, HOSTED, ORIGIN, "", is_changed=True) == (("server", "x"),)
-    assert client_headers(headers, HOSTED, ORIGIN, "", is_changed=False) == headers
+    assert client_headers(headers, HOSTED, Place(), is_changed=True) == (("server", "x"),)
+    assert client_headers(headers, HOSTED, Place(), is_changed=False) == headers
