@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from policy.commands import COVERED_BY_CONTENT, SESSION_COMMANDS
+from policy.conditions.answers import Answers
 from policy.decision import Effect, Reason
 from policy.facts import RelationAccess, SqlFacts
 from policy.rules import UNKNOWN_SCHEMA, SqlRule
@@ -26,8 +27,14 @@ class Coverage:
     """What covers one statement. `used`: names of the rules that do; `gaps`: a reason for each part left."""
 
     def __init__(
-        self, view: View, facts: SqlFacts, commands: Sequence[str], holds: Sequence[SqlRule]
+        self,
+        view: View,
+        facts: SqlFacts,
+        commands: Sequence[str],
+        holds: Sequence[SqlRule],
+        answers: Answers,
     ) -> None:
+        self._answers = answers
         self._index: RuleIndex = view.rules[Effect.ALLOW]
         self._facts = facts
         self._holds = holds
@@ -59,9 +66,8 @@ class Coverage:
             if _is_catalog_read(access):
                 self.used[BUILT_IN_CATALOG] = None
                 continue
-            rule = next(
-                (rule for rule in self._first(self._index.about(access)) if rule.covers(access)), None
-            )
+            near = self._first(self._index.about(access))
+            rule = next((rule for rule in near if rule.covers(access) and self._answers.covers(rule)), None)
             if rule is None:
                 yield self._access_gap(access)
             else:
@@ -97,7 +103,12 @@ class Coverage:
                 self.used[BUILT_IN_SESSION] = None
                 continue
             rule = next(
-                (rule for rule in self._first(self._index.rules) if self._covers_command(rule, command)), None
+                (
+                    rule
+                    for rule in self._first(self._index.covering_command(command))
+                    if self._covers_command(rule, command) and self._answers.covers(rule)
+                ),
+                None,
             )
             if rule is None:
                 yield Reason("", f"no rule allows `{command}`", f"{_capital(_ASK)} `{command}`.")
@@ -132,6 +143,7 @@ class Coverage:
                     rule.names_function(name, certain=True)
                     and self._commands_inside(rule)
                     and self._relations_inside(rule)
+                    and self._answers.covers(rule)
                 ):
                     self.used[rule.name] = None
                     break
@@ -148,7 +160,7 @@ class Coverage:
     def _setting_gaps(self) -> Iterator[Reason]:
         for name in self._facts.settings:
             for rule in self._first(self._index.by_setting(name)):
-                if rule.names_setting(name) and self._commands_inside(rule):
+                if rule.names_setting(name) and self._commands_inside(rule) and self._answers.covers(rule):
                     self.used[rule.name] = None
                     break
             else:

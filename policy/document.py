@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from policy.commands import COMMANDS, MUST_BE_NAMED, commands_matching
+from policy.conditions import compile_condition
 from policy.decision import Effect, SessionLimits
 from policy.document_checks import check_document
 from policy.facts import Subject, Target, Use
@@ -200,6 +201,7 @@ def _rule(order: int, rule: Rule, matcher: PostgresMatcher) -> SqlRule:
         message=rule.message or "",
         approvers=rule.approval.approvers if rule.approval is not None else (),
         approvals=rule.approval.approvals if rule.approval is not None else 0,
+        condition=None if rule.when is None else compile_condition(rule.when, "postgres"),
     )
 
 
@@ -232,6 +234,7 @@ def _ssh_rule(order: int, rule: Rule, matcher: SshMatcher) -> SshRule:
         message=rule.message or "",
         approvers=rule.approval.approvers if rule.approval is not None else (),
         approvals=rule.approval.approvals if rule.approval is not None else 0,
+        condition=None if rule.when is None else compile_condition(rule.when, "ssh"),
     )
 
 

@@ -13,6 +13,8 @@ statement
 3. What could not be seen (`facts.unresolved`): see `_unseen`.
 4. What is left must be covered by allow rules, see `policy.coverage`.
 
+The condition of a rule (`when`) is asked where the rest of it holds, see `policy.conditions.answers`.
+
 The session's access entry is looked at again with every statement, so that a reload that takes it away takes
 effect in open sessions.
 """
@@ -22,7 +24,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from policy.concealment import Concealment
+from policy.conditions.answers import Answers
+from policy.conditions.known import sql_variables
 from policy.coverage import Coverage
 from policy.decision import Admission, Decision, Effect, Reason, SessionLimits
 from policy.document import PolicyDocument
@@ -32,7 +38,7 @@ from policy.rules import AccessEntry, SqlRule
 from policy.ssh_rules.rule import SshRule
 from policy.view import MaskSet, View, roles_of, view_of
 
-__all__ = ["MaskSet", "admit", "judge_sql", "masks_for", "refuse_admission", "roles_of"]
+__all__ = ["MaskSet", "admit", "identity_for", "judge_sql", "masks_for", "refuse_admission", "roles_of"]
 
 Number = TypeVar("Number", int, float)
 
@@ -49,6 +55,17 @@ _EXPIRED = Reason("", "your credential has expired", "Sign in again, or renew th
 def masks_for(document: PolicyDocument, subject: Subject, target: Target) -> MaskSet:
     """The masks that apply to the subject at the target."""
     return view_of(document, subject, target).masks
+
+
+def identity_for(document: PolicyDocument, subject: Subject, target: Target) -> bytes:
+    """What of the subject, besides its roles, decisions about SQL at the target depend on: all of it, or b"".
+
+    What was decided for one subject holds for another with the same roles and the same of this.
+    """
+    if not view_of(document, subject, target).asks_for_subject:
+        return b""
+    known = (subject.name, subject.groups, subject.claims, subject.method)
+    return msgspec.json.encode(known, order="deterministic")
 
 
 # --- admission ----------------------------------------------------------------------------------------------
@@ -139,19 +156,23 @@ def judge_sql(
         return Decision(Effect.DENY, (no_admission(target.protocol),), policy_version=version)
     commands = tuple(dict.fromkeys((facts.command, *facts.commands)))
     concealment = Concealment(view.masks, facts, commands)
-    holds = _touching(view, Effect.HOLD, facts, commands)
-    coverage = Coverage(view, facts, commands, holds)
+    answers = Answers(lambda: sql_variables(facts, subject, target, login))
+    holds = [rule for rule in _touching(view, Effect.HOLD, facts, commands) if answers.touches(rule)]
+    coverage = Coverage(view, facts, commands, holds, answers)
+    denies = [rule for rule in _touching(view, Effect.DENY, facts, commands) if answers.touches(rule)]
     refusals = [
-        *(_denied_by(rule, facts, commands) for rule in _touching(view, Effect.DENY, facts, commands)),
+        *(_denied_by(rule, facts, commands, answers.doubt(rule)) for rule in denies),
         *_unseen(view, facts),  # before its consequences for masks and cover
         *concealment.refusals,
         *coverage.gaps,
+        *(answers.withheld() if coverage.gaps else ()),
     ]
     if refusals:
         return Decision(Effect.DENY, bounded(refusals), policy_version=version)
     masks = tuple(concealment.obligations)
     if holds:
-        return Decision(Effect.HOLD, bounded([held_by(rule) for rule in holds]), masks, version)
+        reasons = [held_by(rule, answers.doubt(rule)) for rule in holds]
+        return Decision(Effect.HOLD, bounded(reasons), masks, version)
     allowed = [Reason(name, "allowed") for name in coverage.used]
     return Decision(Effect.ALLOW, bounded(allowed), masks, version)
 
@@ -189,15 +210,14 @@ def _functions(facts: SqlFacts) -> tuple[str, ...]:
     return (*facts.functions, *facts.hidden_functions)
 
 
-def _denied_by(rule: SqlRule, facts: SqlFacts, commands: Sequence[str]) -> Reason:
+def _denied_by(rule: SqlRule, facts: SqlFacts, commands: Sequence[str], doubt: str) -> Reason:
     what = _what_touched(rule, facts, commands)
     if rule.where_absent:
-        return Reason(
-            rule.name, rule.message or f"{what} without WHERE is denied", "Add a WHERE that says which rows."
-        )
+        message = rule.message or f"{what} without WHERE is denied"
+        return Reason(rule.name, f"{message}{doubt}", "Add a WHERE that says which rows.")
     return Reason(
         rule.name,
-        rule.message or f"{what} is denied",
+        f"{rule.message or f'{what} is denied'}{doubt}",
         f"Leave it out of the statement, or ask the owners of the policy about rule {rule.name}.",
     )
 
@@ -218,14 +238,13 @@ def _what_touched(rule: SqlRule, facts: SqlFacts, commands: Sequence[str]) -> st
     return f"`{next((command for command in done if rule.touches_command(command)), facts.command)}`"
 
 
-def held_by(rule: SqlRule | SshRule | HttpRule) -> Reason:
-    """What a hold rule says of what it holds."""
+def held_by(rule: SqlRule | SshRule | HttpRule, doubt: str = "") -> Reason:
+    """What a hold rule says of what it holds. doubt: see `Answers.doubt`."""
     people = ", ".join(rule.approvers)
     needed = "an approval" if rule.approvals == 1 else f"{rule.approvals} approvals"
     message = f"rule {rule.name} holds this until {needed} by {people}"
-    return Reason(
-        rule.name, f"{rule.message} ({message})" if rule.message else message, f"Ask {people} to approve it."
-    )
+    message = f"{rule.message} ({message})" if rule.message else message
+    return Reason(rule.name, f"{message}{doubt}", f"Ask {people} to approve it.")
 
 
 def _unseen(view: View, facts: SqlFacts) -> Iterator[Reason]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from policy.conditions import compile_condition
 from policy.decision import Effect
 from policy.http_rules.bodies import BodyCondition
 from policy.http_rules.fields import HostPattern, Presence, header_values, query_values
@@ -43,6 +44,7 @@ def http_rule(order: int, rule: Rule, targets: Selector | None) -> HttpRule:
         message=rule.message or "",
         approvers=rule.approval.approvers if rule.approval is not None else (),
         approvals=rule.approval.approvals if rule.approval is not None else 0,
+        condition=None if rule.when is None else compile_condition(rule.when, "http"),
     )
 
 

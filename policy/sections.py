@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from policy.commands import COMMANDS, commands_matching
+from policy.conditions import compile_condition
+from policy.conditions.names import Kind
+from policy.conditions.tokens import MAX_TEXT_CHARACTERS
 from policy.detectors.section import OwnDetectors
 from policy.http_rules.section import HttpMatcher
 from policy.json_paths import JsonPath
@@ -19,7 +22,7 @@ from policy.llm.budget import BudgetSection
 from policy.llm.section import LlmMatcher, check_effect
 from policy.located_yaml import Duration, Name, Section, closest, refusal
 from policy.masking import Fixed, Method, Null, Partial, Pseudonym, Redact
-from policy.patterns import column_pattern, function_pattern, relation_pattern
+from policy.patterns import PatternError, column_pattern, function_pattern, relation_pattern
 from policy.section_types import Text, patterned
 from policy.ssh_rules.section import SshMatcher
 
@@ -52,6 +55,8 @@ RuleColumn = Annotated[str, patterned(lambda text: column_pattern(text, one_part
 Function = Annotated[str, patterned(function_pattern)]
 Command = Annotated[str, AfterValidator(_command)]
 Setting = Annotated[str, AfterValidator(_setting)]
+
+When = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
 
 Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], Field(min_length=1)]
@@ -186,7 +191,7 @@ class Rule(Section):
     http: HttpMatcher | None = Field(default=None, examples=['{methods: [GET], paths: ["/v1/**"]}'])
     llm: LlmMatcher | None = Field(default=None, examples=['{models: ["gpt-4o*"]}'])
     mcp: McpMatcher | None = None
-    when: Text | None = None
+    when: When | None = Field(default=None, examples=["'sql.unbounded && subject.name != \"olga\"'"])
     message: Text | None = None
     approval: Approval | None = Field(default=None, examples=["{approvers: [dba], timeout: 10m}"])
 
@@ -217,24 +222,8 @@ class Rule(Section):
             check_effect(self.llm, self.effect)
         if self.http is not None and self.http.body_bytes is not None:
             self.http.body_bytes.check_effect(self.effect)
-        if self.when is not None and self.is_about_http:
-            raise refusal(
-                "this version cannot judge conditions on HTTP",
-                "remove `when`, or use `query`, `headers` and `body` instead",
-                at=("when",),
-            )
-        if self.postgres is not None and self.when is not None:
-            raise refusal(
-                "this version cannot judge conditions on SQL",
-                "remove `when`, or name commands, relations and columns instead",
-                at=("when",),
-            )
-        if self.ssh is not None and self.when is not None:
-            raise refusal(
-                "this version cannot judge conditions on SSH",
-                "remove `when`, or name commands, paths and addresses instead",
-                at=("when",),
-            )
+        if self.when is not None:
+            self._check_condition(self.when)
         protocol = self.targets.protocol if self.targets is not None else None
         for section, matcher in _doors(self):
             speaks = "http" if section == "llm" else section
@@ -245,6 +234,20 @@ class Rule(Section):
                     at=("targets", "protocol"),
                 )
         return self
+
+    def _check_condition(self, when: str) -> None:
+        """It has to make sense for every door that the rule is about."""
+        kinds: tuple[tuple[Kind, bool], ...] = (
+            ("postgres", self.postgres is not None),
+            ("ssh", self.ssh is not None),
+            ("http", self.is_about_http),
+        )
+        try:
+            for kind, is_meant in kinds:
+                if is_meant:
+                    compile_condition(when, kind)
+        except PatternError as error:
+            raise refusal(error.message, error.remedy, at=("when",)) from None
 
 
 def _doors(rule: Rule) -> Sequence[tuple[str, Section | None]]:

@@ -61,6 +61,8 @@ def _is_within(rule: Rule, deny: Rule) -> bool:
     """Does the deny rule speak about everybody and every target that the rule speaks about?"""
     if deny.roles is not None and (rule.roles is None or not set(rule.roles) <= set(deny.roles)):
         return False
+    if deny.when not in (None, rule.when):
+        return False
     return _selector_within(rule.targets, deny.targets)
 
 

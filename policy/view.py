@@ -140,6 +140,7 @@ class RuleIndex:
         for rule in plain:
             for command in rule.touched or ():
                 self._commands.setdefault(command, []).append(rule)
+        self._covering: dict[str, tuple[SqlRule, ...]] = {}  # no more than there are commands
         self._remembered: dict[tuple[str, str, str], tuple[SqlRule, ...]] = {}
 
     def about(self, access: RelationAccess) -> tuple[SqlRule, ...]:
@@ -162,6 +163,13 @@ class RuleIndex:
     def by_command(self, command: str) -> Iterable[SqlRule]:
         """Rules that list commands and nothing else, this one among them."""
         return (*self._any_command, *self._commands.get(command, ()))
+
+    def covering_command(self, command: str) -> tuple[SqlRule, ...]:
+        """Rules that list this command among those that they can permit, whatever else they list."""
+        known = self._covering.get(command)
+        if known is None:
+            known = self._covering[command] = tuple(rule for rule in self.rules if command in rule.covered)
+        return known
 
     def by_function(self, name: str) -> Iterable[SqlRule]:
         """Rules that list this function ("schema.name"), whatever else they list."""
@@ -234,6 +242,14 @@ class View:
     @cached_property
     def refuses_beyond_commands(self) -> bool:
         return any(rule.is_about_relations or rule.functions is not None for rule in self._refusing)
+
+    @cached_property
+    def asks_for_subject(self) -> bool:
+        """Does a condition of a rule about SQL read the subject? Then roles do not stand for it."""
+        conditions = [rule.condition for index in self.rules.values() for rule in index.rules]
+        return any(
+            name.startswith("subject.") for condition in conditions if condition for name in condition.names
+        )
 
     @property
     def _refusing(self) -> Iterable[SqlRule]:

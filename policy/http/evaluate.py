@@ -59,10 +59,11 @@ def judge_http(
     view = view_of(document, subject, target)
     if not has_standing_access(view, login):
         return Decision(Effect.DENY, (no_admission(target.protocol),), policy_version=document.version)
-    found = view.http_rules.find(facts, methods_of(facts))
+    methods = methods_of(facts)
+    found = view.http_rules.find(facts, methods)
     if found.decision is not None and not facts.upgrade and facts.llm is None:
         return found.decision
-    decision = _judged(found, Asked(facts, subject, target), document.version)
+    decision = _judged(found, Asked(facts, subject, target, login, methods), document.version)
     if found.is_all_head and not facts.upgrade and facts.llm is None:
         found.decision = decision
     return decision
@@ -79,10 +80,11 @@ def needs_of(
     view = view_of(document, subject, target)
     if not has_standing_access(view, login):
         return _NOTHING
-    found = view.http_rules.find(facts, methods_of(facts))
+    methods = methods_of(facts)
+    found = view.http_rules.find(facts, methods)
     if found.is_all_head and facts.llm is None:
         return _NOTHING
-    asked = Asked(facts, subject, target)
+    asked = Asked(facts, subject, target, login, methods)
     refusing = [
         rule for rule in (*found.denies, *found.holds) if rule.needs_body(facts) and rule.may_touch(asked)
     ]
@@ -121,10 +123,11 @@ def _judged(found: Found, asked: Asked, version: str) -> Decision:
     covering = _covering(found, asked, [rule for rule, _ in holds])
     if covering is None:
         refusals.extend(_uncovered(found, asked))
+        refusals.extend(asked.answers.withheld())
     if refusals:
         return Decision(Effect.DENY, bounded(refusals), policy_version=version)
     if holds:
-        reasons = bounded([held_by(rule) for rule, _ in holds])
+        reasons = bounded([held_by(rule, asked.answers.doubt(rule)) for rule, _ in holds])
         return Decision(Effect.HOLD, reasons, policy_version=version)
     name = covering.name if covering is not None else ""
     return Decision(Effect.ALLOW, (Reason(name, "allowed"),), policy_version=version)
@@ -133,7 +136,7 @@ def _judged(found: Found, asked: Asked, version: str) -> Decision:
 def _refusals(denies: Sequence[HttpRule], asked: Asked) -> list[Reason]:
     """Where one is sure, what could not be seen does not matter."""
     touched = [(rule, how) for rule in denies if (how := rule.touches_rest(asked)) is not Touch.NO]
-    sure = [_denied_by(rule, asked.facts) for rule, how in touched if how is Touch.YES]
+    sure = [_denied_by(rule, asked) for rule, how in touched if how is Touch.YES]
     return sure or [_unseen(rule, asked.facts) for rule, how in touched]
 
 
@@ -144,10 +147,10 @@ def _covering(found: Found, asked: Asked, holding: Sequence[HttpRule]) -> HttpRu
     return next((rule for rule in found.held if rule in holding and rule.covers_rest(asked)), None)
 
 
-def _denied_by(rule: HttpRule, facts: HttpFacts) -> Reason:
+def _denied_by(rule: HttpRule, asked: Asked) -> Reason:
     return Reason(
         rule.name,
-        rule.message or f"{described(facts)} is denied",
+        f"{rule.message or f'{described(asked.facts)} is denied'}{asked.answers.doubt(rule)}",
         f"Ask the owners of the policy about rule {rule.name}.",
     )
 

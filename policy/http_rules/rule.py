@@ -7,10 +7,11 @@ those of `policy.rules`. What follows from the rules together is `policy.http.ev
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from policy.conditions.answers import Answers
 from policy.decision import Effect
 from policy.facts import BodyState, HttpFacts, Subject, Target
 from policy.http_rules.bodies import SEEN, Body, BodyCondition, TooMuch
@@ -21,7 +22,7 @@ from policy.http_rules.values import Bounds
 from policy.http_rules.variables import http_variables
 from policy.llm.content import Content, content_of
 from policy.llm.rule import LlmRule
-from policy.rules import Condition, ConditionError, Selector
+from policy.rules import Condition, Selector
 
 
 class Touch(Enum):
@@ -40,17 +41,16 @@ class Asked:
         "_content",
         "_headers",
         "_query",
-        "_subject",
-        "_target",
-        "_variables",
+        "answers",
         "facts",
         "is_seen",
     )
 
-    def __init__(self, facts: HttpFacts, subject: Subject, target: Target) -> None:
+    def __init__(
+        self, facts: HttpFacts, subject: Subject, target: Target, login: str, methods: Sequence[str]
+    ) -> None:
         self.facts = facts
-        self._subject, self._target = subject, target
-        self._variables: Mapping[str, object] | None = None
+        self.answers = Answers(lambda: http_variables(facts, subject, target, login, methods))
         self.is_seen = facts.body_state in SEEN
         self._body: Body | None = None
         self._content: Content | None = None
@@ -86,13 +86,6 @@ class Asked:
         if self._content is None and self.is_seen:
             self._content = content_of(self.facts.body)
         return self._content
-
-    @property
-    def variables(self) -> Mapping[str, object]:
-        """What conditions read."""
-        if self._variables is None:
-            self._variables = http_variables(self.facts, self._subject, self._target)
-        return self._variables
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,7 +169,7 @@ class HttpRule:
         if self.condition is not None:
             if self._reads_body(facts) and not asked.is_seen:
                 return Touch.UNSEEN
-            if not self._condition_holds(asked, otherwise=True):
+            if not asked.answers.touches(self):
                 return Touch.NO
         return Touch.YES if self.llm is None or asked.is_seen else Touch.UNSEEN
 
@@ -192,19 +185,13 @@ class HttpRule:
             return True
         if self._reads_body(facts) and not asked.is_seen:
             return False
-        return self._condition_holds(asked, otherwise=False)
+        return asked.answers.covers(self)
 
     def _covers_body(self, asked: Asked) -> bool:
         try:
             return asked.is_seen and all(condition.covers(asked.body) for condition in self.body)
         except TooMuch:
             return False
-
-    def _condition_holds(self, asked: Asked, *, otherwise: bool) -> bool:
-        try:
-            return self.condition is None or self.condition.holds(asked.variables)
-        except ConditionError:
-            return otherwise
 
     def _reads_body(self, facts: HttpFacts) -> bool:
         """Does the condition read what only the body tells?"""

@@ -1,30 +1,28 @@
-"""What a `when` over an HTTP request can read: `http`, `llm`, `subject` and `target`, as plain values.
+"""What a `when` over an HTTP request can read: `http`, `llm` and who asks, as plain values.
 
 What is not known is left out, so that a condition that reads it fails, which refuses: a size before the end, a body
-that has not been seen, what a call of a model leaves open. Parameters and fields are lists always, so that no second
-value of a name goes unseen. Called by `policy.http_rules.rule`.
+that has not been seen, what a call of a model leaves open, a path that servers read in several ways. Parameters and
+fields are lists always, so that no second value of a name goes unseen. Called by `policy.http_rules.rule`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from policy.conditions.known import who_and_where
 from policy.facts import BodyState, HttpFacts, LlmFacts, Subject, Target
 
 READABLE = frozenset({BodyState.JSON, BodyState.FORM})
 
 
-def http_variables(facts: HttpFacts, subject: Subject, target: Target) -> dict[str, object]:
-    variables: dict[str, object] = {
-        "http": _request(facts),
-        "subject": {
-            "name": subject.name,
-            "groups": list(subject.groups),
-            "claims": dict(subject.claims),
-            "method": subject.method,
-        },
-        "target": {"name": target.name, "protocol": target.protocol, "labels": dict(target.labels)},
-    }
+def http_variables(
+    facts: HttpFacts, subject: Subject, target: Target, login: str, methods: Sequence[str]
+) -> dict[str, object]:
+    """methods: all those that the target may take the request for, see `policy.http.evaluate.methods_of`."""
+    request = _request(facts)
+    if len(methods) == 1:
+        request["method"] = facts.method
+    variables = {**who_and_where(subject, target, login), "http": request}
     if facts.llm is not None:
         variables["llm"] = _call(facts.llm)
     return variables
@@ -32,15 +30,15 @@ def http_variables(facts: HttpFacts, subject: Subject, target: Target) -> dict[s
 
 def _request(facts: HttpFacts) -> dict[str, object]:
     known: dict[str, object] = {
-        "method": facts.method,
         "scheme": facts.scheme,
         "host": facts.host,
-        "path": facts.path,
         "query": _lists(facts.query),
         "headers": _lists(facts.headers),
         "content_type": facts.content_type,
         "upgrade": facts.upgrade,
     }
+    if not facts.other_paths:
+        known["path"] = facts.path
     if facts.body_bytes is not None:
         known["body_bytes"] = facts.body_bytes
     if facts.body_state in READABLE:

@@ -12,6 +12,7 @@ from itertools import chain
 
 import msgspec
 
+from policy.conditions.answers import Answers
 from policy.decision import Reason
 from policy.facts import SimpleCommand
 from policy.shown_text import shown
@@ -36,7 +37,9 @@ class CommandCoverage:
         holding: Collection[SshRule],
         commands: Iterable[SimpleCommand],
         sight: Sight,
+        answers: Answers,
     ) -> None:
+        self._answers = answers
         self._allows = allows
         self._holds = holds
         self._holding = frozenset(holding)
@@ -47,7 +50,8 @@ class CommandCoverage:
         if not sight.unseen:
             return
         held = (rule for rule in self._holding if rule.means_every_text)
-        rule = next(chain(self._allows.for_every_text, held), None)
+        near = chain(self._allows.for_every_text, held)
+        rule = next((rule for rule in near if self._answers.covers(rule)), None)
         if rule is not None:
             self.used[rule.name] = None
             return
@@ -62,7 +66,8 @@ class CommandCoverage:
         pending = list(reversed(tuple(commands)))
         while pending:
             command = pending.pop()
-            rule = next((rule for rule in self._covering(command) if rule.covers_around(command)), None)
+            near = (rule for rule in self._covering(command) if rule.covers_around(command))
+            rule = next((rule for rule in near if self._answers.covers(rule)), None)
             if rule is not None:
                 self.used[rule.name] = None
             elif _is_explained(command):

@@ -11,6 +11,8 @@ How an operation is judged:
 3. What is left must be covered by allow rules (or by hold rules that hold the operation anyway), for certain. An exec
    is covered command by command, see `policy.ssh.coverage`.
 
+The condition of a rule (`when`) is asked where the rest of it holds, see `policy.conditions.answers`.
+
 The session's access entry is looked at again with every operation, so that a reload that takes it away takes effect
 in open sessions.
 """
@@ -21,6 +23,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
+from policy.conditions.answers import Answers
+from policy.conditions.known import ssh_variables, who_and_where
 from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
 from policy.evaluate import bounded, has_standing_access, held_by, no_admission, roles_of
@@ -52,11 +56,18 @@ def judge_ssh(
     if not has_standing_access(view, login):
         return Decision(Effect.DENY, (no_admission(target.protocol),), policy_version=version)
     indices = view.ssh_rules
-    found = _judged_exec(indices, facts) if facts.operation is SshOperation.EXEC else _judged(indices, facts)
+    answers = Answers(lambda: ssh_variables(facts, subject, target, login))
+    if facts.operation is SshOperation.EXEC:
+        found = _judged_exec(indices, facts, answers)
+    else:
+        # Of what is done inside an sftp subsystem nothing is known when it is opened.
+        opening = Answers(lambda: who_and_where(subject, target, login))
+        found = _judged(indices, facts, answers, opening)
     if found.refusals:
         return Decision(Effect.DENY, bounded(found.refusals), policy_version=version)
     if found.holds:
-        return Decision(Effect.HOLD, bounded([held_by(rule) for rule in found.holds]), policy_version=version)
+        reasons = [held_by(rule, answers.doubt(rule)) for rule in found.holds]
+        return Decision(Effect.HOLD, bounded(reasons), policy_version=version)
     allowed = [Reason(name, "allowed") for name in found.used]
     return Decision(Effect.ALLOW, bounded(allowed), policy_version=version)
 
@@ -102,15 +113,22 @@ class _Findings:
 # --- an exec ------------------------------------------------------------------------------------------------
 
 
-def _judged_exec(indices: Indices, facts: SshFacts) -> _Findings:
+def _judged_exec(indices: Indices, facts: SshFacts, answers: Answers) -> _Findings:
     sight = sight_of(facts)
-    holds = [rule for rule, _ in _touching_exec(indices[Effect.HOLD], sight, facts.command)]
-    coverage = CommandCoverage(indices[Effect.ALLOW], indices[Effect.HOLD], holds, facts.commands, sight)
+    touched = _touching_exec(indices[Effect.HOLD], sight, facts.command)
+    holds = [rule for rule, _ in touched if answers.touches(rule)]
+    allows, held = indices[Effect.ALLOW], indices[Effect.HOLD]
+    coverage = CommandCoverage(allows, held, holds, facts.commands, sight, answers)
     denied = _touching_exec(indices[Effect.DENY], sight, facts.command)
     refusals = [
-        *(_denied_by(rule, what, "Leave it out of the command") for rule, what in denied),
+        *(
+            _denied_by(rule, what, "Leave it out of the command", answers.doubt(rule))
+            for rule, what in denied
+            if answers.touches(rule)
+        ),
         *_unseen(indices, sight),
         *coverage.gaps,
+        *(answers.withheld() if coverage.gaps else ()),
     ]
     return _Findings(refusals, holds, coverage.used)
 
@@ -148,17 +166,27 @@ def _unseen(indices: Indices, sight: Sight) -> Iterator[Reason]:
 # --- everything else ----------------------------------------------------------------------------------------
 
 
-def _judged(indices: Indices, facts: SshFacts) -> _Findings:
+def _judged(indices: Indices, facts: SshFacts, answers: Answers, opening: Answers) -> _Findings:
     what = described(facts)
-    holds = _touching(indices[Effect.HOLD], facts)
-    refusals = [_denied_by(rule, what, "") for rule in _touching(indices[Effect.DENY], facts)]
+    holds = [rule for rule in _touching(indices[Effect.HOLD], facts) if answers.touches(rule)]
+    denied = [rule for rule in _touching(indices[Effect.DENY], facts) if answers.touches(rule)]
+    refusals = [_denied_by(rule, what, "", answers.doubt(rule)) for rule in denied]
     holding = frozenset(holds)
     held = (rule for rule in _covering(indices[Effect.HOLD], facts) if rule in holding or _opens_sftp(facts))
-    rule = next(chain(_covering(indices[Effect.ALLOW], facts), held), None)
+    near = chain(_covering(indices[Effect.ALLOW], facts), held)
+    rule = next((rule for rule in near if _may(rule, facts, answers, opening)), None)
     if rule is None:
         refusals.append(Reason("", f"no rule allows {what}", _hint(facts)))
+        refusals.extend(answers.withheld())
         return _Findings(refusals, holds)
     return _Findings(refusals, holds, {rule.name: None})
+
+
+def _may(rule: SshRule, facts: SshFacts, answers: Answers, opening: Answers) -> bool:
+    """Does the condition of a rule that covers the operation let it?"""
+    if rule.is_about_files and _opens_sftp(facts) and not rule.means_subsystem(SFTP):
+        return opening.may_cover(rule)
+    return answers.covers(rule)
 
 
 def _opens_sftp(facts: SshFacts) -> bool:
@@ -203,10 +231,10 @@ def _covering(index: SshRuleIndex, facts: SshFacts) -> Iterator[SshRule]:
             return  # command by command, see `_judged_exec`
 
 
-def _denied_by(rule: SshRule, what: str, advice: str) -> Reason:
+def _denied_by(rule: SshRule, what: str, advice: str, doubt: str) -> Reason:
     ask = f"ask the owners of the policy about rule {rule.name}."
     hint = f"{advice}, or {ask}" if advice else f"{ask[:1].upper()}{ask[1:]}"
-    return Reason(rule.name, rule.message or f"{what} is denied", hint)
+    return Reason(rule.name, f"{rule.message or f'{what} is denied'}{doubt}", hint)
 
 
 def _hint(facts: SshFacts) -> str:

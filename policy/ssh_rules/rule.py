@@ -95,6 +95,8 @@ class SshRule:
 
     @property
     def depends_on_paths(self) -> bool:
+        if self.condition is not None and any("path" in name for name in self.condition.names):
+            return True
         return any(not pattern.is_any for pattern in self.paths or ())
 
     def touches_file(self, facts: SshFacts) -> bool:

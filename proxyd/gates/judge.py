@@ -15,7 +15,7 @@ import msgspec
 
 from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
-from policy.evaluate import MaskSet, judge_sql, masks_for, roles_of
+from policy.evaluate import MaskSet, identity_for, judge_sql, masks_for, roles_of
 from policy.facts import SqlFacts, Subject, Target, Use
 from policy.masking import Mask
 from policy.sql.analyze import Statement, analyze
@@ -43,10 +43,14 @@ class PolicyInForce(Protocol):
 
 
 class Context(msgspec.Struct, frozen=True):
-    """Everything but the text that a verdict depends on. `roles` stands for the subject."""
+    """Everything but the text that a verdict depends on.
+
+    `roles` stands for the subject, with `identity` where conditions of rules read more of it (b"" where none does).
+    """
 
     policy_version: str
     roles: frozenset[str]
+    identity: bytes
     target: str
     database: str
     login: str
@@ -204,6 +208,7 @@ class Judge:
             Context(
                 policy_version=document.version,
                 roles=roles_of(document, self._subject),
+                identity=identity_for(document, self._subject, self._target),
                 target=self._target.name,
                 database=self._database,
                 login=self._login,

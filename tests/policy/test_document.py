@@ -152,7 +152,7 @@ def test_matchers_that_cannot_match(matcher: str, expected: str) -> None:
         ),
         (
             rule('    when: "x > 1"\n    postgres: {commands: [select]}\n'),
-            "13:5: rules[0].when: this version cannot judge conditions on SQL",
+            "13:5: rules[0].when: `x` is not known here (character 1 of the condition); a rule of this kind knows",
         ),
         (
             "rules:\n  - {name: r, effect: hold, postgres: {commands: [select]}}\n",

@@ -52,6 +52,7 @@ rules:
   - name: expensive-prompts
     effect: hold
     http: {methods: [POST], paths: ["/v1/chat/completions"]}
+    when: "llm.max_tokens > 4000 || llm.estimated_cost_usd > 0.50"
     approval: {approvers: [ml-leads], timeout: 10m}
   - name: safe-tools-only
     effect: allow
@@ -95,13 +96,12 @@ def test_it_loads_and_says_what_has_no_effect_yet() -> None:
     assert [entry.name for entry in document.detect_masks] == ["anything-that-looks-like-it"]
 
 
-def test_a_condition_is_refused_with_its_line() -> None:
-    line = '    http: {methods: [POST], paths: ["/v1/chat/completions"]}\n'
+def test_a_wrong_condition_is_refused_with_its_line() -> None:
     with pytest.raises(DocumentError) as caught:
-        load_document(EXAMPLE.replace(line, f'{line}    when: "llm.max_tokens > 4000"\n'), "policy.yaml")
+        load_document(EXAMPLE.replace("llm.max_tokens", "llm.max_token"), "policy.yaml")
     (fault,) = caught.value.faults
     assert fault.path == "rules[5].when"
-    assert "remove `when`" in fault.remedy
+    assert "did you mean `max_tokens`?" in fault.remedy
 
 
 def test_it_does_what_it_says() -> None:

@@ -139,7 +139,7 @@ def test_a_condition_is_only_asked_where_the_rest_holds() -> None:
 
 def test_what_a_condition_can_read() -> None:
     facts = request("POST /a?b=c&b=d", json={"x": [1]}, headers=(("x-a", "1"), ("x-a", "2")), size=9)
-    known: Any = http_variables(facts, OPS, API)
+    known: Any = http_variables(facts, OPS, API, "default", ["POST"])
     assert known == {
         "http": {
             "method": "POST",
@@ -153,8 +153,9 @@ def test_what_a_condition_can_read() -> None:
             "body_bytes": 9,
             "body": {"x": [1]},
         },
-        "subject": {"name": "olga", "groups": ["ops"], "claims": {}, "method": "certificate"},
+        "subject": {"name": "olga", "groups": ("ops",), "claims": {}, "method": "certificate"},
         "target": {"name": "api", "protocol": "http", "labels": {"env": "prod"}},
+        "login": "default",
     }
-    unseen: Any = http_variables(call(None, "body: it is not JSON"), OPS, API)
+    unseen: Any = http_variables(call(None, "body: it is not JSON"), OPS, API, "default", ["POST"])
     assert unseen["llm"] == {"api": "openai", "operation": "chat"}

@@ -159,7 +159,7 @@ def test_port_0_is_for_listeners() -> None:
     [
         (
             "ssh: {shell: true}, when: 'a > b'",
-            "8:50: rules[0].when: this version cannot judge conditions on SSH; ",
+            "8:50: rules[0].when: `a` is not known here (character 1 of the condition); a rule of this kind knows",
         ),
         (
             "targets: {protocol: postgres}, ssh: {shell: true}",
