@@ -79,6 +79,10 @@ class IssuerKeys:
         """Begin with the keys that `other` has: the same issuer, differently configured."""
         self._keys, self._fetched_at = other._keys, other._fetched_at
 
+    def renew(self, other: IssuerKeys) -> None:
+        """Go on as before, with the authorities as `other` has read them just now (the machine's may have changed)."""
+        self._context = other._context
+
     def ask(self) -> bool:
         """Have the issuer asked soon, because its keys do not suffice; False when that was just done."""
         if self._is_asking:

@@ -205,6 +205,7 @@ class Tokens:
         if old is None:
             return source
         if old.settings == source.settings:
+            old.renew(source)
             return old
         source.take_over(old)
         return source
