@@ -164,10 +164,7 @@ class HttpConnection:
         known = self._logins.get(key)
         if known is not None and known[0] is subject:
             return known[1]
-        usable = may_reach(self.gateway.policy, subject, [(target.facts, tuple(target.accounts))])
-        logins = usable[0][1] if usable else ()
-        if not logins:
-            raise not_admitted(subject, target.facts.name, "no access entry gives a login")
+        logins = self._logins_for(subject, target)
         if len(logins) > 1:
             raise Refusal(
                 403,
@@ -179,6 +176,14 @@ class HttpConnection:
             self._logins.clear()
         self._logins[key] = (subject, target.accounts[logins[0]])
         return target.accounts[logins[0]]
+
+    def _logins_for(self, subject: Subject, target: HttpTargetRuntime) -> tuple[str, ...]:
+        """At least one. Raises Refusal."""
+        usable = may_reach(self.gateway.policy, subject, [(target.facts, tuple(target.accounts))])
+        logins = tuple(usable[0][1]) if usable else ()
+        if not logins:
+            raise not_admitted(subject, target.facts.name, "no access entry gives a login")
+        return logins
 
     def model_call(self, session: HttpSession) -> LlmCall:
         return LlmCall(session.target.config.api or "", self.gateway.model_prices, self.gateway.budgets)
@@ -458,7 +463,7 @@ class HttpConnection:
         found = self.gateway.http_target_of(asked.host, asked.port)
         if found is None:
             raise not_admitted(subject, f"{asked.host}:{asked.port}", "no target is there")
-        self._account(subject, found, "")  # who may not go there at all is told so now
+        self._logins_for(subject, found)  # who may not go there at all is told so now
         return Tunnel(asked.host, asked.port, found.facts.name), subject
 
     # The end

@@ -15,7 +15,7 @@ import trio
 from cryptography import x509
 
 from demo.issuer import Client, LocalIssuer
-from tests.end_to_end.http_gateway import HttpGateway
+from tests.end_to_end.http_gateway import EVERYTHING_BY_HTTP, HttpGateway
 from tests.end_to_end.http_servers import Hypercorn
 from tests.end_to_end.running import HOST
 from tests.pki import SERVER, Authority
@@ -35,9 +35,17 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpGateway]:
     issuer = LocalIssuer(directory / "issuer", files.certificate, files.key, ca, (bob,))
     issuer.start()
     app = Hypercorn(directory / "app", servers)
-    targets = {"app": {"url": app.url, "hosts": [TUNNELLED, f"[::1]:{app.port}"]}}
+    logins = [{"name": "default", "none": True}, {"name": "second", "none": True}]
+    targets = {
+        "app": {"url": app.url, "hosts": [TUNNELLED]},
+        "many": {"url": app.url, "hosts": ["many.example.com"], "logins": logins},
+    }
+    policy = EVERYTHING_BY_HTTP.replace("logins: [default]", "logins: [default, second]")
     try:
-        with app, HttpGateway(directory / "gateway", targets, ca=servers, issuer=issuer) as running:
+        with (
+            app,
+            HttpGateway(directory / "gateway", targets, policy=policy, ca=servers, issuer=issuer) as running,
+        ):
             yield running
     finally:
         issuer.stop()
@@ -155,6 +163,14 @@ def test_a_tunnel_leads_to_its_own_host_alone(gateway: HttpGateway) -> None:
         "/dev/null",
     )
     assert curl(gateway, f"https://{TUNNELLED}/echo", *options).stdout == b"421"
+
+
+def test_which_of_several_logins_is_said_inside(gateway: HttpGateway) -> None:
+    url, asked = "https://many.example.com/echo", ("--write-out", "%{http_code}", "--output", "/dev/null")
+    assert curl(gateway, url, *trusting(gateway), *asked).stdout == b"403"
+    for login, status in (("second", b"200"), ("third", b"403")):
+        done = curl(gateway, url, *trusting(gateway), *asked, "--header", f"Proxyd-Login: {login}")
+        assert done.stdout == status, login
 
 
 def test_httpx(gateway: HttpGateway) -> None:
