@@ -95,7 +95,7 @@ class PathState:
 
     def member(self, name: str) -> PathState:
         """The state of the member called `name`."""
-        found = self._by_name().get(name.casefold() if self._set.ignore_case else name)
+        found = self._by_name().get(self._set.folded(name))
         return self.other if found is None else found
 
     @property
@@ -111,13 +111,11 @@ class PathState:
 
     def _by_index(self) -> PathState:
         if self._other_element is None:
-            indexes = {segment.index for segment in self._waiting() if segment.index is not None}
-            elements = {known: self._stepped(Segment(index=known)) for known in indexes}
-            other = self._stepped(Segment(index=-1))
-            self._elements, self._other_element = (
-                elements,
-                other,
-            )  # at once: `_stepped` may make this state forget
+            stays, by_step = self._steps()
+            indexes = {step: places for step, places in by_step.items() if isinstance(step, int)}
+            elements = {index: self._set.state(stays | places) for index, places in indexes.items()}
+            other = self._set.state(stays)
+            self._elements, self._other_element = elements, other  # at once: `state` may make this one forget
         return self._other_element
 
     def forget(self) -> None:
@@ -127,41 +125,31 @@ class PathState:
 
     def _by_name(self) -> dict[str, PathState]:
         if self._members is None:
-            fold = self._set.ignore_case
-            names = {segment.name for segment in self._waiting() if segment.name is not None}
-            folded = {name.casefold() if fold else name for name in names}
-            members = {name: self._stepped(Segment(name=name)) for name in folded}
-            other = self._stepped(Segment())
+            stays, by_step = self._steps()
+            names = {step: places for step, places in by_step.items() if isinstance(step, str)}
+            members = {name: self._set.state(stays | places) for name, places in names.items()}
+            other = self._set.state(stays)
             self._members, self._other_member = members, other
         return self._members
 
-    def _waiting(self) -> Iterator[Segment]:
-        """The segments that stand next."""
-        for path, taken in self.places:
-            segments = self._set.segments[path]
-            if taken < len(segments):
-                yield segments[taken]
-
-    def _stepped(self, step: Segment) -> PathState:
-        """`step` stands for a node below: a name or an index. An index of -1, or neither, is one nobody names."""
-        places: set[_Place] = set()
+    def _steps(self) -> tuple[frozenset[_Place], dict[str | int, set[_Place]]]:
+        """The places of any node below, and those that a name or an index adds."""
+        stays: set[_Place] = set()
+        by_step: dict[str | int, set[_Place]] = {}
         for path, taken in self.places:
             segments = self._set.segments[path]
             if taken == len(segments):
                 continue
             segment = segments[taken]
             if segment.is_deep:
-                places.add((path, taken))
-            if self._takes(segment, step):
-                places.add((path, taken + 1))
-        return self._set.state(frozenset(places))
-
-    def _takes(self, segment: Segment, step: Segment) -> bool:
-        if segment.is_any:
-            return True
-        if segment.name is not None and step.name is not None:
-            return (segment.name.casefold() if self._set.ignore_case else segment.name) == step.name
-        return segment.index is not None and segment.index == step.index
+                stays.add((path, taken))
+            if segment.name is not None:
+                by_step.setdefault(self._set.folded(segment.name), set()).add((path, taken + 1))
+            elif segment.index is not None:
+                by_step.setdefault(segment.index, set()).add((path, taken + 1))
+            else:
+                stays.add((path, taken + 1))
+        return frozenset(stays), by_step
 
 
 class PathSet:
@@ -178,6 +166,9 @@ class PathSet:
         self._states: dict[frozenset[_Place], PathState] = {}
         self.dead = PathState(self, frozenset())
         self.root = self.state(frozenset((number, 0) for number in range(len(self.paths))))
+
+    def folded(self, name: str) -> str:
+        return name.casefold() if self.ignore_case else name
 
     def state(self, places: frozenset[_Place]) -> PathState:
         """For PathState: the one state of these places."""

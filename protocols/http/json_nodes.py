@@ -46,7 +46,7 @@ class JsonNode:
     are one).
     """
 
-    __slots__ = ("document", "is_settled", "names", "plain_runs", "rewrite", "runs")
+    __slots__ = ("document", "is_settled", "plain_runs", "rewrite", "runs")
 
     def __init__(
         self,
@@ -54,12 +54,10 @@ class JsonNode:
         *,
         document: Rewriting | None = None,
         is_settled: bool = True,
-        names: frozenset[str] = frozenset(),
     ) -> None:
         self.rewrite = rewrite
         self.document = document
         self.is_settled = is_settled
-        self.names = names
         self.runs: object = None  # these two are kept here by the rewriter
         self.plain_runs: object = None
 
@@ -68,6 +66,10 @@ class JsonNode:
 
     def element(self, index: int) -> JsonNode:
         return self
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset()
 
     @property
     def other(self) -> JsonNode:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from protocols.http import json_tokens as tokens
@@ -174,12 +175,11 @@ class _Writing:
         if levels:
             member = self.member(node, levels - 1)
             if member is not None:
-                forms.append(rb"\{" + tokens.BLANKS + _list(member) + rb"\}")
+                forms.append(rb"\{" + tokens.BLANKS + _list(member, rb"\}") + rb"\}")
             each = node.any_element
             if each is not None and _passes(each):
-                forms.append(
-                    rb"\[" + tokens.BLANKS + _list(self.value(each, levels - 1) + tokens.BLANKS) + rb"\]"
-                )
+                element = self.value(each, levels - 1) + tokens.BLANKS
+                forms.append(rb"\[" + tokens.BLANKS + _list(element, rb"\]") + rb"\]")
         return rb"(?>" + rb"|".join(forms) + rb")"
 
     def member(self, node: JsonNode, levels: int) -> bytes | None:
@@ -203,10 +203,32 @@ class _Writing:
         return rb'"' + but + _ASCII_BODY + rb'"'
 
 
-def _list(item: bytes) -> bytes:
-    """Items with commas between, or none. An item ends with the blanks behind it."""
-    return rb"(?:" + item + rb"(?:," + tokens.BLANKS + item + rb")*+)?+"
+def _list(item: bytes, close: bytes) -> bytes:
+    """Items with commas between, or none. An item ends with the blanks behind it; it is written once, because patterns
+    in patterns would grow too large.
+    """
+    return rb"(?:" + item + rb"(?:," + tokens.BLANKS + rb"(?!" + close + rb")|(?=" + close + rb")))*+"
 
 
-def _any_of(names: set[bytes] | dict[bytes, Rewrite]) -> bytes:
-    return rb"|".join(re.escape(name) for name in sorted(names))
+def _any_of(names: Iterable[bytes]) -> bytes:
+    """Any of the names, beginnings that they share written once: so many names take no longer than their letters."""
+    known = sorted(set(names))
+    length = _shared(known[0], known[-1])
+    shared = re.escape(known[0][:length])
+    if len(known) == 1:
+        return shared
+    by_first: dict[bytes, list[bytes]] = {}
+    for name in known:
+        by_first.setdefault(name[length : length + 1], []).append(name[length:])
+    return (
+        shared
+        + rb"(?:"
+        + rb"|".join(_any_of(rests) for _, rests in sorted(by_first.items(), reverse=True))
+        + rb")"
+    )
+
+
+def _shared(first: bytes, second: bytes) -> int:
+    """How long the beginning is that both share."""
+    pairs = zip(first, second, strict=False)
+    return next((number for number, (a, b) in enumerate(pairs) if a != b), min(len(first), len(second)))

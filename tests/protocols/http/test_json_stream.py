@@ -46,7 +46,11 @@ class Watching(JsonNode):
     __slots__ = ()
 
     def __init__(self) -> None:
-        super().__init__(is_settled=False, names=frozenset({"a"}))
+        super().__init__(is_settled=False)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset({"a"})
 
     def member(self, name: str) -> JsonNode:
         return Everything() if name == "a" else self
@@ -141,3 +145,23 @@ def test_depth_is_counted_the_same_however_it_is_passed(root: JsonNode) -> None:
         assert rewritten(deepest, size, root) == deepest
         with pytest.raises(LimitExceeded):
             rewritten(b"[" + deepest + b",1]", size, root)
+
+
+NAMES = ["e", "em", "email", "emails", "x" * 1000, "x" * 999 + "y", "a-b", "A_b"]
+
+
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_names_that_share_their_beginnings(size: int) -> None:
+    class Some(JsonNode):
+        __slots__ = ()
+        names = frozenset(name.lower() for name in NAMES)  # type: ignore[assignment]
+
+        def member(self, name: str) -> JsonNode:
+            return masked if name.lower() in self.names else self
+
+    masked = JsonNode(Rewrite(name="m", constant_string=b'"-"'))
+    root = Some(is_settled=False)
+    others = ["", "ema", "emailss", "x" * 998, "a", "b"]
+    record = {name: "value" for name in [*NAMES, *others, *(name.upper() for name in NAMES)]}
+    out = rewritten(json.dumps([record] * 3).encode(), size, root, held_bytes=2000)
+    assert json.loads(out) == [{name: "value" if name in others else "-" for name in record}] * 3

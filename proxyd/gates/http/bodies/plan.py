@@ -235,7 +235,7 @@ class _MaskNode(JsonNode):
             def document(text: str, counts: Counter[str], name: str) -> bytes | None:
                 return plan.document(self, text, counts, name)
 
-        super().__init__(rewrite, document=document, is_settled=state.is_dead, names=state.names)
+        super().__init__(rewrite, document=document, is_settled=state.is_dead)
         self._plan = plan
         self._state = state
         self.mask = mask
@@ -245,6 +245,10 @@ class _MaskNode(JsonNode):
 
     def element(self, index: int) -> JsonNode:
         return self._plan.node(self._state.element(index), self.mask)
+
+    @property
+    def names(self) -> frozenset[str]:
+        return self._state.names
 
     @property
     def other(self) -> JsonNode:
