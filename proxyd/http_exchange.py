@@ -378,13 +378,8 @@ class Exchange:
         except CredentialUnavailable as fault:
             if self._call is not None:
                 self._call.unsent()
-            raise Refusal(
-                502,
-                Kind.TARGET,
-                f"The gateway has no credential for the target: {fault.told}.",
-                hint="Tell the operators of the gateway.",
-                reason=fault.reason,
-            ) from fault
+            status, kind = (400, Kind.PROTOCOL) if fault.is_request else (502, Kind.TARGET)
+            raise Refusal(status, kind, fault.told, hint=fault.hint, reason=fault.reason) from fault
         return requests.with_credential(out, injected)
 
     async def _judge(self, session: HttpSession, prepared: Prepared) -> None:

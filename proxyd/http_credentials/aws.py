@@ -52,7 +52,9 @@ class AwsInjector:
         if "x-amz-signature=" in query or "x-amz-credential=" in query:
             raise CredentialUnavailable(
                 "the client has signed the query itself",
-                "the gateway signs requests to this target itself: send the request without a signature in its query",
+                "The query of this request is signed, and the gateway signs requests to this target itself.",
+                "Send it without a signature in its query.",
+                is_request=True,
             )
         payload_hash = self._payload_hash(request, body_sha256)
         made: list[tuple[str, str]] = [("x-amz-date", amz_date(self._clock()))]
@@ -81,8 +83,10 @@ class AwsInjector:
                 return claimed
             raise CredentialUnavailable(
                 "the client has signed the pieces of the body itself",
-                "the gateway signs requests to this target itself, and cannot sign the pieces of this body anew: let "
-                "the client send it unsigned (boto3: Config(request_checksum_calculation='when_required'))",
+                "The pieces of this body are signed, and the gateway signs requests to this target itself.",
+                "Let the client send the body unsigned "
+                "(boto3: Config(request_checksum_calculation='when_required')).",
+                is_request=True,
             )
         if body_sha256 is not None:
             return body_sha256
@@ -91,7 +95,9 @@ class AwsInjector:
         if self.needs_body_hash:
             raise CredentialUnavailable(
                 "the body has not been read, so its hash is not known",
-                "the body is too large to be signed for this target: send a smaller one",
+                "The body has to be signed for this target, and is too large for that.",
+                "Send a smaller one.",
+                is_request=True,
             )
         return UNSIGNED
 

@@ -65,12 +65,18 @@ class Injected:
 
 
 class CredentialUnavailable(Exception):
-    """The target's credential cannot be had. `reason` is for the log, `told` for the client; neither holds a secret."""
+    """The target's credential cannot be had. No text holds a secret.
 
-    def __init__(self, reason: str, told: str) -> None:
+    reason: for the log. told, hint: sentences for the client, what is wrong and what to do. is_request: it is the
+    request that cannot have it, and not the gateway that has none.
+    """
+
+    def __init__(self, reason: str, told: str, hint: str, *, is_request: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.told = told
+        self.hint = hint
+        self.is_request = is_request
 
 
 class Injector(Protocol):
@@ -106,5 +112,7 @@ async def injected_into(injector: Injector, request: RequestHead, body_sha256: s
             return injected
         await injector.prepare()
     raise CredentialUnavailable(
-        "what is fetched ends before it can be used", "the gateway's own token for this target ends at once"
+        "what is fetched ends before it can be used",
+        "The gateway's own token for this target ends at once.",
+        "Tell the operators of the gateway.",
     )

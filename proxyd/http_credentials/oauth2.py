@@ -31,9 +31,8 @@ AFTER_FAILURE_S: Final = 2.0
 # A target that refuses every token would otherwise have each request fetch a new one.
 YOUNGEST_DROPPED_S: Final = 10.0
 
-_TOLD: Final = (
-    "the gateway could not get its own token for this target; try again in a moment, or ask the operators"
-)
+_TOLD: Final = "The gateway could not get its own token for this target."
+_HINT: Final = "Try again in a moment; if it stays so, tell the operators of the gateway."
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class OAuth2Injector:
                 await self._fetch(state)
             # A reload in the meantime: whoever waits asks again.
             if state.failure and state is self._state and not state.is_usable(trio.current_time()):
-                raise CredentialUnavailable(state.failure, _TOLD)
+                raise CredentialUnavailable(state.failure, _TOLD, _HINT)
 
     async def _fetch(self, state: _State) -> None:
         settings = state.settings

@@ -122,9 +122,9 @@ def test_bodies_in_pieces_that_carry_no_signature(tmp_path: Path) -> None:
         (
             put((("x-amz-content-sha256", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"),)),
             True,
-            "let the client send it unsigned",
+            "Let the client send the body unsigned",
         ),
-        (put((("x-amz-content-sha256", UNSIGNED_PIECES),)), False, "let the client send it unsigned"),
+        (put((("x-amz-content-sha256", UNSIGNED_PIECES),)), False, "Let the client send the body unsigned"),
         (put(target="/b/k?X-Amz-Signature=00"), True, "without a signature in its query"),
         (put(target="/b/k?a=1&x-amz-credential=AK%2F"), True, "without a signature in its query"),
     ],
@@ -134,7 +134,8 @@ def test_what_the_client_has_signed_is_refused(
 ) -> None:
     with pytest.raises(CredentialUnavailable) as caught:
         injector_of(tmp_path, is_tls=is_tls).ready(request_, HELLO)
-    assert words in caught.value.told
+    assert words in caught.value.hint
+    assert caught.value.is_request
 
 
 def test_a_reload(tmp_path: Path) -> None:

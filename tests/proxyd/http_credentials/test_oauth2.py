@@ -152,7 +152,9 @@ async def test_an_endpoint_that_fails_costs_nothing_while_the_token_lasts(
     with pytest.raises(CredentialUnavailable) as caught:
         await injector.prepare()
     assert caught.value.reason == "token endpoint http://127.0.0.1:1/token: status 503"
-    assert "try again in a moment" in caught.value.told
+    assert caught.value.told == "The gateway could not get its own token for this target."
+    assert "Try again in a moment" in caught.value.hint
+    assert not caught.value.is_request
     assert shown(injector) is None
 
 
