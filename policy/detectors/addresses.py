@@ -111,7 +111,8 @@ def find_ipv6s(data: bytes, begin: int, end: int) -> Iterator[Span]:
     while (seen := _IPV6.find(data, position, end)) is not None:
         start, stop = _colon_run(data, begin, seen[0], end)
         position = max(stop, seen[1])
-        if not _touches_word(data, start, stop) and _is_ipv6(data[start:stop]):
+        is_listed = data[start - 1 : start] == b":" and data[start:stop].endswith(b"::")  # as in passwd(5)
+        if not is_listed and not _touches_word(data, start, stop) and _is_ipv6(data[start:stop]):
             yield start, stop
 
 

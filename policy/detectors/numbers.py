@@ -37,15 +37,32 @@ def _is_decimal(data: bytes, start: int, end: int) -> bool:
 
 # --- credit cards -------------------------------------------------------------------------------------------
 
-# Digits without blanks have a length that fits what they begin with; in groups, the groups say enough.
+# Digits without blanks have a length that fits what they begin with.
 CARD = (
     rb"(?:\b|_)(?:"
     rb"(?:4[0-9]{12}(?:[0-9]{3}){0,2}|5[1-5][0-9]{14}|2[2-7][0-9]{14}|3[47][0-9]{13}|3[0689][0-9]{12}(?:[0-9]{2})?"
     rb"|35[0-9]{14}|6[0345][0-9]{14}|62[0-9]{14,17}|81[0-9]{14}|(?:50[1238]|589|630|67[56])[0-9]{9,16})(?:\b|_)"
-    rb"|(?:4[0-9]|5[0-8]|2[2-7]|3[04-9]|6[0-9]|81)[0-9]{2,6}(?:[ -][0-9]{3,11}){1,3}(?:[ -][0-9]{1,7})?)"
+    rb"|(?:4[0-9]|5[0-8]|2[2-7]|3[04-9]|6[0-9]|81)[0-9]{2}(?:"
+    rb"(?:[ -][0-9]{4}){2,3}(?:[ -][0-9]{1,5})?|[ -][0-9]{6}[ -][0-9]{4,5}|[0-9]{4}[ -][0-9]{8}|[0-9]{2}[ -][0-9]{6,13}"
+    rb"))"
 )
 _CARD = Pattern(CARD)
 _CARD_GROUPS = re.compile(rb"[ -]")
+# As cards are printed and written; what else has blanks in it is a row of numbers.
+_CARD_FORMS = frozenset(
+    {
+        (4, 4, 4, 4),
+        (4, 4, 4, 4, 3),
+        (4, 6, 5),
+        (4, 6, 4),
+        (4, 4, 4),
+        (4, 4, 5),
+        (8, 8),
+        (6, 6),
+        (6, 10),
+        (6, 13),
+    }
+)
 _DOUBLED = bytes(
     (2 * (byte - 0x30) - 9 * (byte > 0x34)) % 256 if byte in _DIGITS else 0 for byte in range(256)
 )
@@ -77,7 +94,8 @@ def _card_end(data: bytes, start: int, end: int) -> int:
         if len(digits) < 12:
             return 0
         stop = start + len(digits) + len(groups) - 1
-        if passes_luhn(digits) and is_issued(digits) and not _is_decimal(data, start, stop):
+        is_form = len(groups) == 1 or tuple(map(len, groups)) in _CARD_FORMS
+        if is_form and passes_luhn(digits) and is_issued(digits) and not _is_decimal(data, start, stop):
             return stop
         groups.pop()
     return 0
@@ -88,6 +106,8 @@ def _card_end(data: bytes, start: int, end: int) -> int:
 SSN = rb"(?:\b|_)[0-8][0-9]{2}(?:-[0-9]{2}-| [0-9]{2} )[0-9]{4}"
 SSN_NAMED = rb"(?i)(?:\bssn|_ssn|social[ _-]?security)[^0-9\n]{0,24}[0-9]{9}"
 _SSN = Pattern(SSN)
+_NUMBER_BEFORE = re.compile(rb"(?<![0-9A-Za-z.-])(?:[0-9]{1,6}|[0-9a-fA-F]{2}) \Z")
+_NUMBER_BEHIND = re.compile(rb" (?:[0-9]{1,6}|[0-9a-fA-F]{2})(?![0-9A-Za-z.-])")
 _SSN_NAMED = Pattern(SSN_NAMED)
 
 
@@ -96,7 +116,12 @@ def find_ssns(data: bytes, begin: int, end: int) -> Iterator[Span]:
     while (found := _SSN.find(data, position, end)) is not None:
         start = found[0] + (data[found[0]] == _UNDERSCORE)
         position = start + 1
-        if _stands_alone(data, start, found[1]) and _is_ssn(data[start : found[1]]):
+        text = data[start : found[1]]
+        if (
+            _stands_alone(data, start, found[1])
+            and _is_ssn(text)
+            and not (b" " in text and _is_in_row(data, start, found[1]))
+        ):
             yield start, found[1]
             position = found[1]
 
@@ -113,6 +138,13 @@ def _stands_alone(data: bytes, start: int, end: int) -> bool:
     if _is_alnum(data, end) or (data[end : end + 1] == b"-" and _is_alnum(data, end + 1)):
         return False
     return not (start > 1 and data[start - 1 : start] == b"-" and _is_alnum(data, start - 2))
+
+
+def _is_in_row(data: bytes, start: int, end: int) -> bool:
+    """Between other short numbers and blanks, as in a table, or in a row of bytes in hexadecimal?"""
+    return bool(
+        _NUMBER_BEFORE.search(data[max(0, start - 8) : start]) or _NUMBER_BEHIND.match(data[end : end + 8])
+    )
 
 
 def _is_ssn(text: bytes) -> bool:
@@ -135,7 +167,7 @@ PHONE_NATIONAL = (
     rb"|\b0[1-9](?:(?: [0-9]{2}){4}|(?:\.[0-9]{2}){4})"
 )
 PHONE_NAMED = (
-    rb"(?i)(?:\b|_)(?:tele)?(?:phone|tel|mobile|fax|whatsapp)(?:[a-z_ .:=#\"'-]{1,16})"
+    rb"(?i)(?:\b|_)(?:(?:tele)?phone|tel|mobile|fax|whatsapp)(?:[_ -]?(?:number|num|no|nr))?[ .:=#\"'_-]{1,6}"
     rb"\(?[0-9](?:[ ()./-]{0,2}[0-9]){6,14}"
 )
 _PHONE_INTERNATIONAL = Pattern(PHONE_INTERNATIONAL)
@@ -156,7 +188,13 @@ def find_international_phones(data: bytes, begin: int, end: int) -> Iterator[Spa
 def find_national_phones(data: bytes, begin: int, end: int) -> Iterator[Span]:
     """As they are written in North America, Britain, France and Germany, or dialled abroad with 00."""
     for start, stop in _PHONE_NATIONAL.find_all(data, begin, end):
-        if _stands_alone(data, start, stop) and not _is_decimal(data, start, stop):
+        if (
+            _stands_alone(data, start, stop)
+            and not _is_decimal(data, start, stop)
+            and not (b" " in data[start:stop] and _is_in_row(data, start, stop))
+            and data[start - 1 : start] != b"/"
+            and data[stop : stop + 1] != b":"
+        ):
             yield start, stop
 
 

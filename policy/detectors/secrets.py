@@ -166,8 +166,9 @@ MAX_PRIVATE_KEY = 16 * 1024
 BODY_BYTES = _WORD + b"+/= \t\r\n\\"
 _BEGIN_KEY = Pattern(PRIVATE_KEY)
 _END_KEY = Pattern(
-    rb"-----? ?END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-----?|Private-MAC: ?[0-9A-Fa-f]+\r?\n"
+    rb"-----? ?END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,}|Private-MAC: ?[0-9A-Fa-f]+\r?\n"
 )
+_LONGEST_END = 160
 # Without an end in reach: the headers (RFC 1421, 4.6; RFC 4880, 6.2; PuTTY's) and all that may be base64.
 _KEY_HEAD = Pattern(
     rb"(?:"
@@ -181,11 +182,8 @@ def find_private_keys(data: bytes, begin: int, end: int) -> Iterator[Span]:
     """Beginnings between begin and end; the key goes on to wherever it ends."""
     position = begin
     while (found := _BEGIN_KEY.find(data, position, end)) is not None:
-        stop = private_key_end(data, found[0])
-        yield found[0], stop
-        position = stop
-        if position >= end:
-            return
+        yield found[0], private_key_end(data, found[0])
+        position = found[1]
 
 
 def private_key_end(data: bytes, start: int) -> int:
@@ -230,5 +228,11 @@ def open_key(data: bytes, begin: int) -> int:
         closing = _END_KEY.find(data, start, min(length, reach))
         if closing is None and length < reach:
             return start
-        position = closing[1] if closing is not None else found[1]
+        position = found[1]
     return length
+
+
+def ends_key(data: bytes, end: int) -> bool:
+    """Is it the end of a private key that stands before `end`?"""
+    position = max(0, end - _LONGEST_END)
+    return any(stop == end for _, stop in _END_KEY.find_all(data, position, end))

@@ -29,7 +29,8 @@ _WORD_BYTES = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_.
     range(0x80, 0x100)
 )
 _GROUPED = re.compile(
-    rb"(?:[0-9+(][0-9 ().\-/]*|[A-Za-z]{2}[0-9]{2}(?:[ -][A-Za-z0-9]{4}){0,8}(?:[ -][A-Za-z0-9]{0,4})?)\Z"
+    rb"(?:[0-9+(][0-9 ().\-/]*[a-fA-F]{0,2}|[0-9+(][0-9 ().\-/]* [0-9a-fA-F]{2}"  # numbers, and a pair in hexadecimal
+    rb"|[A-Za-z]{2}[0-9]{2}(?:[ -][A-Za-z0-9]{4}){0,8}(?:[ -][A-Za-z0-9]{0,4})?)\Z"  # an IBAN
 )
 _LONGEST_GROUPED = 64
 _KEY_BEGINNING = re.compile(rb"-----?(?: (?:B(?:E(?:G(?:I)?)?)?)?| ?BEGIN(?: [A-Z0-9 ]{0,56}-{0,5})?)\Z")
@@ -147,7 +148,7 @@ class StreamScanner:
     def _may_go_on(self, match: Match) -> bool:
         """Is it of a kind of any length, and has not said its end?"""
         if match.kind == "private_key":
-            return not secrets.has_key_end(self._buffer, match.start)
+            return not secrets.ends_key(self._buffer, match.end)
         return match.kind in _SWALLOWED
 
     def _first_undecided(self, buffer: bytes) -> int:
