@@ -36,7 +36,7 @@ MAX_STEPS = 60_000
 USUAL_WEIGHT = 32  # a condition that is too much work for so little is refused when it is loaded
 
 _NODE = 3
-_FACT = 25  # handing one value to the binding
+_FACT = 32  # handing one value to the binding
 _SEARCH = 100
 
 Exponents = tuple[int, int, int]  # of n, and of the elements of the outer and the inner list
@@ -150,7 +150,7 @@ class _Measuring:
         steps = _sum(*(part.steps for part in parts), weight, constant(_NODE))
         search = self._searches.get(id(node))
         if search is not None:
-            steps = steps + constant(_SEARCH) + weight * constant(6 + 3 * search.steps)
+            steps = steps + constant(_SEARCH) + weight * constant(6 + 6 * search.steps)
         grows = isinstance(node, ListOf | MapOf) or (isinstance(node, Binary) and node.sign == "+")
         makes_text = isinstance(node, Call) and node.name == "string"
         return Work(steps, weight + ONE if grows or makes_text else ONE)
