@@ -6,10 +6,12 @@ really compiled. Called by `policy.detectors.section` when a policy is read and 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from policy.detectors.engine import Pattern, PatternRefused
 
+_NEWLINE = re.compile(r"\n|(?<!\\)(?:\\\\)*\\n")
 MAX_PATTERN = 1000  # characters
 MAX_INSTRUCTIONS = 1000
 """Of RE2's program for one pattern. Its time is in proportion to the text always; this bounds by how much."""
@@ -33,6 +35,11 @@ def own_fault(text: str) -> tuple[str, str] | None:
         )
     except UnicodeEncodeError:
         return "the pattern is not text", "write it in UTF-8"
+    if _NEWLINE.search(text):
+        return (
+            "the pattern can never match: a pattern sees one line at a time",
+            "leave the end of the line out of it",
+        )
     if pattern.instructions > MAX_INSTRUCTIONS:
         return (
             f"the pattern is too large: {pattern.instructions} steps, where {MAX_INSTRUCTIONS} are the most",

@@ -41,6 +41,7 @@ def faults(text: str) -> str:
         ("own: {pattern: '((a{100}){100}){100}'}", ["the pattern cannot be used"]),
         ("own: {pattern: '\\pL{900}\\pN{900}'}", ["the pattern cannot be used"]),
         ("own: {pattern: '[a-z]{1,900}x[a-z]{1,900}y'}", ["the pattern is too large", "repetitions"]),
+        ("own: {pattern: 'a\\nb'}", ["one line at a time"]),
         ("own: {patterns: x}", ["pattern"]),
         ("own: {pattern: ''}", ["pattern"]),
     ],
@@ -54,6 +55,16 @@ def test_patterns_that_are_too_large_together() -> None:
     entries = "".join(f"  own{n}: {{pattern: '[a-z]{{200}}{n}'}}\n" for n in range(30))
     text = faults(f"detectors:\n{entries}masks:\n  - {{name: m, detect: [own1]}}\n")
     assert "the patterns are too large together" in text
+
+
+def test_a_backslash_before_an_n_is_no_end_of_a_line() -> None:
+    document = load_document(
+        HEAD + "detectors:\n  share: {pattern: '\\\\\\\\n[a-z]+'}\nmasks:\n  - {name: m, detect: [share]}\n",
+        "policy.yaml",
+    )
+    detection = detection_for(document, Subject("x", ("staff",)), Target("t", "ssh"))
+    assert detection is not None
+    assert detection.replace("at \\\\nas now")[0] == "at <share> now"
 
 
 def test_a_name_that_is_no_detector() -> None:
