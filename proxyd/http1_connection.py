@@ -237,7 +237,7 @@ class Http1Target:
             raise PeerGone(f"broke the protocol: {fault.message}") from fault
         if isinstance(event, ResponseHead):
             self._has_answer = True
-            self.is_reusable = event.keep_alive
+            self.is_reusable = event.keep_alive and event.status != 101  # no HTTP is spoken behind one
         elif isinstance(event, MessageEnded):
             self.is_reusable = self.is_reusable and self._is_sent
         return event
