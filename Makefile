@@ -15,7 +15,7 @@ TOUR ?=
 .PHONY: help venv demo test check format bench test-systemd clean
 
 help:
-	@echo "make demo          PostgreSQL, SSH, the gateway and a guided tour; stays up until Ctrl-C (TOUR=1: ends after it)"
+	@echo "make demo          PostgreSQL, SSH, HTTP, the gateway and a guided tour; stays up until Ctrl-C (TOUR=1: ends after it)"
 	@echo "make test          the whole test suite"
 	@echo "make check         lint, format, types, import contracts"
 	@echo "make bench         overhead, compared with direct connections, PgBouncer, ssh -J, nginx and mitmproxy"
@@ -32,6 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP)
 	@command -v ssh >/dev/null || .ci/debian --if-possible "the demo's steps over SSH" openssh-client
+	@command -v curl >/dev/null || .ci/debian --if-possible "the demo's steps over HTTP" curl
 	@exec $(VENV)/bin/python -m demo $(if $(filter-out 0,$(TOUR)),--tour-only)
 
 test: $(STAMP)

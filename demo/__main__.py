@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from demo.gateway import GatewayFailed
+from demo.issuer import IssuerFailed
 from demo.postgres_installs import InstallMissing
 from demo.postgres_server import ServerFailed
 from demo.ssh_host import HostFailed
@@ -44,7 +45,15 @@ def main() -> int:
         return _show(stage, is_tour_only=arguments.tour_only)
     except _Ended:
         return 0 if not arguments.tour_only else 130
-    except (GatewayFailed, HostFailed, InstallMissing, ServerFailed, SshdFailed, StageBusy) as error:
+    except (
+        GatewayFailed,
+        HostFailed,
+        InstallMissing,
+        IssuerFailed,
+        ServerFailed,
+        SshdFailed,
+        StageBusy,
+    ) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     finally:
@@ -55,12 +64,13 @@ def main() -> int:
 
 
 def _show(stage: Stage, *, is_tour_only: bool) -> int:
-    scene = scene_of(stage)
     print(
-        "Setting up: PostgreSQL with a small shop, a web server, certificates, configuration, the gateway.",
+        "Setting up: PostgreSQL with a small shop, a web server, an API, a model, an issuer of tokens, certificates,"
+        " the gateway.",
         flush=True,
     )
     kept = stage.set_up()
+    scene = scene_of(stage)
     if kept is not None:
         print(f"Your edited policy is now {kept}; this run starts from the demo's own.")
     stage.start_gateway()
@@ -70,6 +80,8 @@ def _show(stage: Stage, *, is_tour_only: bool) -> int:
     is_right = run_tour(steps_for(stage), scene, sys.stdout)
     if not stage.has_ssh_client:
         print("The steps over SSH were left out: there is no ssh here (apt-get install openssh-client).")
+    if not stage.has_curl:
+        print("The steps by curl were left out: there is no curl here (apt-get install curl).")
     if is_tour_only:
         return 0 if is_right else 1
     _print_invitation(stage, scene.names)
@@ -91,6 +103,10 @@ def _print_invitation(stage: Stage, names: dict[str, str]) -> None:
         print(f"  {ssh} alice.{SSH_TARGET} ls www")
         print(f"  {ssh} dora.{SSH_TARGET}")
         print(f"  {ssh} dora.gateway\n")
+    print("  # the shop's API (as alice, by a token that lasts for eight hours), and a model")
+    if stage.has_curl:
+        print(f"  curl -K {names['curl']} {names['gateway']}/t/api/customers/7")
+    print(f"  {names['ask']} 'Say hello'\n")
     print("  # the tapes of what you did (tape play replays one), and what is open now")
     print(f"  {names['proxyd']} tape ls --config {names['config']}")
     print(f"  {names['proxyd']} sessions ls --config {names['config']}\n")
@@ -112,6 +128,9 @@ def _wait(stage: Stage) -> None:
             return
         if not stage.server.is_running:
             print(f"error: PostgreSQL has ended:\n{stage.server.log_text()[-2000:]}", file=sys.stderr)
+            return
+        if not stage.http.issuer.is_running:
+            print(f"error: the issuer has ended:\n{stage.http.issuer.log_text()[-2000:]}", file=sys.stderr)
             return
         if not stage.web1.is_running:
             print(f"error: web1 has ended:\n{stage.web1.log_text()[-2000:]}", file=sys.stderr)

@@ -1,5 +1,5 @@
 """The texts that the demo writes: proxyd.yaml, policy.yaml and the service file for psql. (`ssh_config` words the file
-for ssh.)
+for ssh, `http_stage` those for curl.)
 
 Owns their wording and nothing else. They are meant to be read and edited by a person, so each says what it
 means.
@@ -20,6 +20,10 @@ class Ports:
     metrics: int
     ssh: int
     ssh_target: int
+    http: int
+    issuer: int
+    api: int
+    model: int
 
 
 CONFIG = """\
@@ -35,9 +39,10 @@ listeners:
       certificate: pki/server.crt
       key: pki/server.key
       client_ca: pki/ca.crt            # who may come in: holders of certificates of this authority...
-      client_certificates: required
+      client_certificates: optional
       crl: pki/ca.crl                  # ...that are not on this list
       minimum_version: "1.2"
+    factors: [[certificate], [token]]  # or of a token of the issuer below: it is sent as the password
     limits: {{connections: 200, connections_per_subject: 50, handshake_timeout: 10s}}
   - name: ssh
     protocol: ssh
@@ -45,6 +50,19 @@ listeners:
     host_keys: [ssh/gateway_host]      # what the gateway shows to clients
     client_ca: ssh/people_ca.pub       # who may come in: holders of certificates of this authority
     factors: [[certificate]]           # [[certificate], [public_key, totp]] would let in people with both of these, too
+  - name: web
+    protocol: http
+    address: 127.0.0.1:{ports.http}
+    tls:
+      certificate: pki/server.crt
+      key: pki/server.key
+      client_ca: pki/ca.crt
+      client_certificates: optional
+      crl: pki/ca.crl
+    factors: [[certificate], [token]]
+    hosts: [localhost]                 # its own name: /t/TARGET/ at it leads to a target
+    proxy:                             # for clients that know nothing but HTTPS_PROXY: signs for what is in a tunnel
+      certificate_authority: {{certificate: pki/inspection.crt, key: {{file: pki/inspection.key}}}}
 
 identity:
   certificates:
@@ -54,6 +72,12 @@ identity:
   people:                              # an SSH certificate knows no groups: they are here
     - {{name: alice, groups: [data]}}
     - {{name: dora, groups: [dba]}}
+  issuers:                             # whose tokens say who somebody is, at every door that takes tokens
+    - name: company
+      issuer: https://localhost:{ports.issuer}
+      audiences: [proxyd]
+      ca: pki/ca.crt
+      claims: {{name: sub, groups: groups}}
 
 ssh_authority:                         # signs a certificate for each connection to an SSH target; targets trust it by
   key: {{file: ssh/gateway_ca}}          # a line in sshd_config: TrustedUserCAKeys
@@ -78,6 +102,25 @@ targets:
     host_keys: {{known_hosts: ssh/known_hosts}}  # nothing is learnt by connecting
     logins:                            # no client ever has what opens the target
       - {{name: deploy, user: "{account}", certificate: true}}
+  - name: api                          # https://localhost:{ports.http}/t/api/...
+    protocol: http
+    url: http://127.0.0.1:{ports.api}      # in clear on loopback; elsewhere: https and tls: {{ca: ...}}
+    hosts: [{api_host}]           # what clients of the forward proxy call it
+    labels: {{env: prod}}
+    logins:                            # put in for what the client had; logins may be basic, oauth2, sigv4, ... too
+      - {{name: shop, bearer: {{file: secrets/api_key}}}}
+  - name: model                        # https://localhost:{ports.http}/t/model/v1 is the base_url of an SDK
+    protocol: http
+    url: http://127.0.0.1:{ports.model}
+    api: openai                        # each request is a call of a model: which, how many tokens, at what cost
+    labels: {{env: prod}}
+    logins:
+      - {{name: shop, bearer: {{file: secrets/model_key}}}}
+
+models:
+  prices:                              # USD for a million tokens
+    - {{models: ["gpt-demo*"], input: 2.50, output: 10.00}}
+store: {{path: store/proxyd.db}}         # what has been spent of the budgets
 
 masking:
   keys:
@@ -111,6 +154,11 @@ access:                                # who reaches which target, under which l
     targets: {{labels: {{env: prod}}, protocol: postgres}}
     logins: [admin]
     session: {{max: 1h, idle: 10m}}
+  - name: everybody-calls-the-apis
+    roles: [analyst, dba]
+    targets: {{labels: {{env: prod}}, protocol: http}}
+    logins: [shop]
+    session: {{max: 8h, idle: 30m}}
   - name: everybody-reaches-the-web-servers
     roles: [analyst, dba]
     targets: {{labels: {{env: prod}}, protocol: ssh}}
@@ -165,6 +213,26 @@ rules:                                 # what they may do there; the order does 
     message: "Services are restarted by two people."
     approval: {{approvers: [dba], approvals: 1, timeout: 10m}}
 
+  - name: use-the-api
+    effect: allow
+    roles: [analyst, dba]
+    http: {{methods: [GET], paths: ["/whoami", "/customers/**", "/orders/**"]}}
+  - name: small-orders                 # looks into the body: what has no quantity, or a larger one, is not covered
+    effect: allow
+    http: {{methods: [POST], paths: [/orders], body: {{"$.quantity": {{max: 10}}}}}}
+  - name: no-exports
+    effect: deny
+    http: {{paths: ["/**/export"]}}
+    message: "Exports are made at night."
+  - name: cancellations-wait-for-a-human
+    effect: hold
+    http: {{methods: [DELETE]}}
+    approval: {{approvers: [dba], approvals: 1, timeout: 10m}}
+  - name: small-models                 # a call of a model needs a rule with llm
+    effect: allow
+    roles: [analyst]
+    llm: {{operations: [chat, models], models: [gpt-demo, gpt-demo-mini], max_tokens: {{max: 500}}}}
+
 masks:                                 # how a column leaves; a use of it that cannot be masked is refused
   - name: contact-data
     columns: ["shop.customers.email", "shop.customers.phone"]
@@ -182,10 +250,25 @@ masks:                                 # how a column leaves; a use of it that c
     columns: ["shop.customers.birth_date"]
     method: "null"
     unless: {{roles: [dba]}}
+  - name: mail-in-answers              # fields of JSON, at any depth
+    json: ["$..email"]
+    method: {{partial: {{keep_last: 4}}}}
+    unless: {{roles: [dba]}}
+  - name: cards-wherever-they-are      # the second line: what looks like a card, through any door, both ways over HTTP
+    detect: [credit_card]
+    on: [response, request]
+    unless: {{roles: [dba]}}
+
+budgets:                               # what each person may spend on models in a day
+  - name: models
+    roles: [analyst]
+    per: subject
+    day: {{cost_usd: 1.0, requests: 200}}
 """
 
 SERVICE = """\
 # How psql reaches the gateway as each person:  psql service=alice
+# With a token in place of a certificate:  PGPASSWORD="$(cat tokens/alice)" psql service=token
 # libpq reads this file when PGSERVICEFILE names it; bin/psql beside it sets that.
 """
 

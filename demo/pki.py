@@ -59,6 +59,20 @@ class DemoPki:
         mail = x509.SubjectAlternativeName([x509.RFC822Name(f"{name}@shop.example")])
         self._issue(name, _name(name, group), mail, ExtendedKeyUsageOID.CLIENT_AUTH)
 
+    def issue_authority(self, name: str, host: str) -> None:
+        """An authority of its own, which may sign for `host` and nothing else: the gateway's, for tunnels."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = _name(f"proxyd demo {name} CA")
+        permitted = x509.NameConstraints(permitted_subtrees=[x509.DNSName(host)], excluded_subtrees=None)
+        certificate = (
+            self._builder(subject, key.public_key(), subject)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_signing(), critical=True)
+            .add_extension(permitted, critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self._write(name, certificate, key)
+
     def revoke(self, *names: str) -> None:
         """Write the revocation list anew, with exactly the certificates of `names` on it."""
         builder = (
@@ -75,21 +89,10 @@ class DemoPki:
         self.crl.write_bytes(crl.public_bytes(serialization.Encoding.PEM))
 
     def _write_ca(self) -> None:
-        builder = self._builder(self._name, self._key.public_key())
-        usage = x509.KeyUsage(
-            digital_signature=True,
-            key_cert_sign=True,
-            crl_sign=True,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            encipher_only=False,
-            decipher_only=False,
-        )
         certificate = (
-            builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(usage, critical=True)
+            self._builder(self._name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_signing(), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -111,6 +114,9 @@ class DemoPki:
             .add_extension(authority, critical=False)
             .sign(self._key, hashes.SHA256())
         )
+        self._write(name, certificate, key)
+
+    def _write(self, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
         self.certificate(name).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         path = self.key(name)
         path.touch(mode=0o600)
@@ -122,17 +128,33 @@ class DemoPki:
             )
         )
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, issuer: x509.Name | None = None
+    ) -> x509.CertificateBuilder:
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(self._name)
+            .issuer_name(issuer or self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - timedelta(hours=1))  # clocks differ
             .not_valid_after(self._now + LIFETIME)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         )
+
+
+def _signing() -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _name(common_name: str, group: str | None = None) -> x509.Name:

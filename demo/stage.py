@@ -1,6 +1,7 @@
 """Everything that the demo needs, set up below one directory and taken down again.
 
-Owns the order: PostgreSQL and the shop in it, the web server, certificates, secrets, the two documents, the gateway.
+Owns the order: PostgreSQL and the shop in it, the web server, certificates, secrets, issuer, API and model, the two
+documents, the gateway.
 Says nothing and decides nothing about the tour. The tests and the README's check set the same stage.
 """
 
@@ -20,6 +21,7 @@ import psycopg
 
 from demo import documents, shop
 from demo.gateway import Gateway
+from demo.http_stage import API_HOST, KEYS, HttpStage, has_curl
 from demo.pki import DemoPki
 from demo.postgres_installs import Account, client_programs, postgres_18, write_tls_wrapper
 from demo.postgres_server import PostgresServer, free_port, make_scratch
@@ -30,6 +32,7 @@ from demo.web1 import AUTHORITY, Web1, has_usable_sshd
 HOST = "127.0.0.1"
 GATEWAY_PORT = 6432  # when nobody holds it, so that a copied command works again tomorrow
 SSH_PORT = 2222
+HTTP_PORT = 8443
 PEOPLE = {"alice": ("data", "readonly"), "dora": ("dba", "admin")}  # name: group of the certificate, login
 SSH_LOGIN = "deploy"
 SSH_TARGET = "web1"
@@ -61,7 +64,9 @@ class Stage:
             self.directory / "web1", has_sshd=has_usable_sshd() if has_sshd is None else has_sshd
         )
         self.gateway = Gateway(self.config, self.directory / "proxyd.log")
-        self.ports = documents.Ports(0, 0, 0, 0, 0)
+        groups = {person: group for person, (group, _login) in PEOPLE.items()}
+        self.http = HttpStage(self.directory, self.shop, groups)
+        self.ports = documents.Ports(*[0] * 9)
         self._cleanup = ExitStack()
 
     @property
@@ -90,8 +95,17 @@ class Stage:
         return self.directory / "fetched"
 
     @property
+    def har(self) -> Path:
+        """Where the tour exports a tape to."""
+        return self.directory / "exported.har"
+
+    @property
     def has_ssh_client(self) -> bool:
         return shutil.which("ssh") is not None
+
+    @property
+    def has_curl(self) -> bool:
+        return has_curl()
 
     def set_up(self) -> Path | None:
         """Make everything but the gateway. Gives where a policy edited by hand was put aside, if there
@@ -104,7 +118,9 @@ class Stage:
         self._cleanup.callback(self.server.stop)
         self.server.start()
         self._fill(passwords)
-        self._issue_certificates()
+        pki = self._issue_certificates()
+        self._cleanup.callback(self.http.stop)
+        self.http.start({name: passwords[name] for name in KEYS}, pki)
         ssh = self._issue_ssh_certificates()
         self._cleanup.callback(self.web1.stop)
         self.web1.start(ssh)
@@ -114,9 +130,14 @@ class Stage:
             metrics=free_port(HOST),
             ssh=_free_port(SSH_PORT),
             ssh_target=self.web1.port,
+            http=_free_port(HTTP_PORT),
+            issuer=self.http.issuer.port,
+            api=self.http.api_port,
+            model=self.http.model_port,
         )
         self._write_documents()
         self._write_ssh_files(ssh)
+        self.http.write_files(self.ports.http)
         self._write_programs()
         return kept
 
@@ -173,16 +194,18 @@ class Stage:
         return aside
 
     def _clear(self) -> None:
-        for name in ("secrets", "pki", "ssh", "web1", "tapes", "bin", "fetched"):
+        for name in ("secrets", "pki", "ssh", "web1", "tapes", "bin", "fetched", "issuer", "tokens", "store"):
             shutil.rmtree(self.directory / name, ignore_errors=True)
         self.fetched.mkdir()
         self.gateway.log_path.unlink(missing_ok=True)
+        self.har.unlink(missing_ok=True)
         self.tapes.mkdir(mode=0o700)
+        (self.directory / "store").mkdir(mode=0o700)
 
     def _write_secrets(self) -> dict[str, str]:
         directory = self.directory / "secrets"
         directory.mkdir(mode=0o700)
-        written = {name: secrets.token_urlsafe(24) for name in (*shop.ACCOUNTS, "pseudonym_key")}
+        written = {name: secrets.token_urlsafe(24) for name in (*shop.ACCOUNTS, "pseudonym_key", *KEYS)}
         for name, value in written.items():
             path = directory / name
             path.touch(mode=0o600)
@@ -196,21 +219,29 @@ class Stage:
         with psycopg.connect(self.server.dsn(shop.DATABASE, host=socket_directory)) as connection:
             shop.fill(connection, self.shop, passwords)
 
-    def _issue_certificates(self) -> None:
+    def _issue_certificates(self) -> DemoPki:
         pki = DemoPki(self.directory / "pki")
         pki.issue_server()
         for person, (group, _login) in PEOPLE.items():
             pki.issue_client(person, group)
+        return pki
 
     def _write_documents(self) -> None:
         shown = _shown(self.config)
         self.config.write_text(
             documents.CONFIG.format(
-                ports=self.ports, config=shown, account=self.web1.login, admin=self._admin_socket()
+                ports=self.ports,
+                config=shown,
+                account=self.web1.login,
+                admin=self._admin_socket(),
+                api_host=API_HOST,
             )
         )
         self.policy.write_text(documents.POLICY.format(config=shown))
-        service = documents.service_file({person: self.connection(person) for person in PEOPLE})
+        connections = {person: self.connection(person) for person in PEOPLE}
+        own = {"sslcert", "sslkey"}
+        words = {name: value for name, value in connections["alice"].items() if name not in own}
+        service = documents.service_file(connections | {"token": words | {"sslcertmode": "disable"}})
         (self.directory / "pg_service.conf").write_text(service)
 
     def _admin_socket(self) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 
+from demo.http_steps import http_steps_for
 from demo.ssh_steps import ssh_steps_for
 from demo.stage import Stage
 from demo.tour import SHELL, Check, Scene, Step, ends_with, hides, shows
@@ -21,7 +22,7 @@ ORDER = 7
 
 
 def scene_of(stage: Stage) -> Scene:
-    """The names that commands use, relative to the working directory where that is shorter."""
+    """The names that commands use, relative to the working directory where that is shorter. The stage is set up."""
     here = Path.cwd()
 
     def shown(path: Path) -> str:
@@ -35,13 +36,23 @@ def scene_of(stage: Stage) -> Scene:
         "forged": shown(stage.directory / "forged.tape"),
         "ssh_config": shown(stage.ssh_config),
         "fetched": shown(stage.fetched),
+        "token": shown(stage.http.token_file("alice")),
+        "curl": shown(stage.http.curl_file("alice")),
+        "ask": shown(stage.http.ask),
+        "ca": shown(stage.directory / "pki" / "ca.crt"),
+        "inspection": shown(stage.directory / "pki" / "inspection.crt"),
+        "har": shown(stage.har),
+        "gateway": f"https://localhost:{stage.ports.http}",
+        "gateway_port": str(stage.ports.http),
+        "api": f"http://127.0.0.1:{stage.ports.api}",
     }
     return Scene(here, stage.tapes, names)
 
 
 def steps_for(stage: Stage) -> tuple[Step, ...]:
-    """All of them; those over SSH only where there is a client for it."""
-    return (*postgres_steps_for(stage), *(ssh_steps_for(stage) if stage.has_ssh_client else ()))
+    """All of them; those over SSH and by curl only where there is a client for it."""
+    ssh = ssh_steps_for(stage) if stage.has_ssh_client else ()
+    return (*postgres_steps_for(stage), *ssh, *http_steps_for(stage))
 
 
 def postgres_steps_for(stage: Stage) -> tuple[Step, ...]:

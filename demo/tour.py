@@ -20,6 +20,7 @@ COMMAND_TIMEOUT_S = 60.0
 TIMED_OUT = 124  # as timeout(1) has it
 _TOO_LONG = f"(no end after {COMMAND_TIMEOUT_S:.0f} s)"
 WIDTH = 88
+_OWN = ("PG", "PSQL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 SHELL = ("/bin/sh", "-c")
 
 
@@ -154,8 +155,8 @@ def _run_step(number: int, step: Step, scene: Scene, out: TextIO, style: Style) 
 
 def _run(words: Sequence[str], step: Step, scene: Scene) -> Outcome:
     before = _files(scene.tapes)
-    # A person's own settings of psql would change what is shown here.
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PG", "PSQL"))}
+    # A person's own settings of psql and of proxies would change what is shown here.
+    environment = {key: value for key, value in os.environ.items() if not key.upper().startswith(_OWN)}
     environment |= {"PSQLRC": "/dev/null", "PSQL_PAGER": "cat", "PGCONNECT_TIMEOUT": "20", "COLUMNS": "200"}
     try:
         if step.typed:

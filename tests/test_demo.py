@@ -19,6 +19,7 @@ from cryptography import x509
 
 from demo import documents, shop
 from demo.child_process import end, launch
+from demo.http_stage import INSPECTION, KEYS
 from demo.stage import PEOPLE, Stage, StageBusy
 from demo.steps import scene_of, steps_for
 from demo.terminal import Terminal, Typed
@@ -222,11 +223,13 @@ def test_the_stages_database_holds_the_shop_behind_passwords(stage: Stage) -> No
 
 def test_the_stages_secrets_are_their_owners_alone(stage: Stage) -> None:
     keys = [*(stage.directory / "secrets").iterdir(), *(stage.directory / "pki").glob("*.key")]
-    assert len(keys) == len(shop.ACCOUNTS) + 1 + len(PEOPLE) + 1
+    assert len(keys) == len(shop.ACCOUNTS) + 1 + len(KEYS) + len(PEOPLE) + len(("server", INSPECTION))
+    tokens = [*(stage.directory / "tokens").iterdir(), *stage.directory.glob("*.curl")]
+    assert len(tokens) == 2 * len(PEOPLE)
     ssh = [path for path in (stage.directory / "ssh").iterdir() if b"PRIVATE KEY" in path.read_bytes()]
     assert len(ssh) >= len(PEOPLE) + 3
-    assert {stat.S_IMODE(path.stat().st_mode) for path in (*keys, *ssh)} == {0o600}
-    for directory in (stage.tapes, stage.directory / "ssh"):
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (*keys, *tokens, *ssh)} == {0o600}
+    for directory in (stage.tapes, stage.directory / "ssh", stage.directory / "tokens"):
         assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
@@ -255,14 +258,15 @@ def test_the_stages_psql_speaks_tls(stage: Stage) -> None:
     assert "server does not support SSL" in done.stderr
 
 
-def test_a_machine_without_ssh_gets_the_rest_of_the_tour(
+def test_a_machine_without_ssh_and_curl_gets_the_rest_of_the_tour(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with_ssh = [one.name for one in steps_for(stage)]
+    whole = [one.name for one in steps_for(stage)]
     monkeypatch.setenv("PATH", "/nonexistent")
-    without = [one.name for one in steps_for(stage)]
-    assert without == with_ssh[: len(without)]
-    assert {"ssh", "shell", "sessions"} <= set(with_ssh) - set(without)
+    rest = [one.name for one in steps_for(stage)]
+    assert rest == [name for name in whole if name in rest]
+    assert {"ssh", "shell", "sessions", "http", "http_held", "http_har"} <= set(whole) - set(rest)
+    assert {"masked", "forged", "token", "model", "model_denied", "budgets"} <= set(rest)
 
 
 def test_two_demos_do_not_share_a_directory(stage: Stage) -> None:
