@@ -76,7 +76,7 @@ def _check_audience(claims: Mapping[str, Any], issuer: Issuer, *, is_access_toke
     audience = _texts(claims.get("aud"))
     if not audience:
         raise refused("does not say whom it is for (`aud`)", f"ask for one for {_listed(issuer.audiences)}")
-    if not set(audience) & set(issuer.audiences):
+    if not any(each in issuer.audiences for each in audience):
         raise refused("is for somebody else (`aud`)", f"ask for one for {_listed(issuer.audiences)}")
     names = ("client_id", "azp") if is_access_token else ("azp", "client_id")
     party = next((claims[name] for name in names if isinstance(claims.get(name), str)), None)

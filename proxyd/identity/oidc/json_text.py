@@ -49,10 +49,8 @@ def _check_depth(value: dict[str, Any]) -> None:
     for _ in range(MAX_DEPTH):
         inner: list[Any] = []
         for item in level:
-            if isinstance(item, dict):
-                inner.extend(item.values())
-            elif isinstance(item, list):
-                inner.extend(item)
+            values = item.values() if isinstance(item, dict) else item
+            inner.extend(each for each in values if isinstance(each, dict | list))
         if not inner:
             return
         level = inner

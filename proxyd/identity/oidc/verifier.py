@@ -72,7 +72,9 @@ class Tokens:
 
     def known(self, token: str) -> Subject | None:
         """The subject of a token that was verified before, by keys that still count, and has not ended."""
-        digest = _digest(token)
+        return self._remembered(_digest(token))
+
+    def _remembered(self, digest: bytes) -> Subject | None:
         found = self._known.get(digest)
         if found is None:
             return None
@@ -87,11 +89,12 @@ class Tokens:
 
         For callers that cannot wait: where keys are missing, the refusal says `may_pass`.
         """
-        subject = self.known(token)
+        digest = _digest(token)
+        subject = self._remembered(digest)
         if subject is not None:
             return subject
         unverified, source = self._read(token)
-        subject = self._verify(token, unverified, source)
+        subject = self._verify(digest, unverified, source)
         if subject is None:
             source.ask()
             raise self._counted(source, _no_key(source))
@@ -99,14 +102,15 @@ class Tokens:
 
     async def subject_of(self, token: str) -> Subject:
         """As `check`, but where keys are missing it waits for the issuer, within its `timeout`. Raises TokenRefused."""
-        subject = self.known(token)
+        digest = _digest(token)
+        subject = self._remembered(digest)
         if subject is not None:
             return subject
         unverified, source = self._read(token)
-        subject = self._verify(token, unverified, source)
+        subject = self._verify(digest, unverified, source)
         if subject is None:
             await source.newer()
-            subject = self._verify(token, unverified, source)
+            subject = self._verify(digest, unverified, source)
         if subject is None:
             raise self._counted(source, _no_key(source))
         return subject
@@ -132,7 +136,7 @@ class Tokens:
     def _asked(self) -> str:
         return " or ".join(issuer.issuer for issuer in self.issuers[:4]) or "nobody: no issuer is configured"
 
-    def _verify(self, text: str, token: UnverifiedToken, source: IssuerKeys) -> Subject | None:
+    def _verify(self, digest: bytes, token: UnverifiedToken, source: IssuerKeys) -> Subject | None:
         """None: the key that the token names is not here. Raises TokenRefused."""
         keys = source.keys
         candidates = () if keys is None else keys.candidates(token.key_id, token.algorithm)
@@ -149,21 +153,24 @@ class Tokens:
         except TokenRefused as refusal:
             raise self._counted(source, refusal) from None
         source.numbers.accepted += 1
-        self._remember(text, _Known(source, keys, subject, subject.expires_at or 0.0))
+        self._remember(digest, _Known(source, keys, subject, subject.expires_at or 0.0))
         return subject
 
     def _check_owner(self, name: str, issuer: Issuer) -> None:
         """Names that begin with the `name_prefix` of one issuer are not another's to give."""
-        prefixes = [other.name_prefix for other in self.issuers if name.startswith(other.name_prefix)]
-        if max(map(len, prefixes), default=0) > len(issuer.name_prefix):
+        others = [source.issuer for source in self._sources.values() if source.issuer is not issuer]
+        if any(
+            len(other.name_prefix) > len(issuer.name_prefix) and name.startswith(other.name_prefix)
+            for other in others
+        ):
             raise refused("has a name that begins as another issuer's names do", ASK_OPERATORS)
 
     def _counted(self, source: IssuerKeys, refusal: TokenRefused) -> TokenRefused:
         source.numbers.refused += 1
         return refusal
 
-    def _remember(self, token: str, known: _Known) -> None:
-        self._known[_digest(token)] = known
+    def _remember(self, digest: bytes, known: _Known) -> None:
+        self._known[digest] = known
         if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
 
