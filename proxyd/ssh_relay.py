@@ -24,7 +24,7 @@ from proxyd.tape.errors import TapeError
 from proxyd.tape.ssh_taping import SshTape
 from proxyd.telemetry import Log
 
-HELD_TICK_S = 0.02
+HELD_TICK_S = 0.01
 """While detectors hold output back: how often it is looked whether it has been quiet for long enough."""
 HIGH_WATER_BYTES = 1024 * 1024
 LOW_WATER_BYTES = 256 * 1024

@@ -19,8 +19,8 @@ from policy.detectors.stream import Piece, StreamScanner
 from proxyd.gates.ssh.windows import STDERR, STDOUT
 
 QUIET_TICKS_OF_TERMINALS = 1
-QUIET_TICKS = 3
-MAX_STALLED_TICKS = 12
+QUIET_TICKS = 5
+MAX_STALLED_TICKS = 25
 """What goes on without a place where it could be cut (a row of dots) is shown after so many ticks all the same."""
 MAX_SEQUENCE_BYTES = 4096
 MAX_MARKED_BYTES = 64 * 1024
