@@ -7,7 +7,7 @@ from collections import Counter
 from policy.masking import MaskingError
 from protocols.errors import RemoteProtocolError
 from proxyd.gates.http.bodies.interfaces import DEFAULT_LIMITS, BodyLimits, BodyMasks, BodyRefused
-from proxyd.gates.http.bodies.plan import Plan, plan_of
+from proxyd.gates.http.bodies.plan import Plan, begins_document, plan_of
 
 _BLANKS = " \t\r\n\ufeff"
 
@@ -30,8 +30,7 @@ def mask_message(
 
 def masked_text(text: str, plan: Plan, counts: Counter[str]) -> str:
     """Raises BodyRefused, RemoteProtocolError, MaskingError."""
-    begins = text.lstrip(_BLANKS)[:1]
-    if plan.has_paths or (begins and begins in '{["'):
+    if plan.may_mask(text) or (plan.detection is not None and begins_document(text)):
         found: Counter[str] = Counter()
         rewriter = plan.rewriter(found)
         start = len(text) - len(text.lstrip("\ufeff"))

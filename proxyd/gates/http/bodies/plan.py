@@ -42,7 +42,7 @@ class Plan:
         self.masks = tuple(mask for _, mask in json_masks)
         self.detectors = detectors
         self.guard = _guard([path.last_name for path, _ in json_masks])
-        self._words = {path.last_name.lower() for path, _ in json_masks if path.last_name is not None}
+        self._words = {path.last_name.casefold() for path, _ in json_masks if path.last_name is not None}
         self.has_places = any(path.segments and path.segments[-1].index is not None for path, _ in json_masks)
         self._guards = [(_guard([path.last_name]), mask) for path, mask in json_masks]
         self._paths = PathSet([path for path, _ in json_masks], ignore_case=True)
@@ -76,11 +76,18 @@ class Plan:
         """Does a text that is no JSON name a field that is masked? may_go_on: a name at its very end may be longer."""
         if not self.has_paths or self.guard is None:
             return self.has_paths
-        lowered = text.lower()
-        if not any(word in lowered for word in self._words):
+        if not self._holds_word(text):
             return False
         found = self.guard.search(text)
         return found is not None and not (may_go_on and found.end() == len(text))
+
+    def may_mask(self, document: str) -> bool:
+        """May the text of a JSON document hold a field that is masked? False only if nothing in it can be one."""
+        return self.has_paths and (self.guard is None or "\\u" in document or self._holds_word(document))
+
+    def _holds_word(self, text: str) -> bool:
+        folded = text.casefold()
+        return any(word in folded for word in self._words)
 
     def keys_masked(self, text: str) -> bool:
         """Does a text hold a field that is masked, by its name and a value (`email: x`, `"email":`, `<email>`)? For
@@ -209,7 +216,7 @@ class Plan:
 
         One that begins like an object or array, does not parse and names a masked field is hidden whole.
         """
-        if begins_document(text):
+        if begins_document(text) and self.may_mask(text):
             found: Counter[str] = Counter()
             rewriter = self.rewriter(found, node)
             try:
