@@ -19,6 +19,7 @@ from policy.sql.analyze import Statement, analyze
 from policy.sql.catalog import Catalog
 from policy.sql.refusal import SqlRefused
 from policy.sql.state import SessionState
+from policy.view import view_of
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -103,7 +104,7 @@ def explain(document: PolicyDocument, question: Question, sight: Sight) -> Expla
         login=question.login,
         policy_version=document.version,
         admission=admission,
-        masks=_mask_names(document, subject, target),
+        masks=(*_mask_names(document, subject, target), *detector_words(document, subject, target)),
         search_path=sight.state.search_path,
         catalog_version="" if sight.unknown else sight.catalog.version,
         unknown=sight.unknown,
@@ -135,6 +136,14 @@ def _mask_names(document: PolicyDocument, subject: Subject, target: Target) -> t
         return ()
     roles = roles_of(document, subject)
     return tuple(dict.fromkeys(entry.mask.name for entry in document.masks if entry.applies(roles, target)))
+
+
+def detector_words(document: PolicyDocument, subject: Subject, target: Target) -> tuple[str, ...]:
+    """The masks by detectors that apply to what the subject is shown here, and what they look for."""
+    entries = view_of(document, subject, target).detect_masks
+    return tuple(
+        f"{entry.name} (looks for {', '.join(entry.kinds)})" for entry in entries if "response" in entry.on
+    )
 
 
 def strictest(effects: list[Effect]) -> Effect:

@@ -18,7 +18,8 @@ from policy.facts import SimpleCommand, SshFacts, SshOperation, Subject, Target
 from policy.shown_text import shown
 from policy.ssh.evaluate import depends_on_paths, judge_ssh
 from policy.ssh.wording import command_text, described, redirect_text
-from proxyd.explanation import limit_words, reason_lines, strictest, subject_line
+from proxyd.explanation import detector_words, limit_words, reason_lines, strictest, subject_line
+from proxyd.gates.ssh.transfers import is_transfer
 
 MAX_SHOWN_COMMANDS = 100
 
@@ -46,6 +47,7 @@ class SshExplanation(msgspec.Struct, frozen=True):
     facts: SshFacts
     decision: Decision
     unknown: tuple[str, ...] = ()
+    masks: tuple[str, ...] = ()
 
 
 def explain_ssh(document: PolicyDocument, question: SshQuestion) -> SshExplanation:
@@ -69,6 +71,7 @@ def explain_ssh(document: PolicyDocument, question: SshQuestion) -> SshExplanati
         facts=facts,
         decision=decision,
         unknown=unknown,
+        masks=detector_words(document, subject, target),
     )
 
 
@@ -83,6 +86,9 @@ def _lines(e: SshExplanation) -> Iterator[str]:
     yield f"policy     version {e.policy_version}"
     yield f"admission  {e.admission.effect.value}{limit_words(e.admission)}"
     yield from reason_lines(e.admission.reasons)
+    if e.masks:
+        passes = " (not in this transfer, which passes as it is)" if is_transfer(e.facts) else ""
+        yield f"masks      {', '.join(e.masks)}{passes}"
     for what in e.unknown:
         yield f"unknown    {what}"
     yield ""

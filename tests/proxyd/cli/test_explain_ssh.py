@@ -152,3 +152,12 @@ def test_a_wrong_command_line(config: Path, arguments: list[str], words: str, ca
         explain(config, *arguments)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_what_detectors_look_for_and_where_they_do_not(tmp_path: Path, capsys: Output) -> None:
+    masks = "  - {name: second-line, detect: [email, credit_card]}\n"
+    config = write_ssh_setup(tmp_path, policy=POLICY.replace("masks:\n", RULES + masks))
+    assert explain(config, "--exec", "ls /srv") == 0
+    assert "masks      second-line (looks for email, credit_card)\n" in capsys.readouterr().out
+    assert explain(config, "--exec", "scp -f /srv/a") == 0
+    assert "looks for email, credit_card) (not in this transfer" in capsys.readouterr().out
