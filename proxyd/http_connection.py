@@ -26,7 +26,8 @@ from proxyd.gates.http.routing import LOGIN_FIELD, OwnNames, Route, Tunnel, rout
 from proxyd.gateway import Gateway
 from proxyd.http1_connection import Http1Client
 from proxyd.http2_connection import Http2Connection, Http2Request
-from proxyd.http_exchange import Exchange, Prepared
+from proxyd.http_exchange import Exchange
+from proxyd.http_exchange_state import Prepared
 from proxyd.http_identity import identify, presented
 from proxyd.http_link import Link
 from proxyd.http_listener import HttpListenerRuntime

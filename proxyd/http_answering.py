@@ -1,0 +1,201 @@
+"""The answer of a target on its way to the client: interim answers, its head, its body under masks, its end.
+
+What an answer says is on the tape before it leaves. An answer that has to be masked is held back until enough of it is
+known to be maskable, so that one that is not becomes an error and not half an answer. Called by `http_forwarding`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from policy.http.masks import HttpMasks
+from protocols.http.messages import Data, MessageEnded, ResponseHead
+from proxyd.gates.http import requests
+from proxyd.gates.http.answers import client_headers
+from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
+from proxyd.gates.http.bodies.transformers import transformer_for
+from proxyd.gates.http.refusals import GRPC, Kind, Refusal
+from proxyd.http1_connection import Http1Client, Http1Target
+from proxyd.http_exchange_state import ExchangeState
+from proxyd.http_sessions import HttpSession
+from proxyd.http_streams import TargetStream
+from proxyd.http_websocket import relay_messages
+
+HELD_BACK_BYTES: Final = 64 * 1024
+STREAMED_TYPES: Final = ("text/event-stream", "application/x-ndjson", "application/jsonl", GRPC)
+
+CONTINUE = ResponseHead(100, ())
+
+
+class Answering:
+    """One answer."""
+
+    __slots__ = ("_held", "_held_bytes", "_held_data", "_state", "_transformer")
+
+    def __init__(self, state: ExchangeState) -> None:
+        self._state = state
+        self._held: ResponseHead | None = None
+        self._held_data: list[bytes] = []
+        self._held_bytes = 0
+        self._transformer: Transformer | None = None
+
+    async def run(self, session: HttpSession, upstream: TargetStream, masks: HttpMasks) -> None:
+        """Until the end of the answer. Raises Refusal, PeerGone, TapeError."""
+        tape, number, stream = session.tape, self._state.number, self._state.stream
+        while True:
+            event = upstream.poll()
+            if event is None:
+                if self._state.has_answered:
+                    await self._state.flush(session)
+                session.moved_at = self._state.waits_since = time.monotonic()
+                event = await upstream.receive()
+                self._state.waits_since = 0.0
+                self._state.moved_at = time.monotonic()
+            # A match would ask each of the classes in turn, and this is asked for every piece.
+            kind = event.__class__
+            if kind is Data:
+                self._pass_on(session, event.data)  # type: ignore[union-attr]
+            elif kind is MessageEnded:
+                trailers = event.trailers  # type: ignore[union-attr]
+                self._finish_body(session)
+                tape.response_end(number, trailers)
+                stream.put_end(trailers)
+                await self._state.flush(session)
+                return
+            elif isinstance(event, ResponseHead):
+                if event.status == 101:
+                    await self._switch(session, event, upstream, masks)
+                    return
+                if event.status < 200:
+                    self._interim(session, event)
+                    await self._state.flush(session)
+                    continue
+                if event.status == 401:
+                    session.account.injector.invalidate()
+                self._start_answer(session, event, masks)
+
+    def _interim(self, session: HttpSession, head: ResponseHead) -> None:
+        if head.status == 100:
+            if self._state.may_send is not None and not self._state.may_send.is_set():
+                self._state.may_send.set()
+                self._state.stream.put_head(CONTINUE)
+        elif self._state.head.version != "1.0":
+            session.tape.response(self._state.number, head.status, head.headers, made_here=False)
+            self._state.stream.put_head(head)
+
+    def _start_answer(self, session: HttpSession, head: ResponseHead, masks: HttpMasks) -> None:
+        route = self._state.route
+        if route is None:
+            raise RuntimeError("an answer without a route")
+        upstream = session.account.upstream
+        if masks.response.is_empty and self._state.call is None:
+            headers = client_headers(head.headers, route, upstream, is_changed=False)
+            if headers is not head.headers or not head.keep_alive:
+                head = ResponseHead(head.status, headers, head.body_bytes)
+            self._state.has_answered = True
+            session.tape.response(self._state.number, head.status, headers, made_here=False)
+            self._state.stream.put_head(head)
+            return
+        has_body = (
+            self._state.head.method != "HEAD" and head.status not in (204, 304) and head.body_bytes != 0
+        )
+        transformer = None
+        content_type = requests.content_type_of(head.headers)
+        if has_body:
+            transformer = self._response_transformer(head, content_type, masks)
+        is_changed = transformer is not None or (not has_body and not masks.response.is_empty)
+        headers = client_headers(head.headers, route, upstream, is_changed=is_changed)
+        self._transformer = transformer
+        length = None if transformer is not None else head.body_bytes
+        self._held = ResponseHead(head.status, headers, length)
+        if transformer is None or content_type.startswith(STREAMED_TYPES):
+            self._let_go(session)
+
+    def _let_go(self, session: HttpSession) -> None:
+        """From here on the answer is the target's, whatever comes."""
+        head, self._held = self._held, None
+        if head is None:
+            return
+        self._state.has_answered = True
+        session.tape.response(self._state.number, head.status, head.headers, made_here=False)
+        self._state.stream.put_head(head)
+        for data in self._held_data:
+            self._put(session, data)
+        self._held_data = []
+
+    def _response_transformer(
+        self, head: ResponseHead, content_type: str, masks: HttpMasks
+    ) -> Transformer | None:
+        if masks.response.is_empty and self._state.call is None:
+            return None
+        encoding = requests.content_encoding_of(head.headers)
+        try:
+            encoding = "" if requests.is_plain(encoding) else encoding
+            if self._state.call is not None:
+                return self._state.call.answer_transformer(
+                    head.status, content_type, encoding, masks.response
+                )
+            if head.status == 206:
+                raise BodyRefused("the target sent a part of a body, and masks apply to it")
+            return transformer_for(content_type, masks.response, content_encoding=encoding)
+        except BodyRefused as refused:
+            raise self._unmaskable(refused) from refused
+
+    def _unmaskable(self, refused: BodyRefused) -> Refusal:
+        return Refusal(
+            502, Kind.TARGET, f"The target's answer cannot be masked: {refused.reason}.", hint=refused.hint
+        )
+
+    def _pass_on(self, session: HttpSession, data: bytes) -> None:
+        transformer = self._transformer
+        if transformer is not None:
+            try:
+                data = transformer.feed(data)
+            except BodyRefused as refused:
+                raise self._unmaskable(refused) from refused
+        if not data:
+            return
+        if self._held is not None:
+            self._held_data.append(data)
+            self._held_bytes += len(data)
+            if self._held_bytes >= HELD_BACK_BYTES:
+                self._let_go(session)
+            return
+        self._put(session, data)
+
+    def _put(self, session: HttpSession, data: bytes) -> None:
+        session.tape.response_body(self._state.number, data)
+        self._state.stream.put_data(data)
+
+    def _finish_body(self, session: HttpSession) -> None:
+        transformer = self._transformer
+        if transformer is not None:
+            try:
+                rest = transformer.finish()
+            except BodyRefused as refused:
+                raise self._unmaskable(refused) from refused
+            self._let_go(session)
+            if rest:
+                self._put(session, rest)
+            self._state.note_masked(transformer)
+        if self._state.call is not None:
+            self._state.call.record_answer(session.tape, self._state.number)
+
+    async def _switch(
+        self, session: HttpSession, head: ResponseHead, upstream: TargetStream, masks: HttpMasks
+    ) -> None:
+        """The target changes to WebSocket: from here on it is messages."""
+        stream = self._state.stream
+        if not isinstance(stream, Http1Client) or not isinstance(upstream, Http1Target):
+            raise Refusal(501, Kind.PROTOCOL, "An upgrade over HTTP/2 is not done.", hint="Use HTTP/1.1.")
+        headers = tuple(field for field in head.headers if field[0] != "sec-websocket-extensions")
+        session.tape.response(self._state.number, 101, headers, made_here=False)
+        session.tape.flush()
+        self._state.has_answered = True
+        self._state.stream.put_head(ResponseHead(101, headers, 0, upgrade=head.upgrade))
+        await self._state.client_flush()
+        stream.upgraded = self._state.is_switched = True
+        await relay_messages(stream, upstream, session, self._state.number, masks.request, masks.response)
+        session.tape.response_end(self._state.number)
+        session.tape.flush()

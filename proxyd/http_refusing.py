@@ -1,0 +1,99 @@
+"""The gateway's own answer to a request that it does not pass on, or whose answer it cannot pass on.
+
+In the shape that the client's SDK knows, on the tape, and so that the connection stays usable where it can. Called by
+`http_exchange`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import trio
+
+from policy.decision import Decision, Effect, Reason
+from protocols.http.messages import MessageEnded
+from proxyd.gates.http import requests
+from proxyd.gates.http.llm.call import in_shape_of, sdk_of
+from proxyd.gates.http.refusals import GRPC, Answer, Kind, Refusal, answer
+from proxyd.http_exchange_state import ExchangeState
+from proxyd.http_sessions import HttpSession
+from proxyd.metrics import SessionOutcome
+from proxyd.tape.errors import TapeError
+
+# What of a refused body is read away, so that the connection can be used again.
+MAX_DRAINED_BYTES: Final = 1 << 20
+DRAIN_TIMEOUT_S: Final = 2.0
+
+
+async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = True) -> None:
+    """Tell the client. Raises PeerGone."""
+    session, connection = state.session, state.connection
+    if refusal.kind not in (Kind.DENIED, Kind.HELD):
+        connection.log_refusal(refusal, session)
+    if state.has_answered:
+        state.note_abort(refusal.reason)
+        state.stream.abandon(refusal.reason)
+        return
+    is_grpc = requests.content_type_of(state.head.headers).startswith(GRPC)
+    sdk = sdk_of(state.head.headers) if state.call is None and not is_grpc else ""
+    if state.call is not None and not is_grpc:
+        refusal = state.call.in_its_shape(refusal)
+    elif sdk:
+        refusal = in_shape_of(sdk, refusal)
+    if state.head.version != "2" and not refusal.closes and not await _drained(state):
+        refusal.closes = True  # the rest of the body would be taken for the next request
+    told = answer(refusal, is_grpc=is_grpc)
+    if session is not None and is_taped and session.tape.is_usable:
+        _record_refusal(state, session, told, refusal)
+    state.stream.put_head(told.head)
+    state.stream.put_data(told.body)
+    state.stream.put_end(told.trailers)
+    await state.stream.flush()
+
+
+async def _drained(state: ExchangeState) -> bool:
+    """Read away what is left of the body, if that is little and on its way: then the connection stays usable."""
+    stream = state.stream
+    if stream.is_received:
+        return True
+    if state.head.expects_continue and (state.may_send is None or not state.may_send.is_set()):
+        return False  # it may come or not
+    left = MAX_DRAINED_BYTES
+    with trio.move_on_after(DRAIN_TIMEOUT_S):
+        while left > 0:
+            event = await stream.receive()
+            if isinstance(event, MessageEnded):
+                return True
+            left -= len(event.data)
+    return False
+
+
+def _record_refusal(state: ExchangeState, session: HttpSession, told: Answer, refusal: Refusal) -> None:
+    tape, number = session.tape, state.number
+    try:
+        if not state.is_recorded:
+            url = state.head.target
+            headers = requests.shown_headers(state.head.headers, "")
+            tape.request(
+                number,
+                state.head.method,
+                url,
+                state.head.version,
+                headers,
+                None,
+                refused_decision(refusal),
+            )
+        elif refusal.kind is Kind.TARGET:
+            tape.event("answer refused", {"exchange": number, "reason": refusal.reason})
+        tape.response(number, told.head.status, told.head.headers, made_here=True)
+        tape.response_body(number, told.body)
+        tape.response_end(number)
+        tape.flush()
+    except TapeError as fault:
+        state.connection.log.error("tape cannot be written", reason=str(fault))
+        session.end(SessionOutcome.TAPE, "the session cannot be recorded")
+
+
+def refused_decision(refusal: Refusal) -> Decision:
+    """On the tape: refused for a reason outside of the policy's rules."""
+    return Decision(Effect.DENY, (Reason(refusal.rule, refusal.reason, refusal.hint),))
