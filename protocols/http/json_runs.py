@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from protocols.http import json_tokens as tokens
 from protocols.http.json_nodes import JsonNode, Rewrite
 
-NESTED = 2  # levels of objects and arrays that one run can pass over
+NESTED = 3  # levels of objects and arrays that one run can pass over
 
 _PLAIN_BODY = rb'[^"\\\x00-\x1f]*+'
 _ASCII_BODY = rb"[\x20\x21\x23-\x5b\x5d-\x7e]*+"

@@ -18,7 +18,7 @@ import codecs
 from collections import Counter
 from collections.abc import Callable
 from enum import IntEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from protocols.errors import LimitExceeded, RemoteProtocolError
 from protocols.http import json_tokens as tokens
@@ -31,13 +31,13 @@ _SMALLEST_LOOK = 512  # bytes of a run, which are gone through token by token wh
 _LARGEST_LOOK = 1 << 16
 
 
-class _Expects(IntEnum):
-    VALUE = 0
-    VALUE_OR_END = 1
-    NAME = 2
-    NAME_OR_END = 3
-    COMMA_OR_END = 4
-    NOTHING = 5  # the document is complete
+# What the grammar expects. Numbers, because they are compared for every token.
+_VALUE: Final = 0
+_VALUE_OR_END: Final = 1
+_NAME: Final = 2
+_NAME_OR_END: Final = 3
+_COMMA_OR_END: Final = 4
+_NOTHING: Final = 5  # the document is complete
 
 
 class _Passing(IntEnum):
@@ -85,7 +85,7 @@ class JsonRewriter:
         self._clean = clean
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._stack: list[_Open] = []
-        self._expects = _Expects.VALUE
+        self._expects: int = _VALUE
         self._buffer = b""
         self._position = 0  # everything before it has been dealt with
         self._mark = 0  # everything from here to the position is to be sent as it is
@@ -111,7 +111,7 @@ class JsonRewriter:
         """The rest. Raises RemoteProtocolError when the document is not complete."""
         self._is_last = True
         self._run()
-        is_complete = self._expects is _Expects.NOTHING and self._passing is _Passing.NO
+        is_complete = self._expects == _NOTHING and self._passing is _Passing.NO
         if not is_complete or self._position != len(self._buffer):
             raise RemoteProtocolError("a JSON text that ends too early")
         return self._taken()
@@ -152,36 +152,33 @@ class JsonRewriter:
 
     def _run(self) -> None:
         """Deal with tokens until one is not complete."""
+        buffer = self._buffer
+        length = len(buffer)
         while True:
             if self._passing and not self._pass():
                 return
-            if not self._scanned:
-                self._skip_blanks()
-            if self._position == len(self._buffer):
+            if not self._scanned and self._position < length and buffer[self._position] <= 0x20:
+                self._position = tokens.blanks.match(buffer, self._position).end()  # type: ignore[union-attr]
+            if self._position == length:
                 return
-            match self._expects:
-                case _Expects.COMMA_OR_END:
-                    self._comma_or_end()
-                case _Expects.VALUE | _Expects.VALUE_OR_END:
-                    if not self._element():
-                        return
-                case _Expects.NAME | _Expects.NAME_OR_END:
-                    if not self._member():
-                        return
-                case _Expects.NOTHING:
-                    raise RemoteProtocolError("a JSON text with something behind it")
-
-    def _skip_blanks(self) -> None:
-        found = tokens.blanks.match(self._buffer, self._position)
-        if found is not None:
-            self._position = found.end()
+            expects = self._expects
+            if expects == _COMMA_OR_END:
+                self._comma_or_end()
+            elif expects <= _VALUE_OR_END:
+                if not self._element():
+                    return
+            elif expects != _NOTHING:
+                if not self._member():
+                    return
+            else:
+                raise RemoteProtocolError("a JSON text with something behind it")
 
     def _comma_or_end(self) -> None:
         character = self._buffer[self._position]
         here = self._stack[-1]
         if character == 0x2C:
             self._position += 1
-            self._expects = _Expects.NAME if here.is_object else _Expects.VALUE
+            self._expects = _NAME if here.is_object else _VALUE
         elif character == (0x7D if here.is_object else 0x5D):
             self._close()
         else:
@@ -196,11 +193,11 @@ class JsonRewriter:
         self._value_ended()
 
     def _value_ended(self) -> None:
-        self._expects = _Expects.COMMA_OR_END if self._stack else _Expects.NOTHING
+        self._expects = _COMMA_OR_END if self._stack else _NOTHING
 
     def _element(self) -> bool:
         """A value, or the end of an array that is empty. False when it is not complete."""
-        if self._expects is _Expects.VALUE_OR_END and self._buffer[self._position] == 0x5D:
+        if self._expects == _VALUE_OR_END and self._buffer[self._position] == 0x5D:
             self._close()
             return True
         if not self._stack:
@@ -209,14 +206,14 @@ class JsonRewriter:
                 and self._buffer[self._position] in b"{["
                 and self._pass_run(self._runs(self._node).whole)
             ):
-                self._expects = _Expects.NOTHING
+                self._expects = _NOTHING
                 return True
             return self._value()
         here = self._stack[-1]
         if here.is_object:
             return self._value()
         if not self._scanned and self._pass_run(self._runs(here.node).elements):
-            self._expects = _Expects.VALUE
+            self._expects = _VALUE
             return True
         self._member_name = ""
         each = here.node.any_element
@@ -229,11 +226,11 @@ class JsonRewriter:
     def _member(self) -> bool:
         """A name and its colon, or the end of an object that is empty. False when it is not complete."""
         here = self._stack[-1]
-        if self._buffer[self._position] == 0x7D and self._expects is _Expects.NAME_OR_END:
+        if self._buffer[self._position] == 0x7D and self._expects == _NAME_OR_END:
             self._close()
             return True
         if not self._scanned and self._pass_run(self._runs(here.node).members):
-            self._expects = _Expects.NAME
+            self._expects = _NAME
             return True
         if self._buffer[self._position] != 0x22:
             raise RemoteProtocolError("a JSON text with a name missing")
@@ -248,7 +245,7 @@ class JsonRewriter:
             raise RemoteProtocolError("a JSON text with a colon missing")
         self._enter_member(here.node, end)
         self._position = after + 1
-        self._expects = _Expects.VALUE
+        self._expects = _VALUE
         self._scanned = 0
         return True
 
@@ -334,7 +331,7 @@ class JsonRewriter:
         else:
             self._position += 1
         self._stack.append(_Open(self._node, is_object))
-        self._expects = _Expects.NAME_OR_END if is_object else _Expects.VALUE_OR_END
+        self._expects = _NAME_OR_END if is_object else _VALUE_OR_END
 
     def _number(self) -> bool:
         found = tokens.part_of_number.match(self._buffer, self._position)
