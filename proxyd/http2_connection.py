@@ -2,15 +2,16 @@
 
 Theory of operation. One task reads and hands what comes to the streams; whoever has something to send writes. What a
 peer may send ahead is bounded by its windows, which are opened again only when a stream has passed its data on: a slow
-reader slows its writer. Sending data waits for the peer's window. Answers to control frames are sent by the reader,
-before it reads again, so that a peer which asks without listening is no longer read.
+reader slows its writer. Sending data waits for the peer's window. What the kernel does not take at once is sent by a
+second task: an exchange may be given up at any time, and must not leave half a frame before the frames of others. The
+reader does not go on while much is unsent, so that a peer which asks without listening is no longer read.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import trio
 
@@ -31,6 +32,13 @@ from proxyd.wire import ConnectionLost
 
 # Exchanges at a time on one connection to a target.
 MAX_SHARED_STREAMS: Final = 100
+# Unsent bytes with which a peer is no longer read.
+MAX_UNSENT_BYTES: Final = 64 * 1024
+# Pieces of a body are put together up to this size: many tiny ones would take far more memory than their window says.
+MERGED_BYTES: Final = 4096
+# A target that has said nothing at all for so long gets no further streams on this connection.
+SILENT_S: Final = 1.0
+NO_ERROR: Final = 0
 PROTOCOL_ERROR: Final = 1
 INTERNAL_ERROR: Final = 2
 REFUSED_STREAM: Final = 7
@@ -47,12 +55,15 @@ class _Stream:
         "_connection",
         "_ended",
         "_gone",
+        "_is_closed",
         "_is_finished",
         "_items",
         "_out",
         "_window",
         "head",
         "number",
+        "on_lost",
+        "opened_at",
     )
 
     def __init__(self, connection: Http2Connection, number: int, head: RequestHead) -> None:
@@ -65,6 +76,9 @@ class _Stream:
         self._gone: PeerGone | None = None
         self._ended = False  # everything of the peer's message has come
         self._is_finished = False  # our own message has been sent whole
+        self._is_closed = False
+        self.on_lost: Callable[[PeerGone], None] | None = None
+        self.opened_at = trio.current_time()
         self._out: list[Data | MessageEnded | RequestHead | ResponseHead] = []
 
     # What the connection's reader calls
@@ -72,12 +86,20 @@ class _Stream:
     def take(self, event: _Item) -> None:
         if isinstance(event, MessageEnded):
             self._ended = True
-        self._items.append(event)
+        items = self._items
+        if isinstance(event, Received) and items:
+            last = items[-1]
+            if isinstance(last, Received) and len(last.data) < MERGED_BYTES:
+                items[-1] = Received(last.data + event.data, last.flow_bytes + event.flow_bytes)
+                return
+        items.append(event)
         self._wake()
 
     def lose(self, gone: PeerGone) -> None:
         if self._gone is None:
             self._gone = gone
+            if self.on_lost is not None and not self._is_closed:
+                self.on_lost(gone)
         self._wake()
         self.open_window()
 
@@ -109,8 +131,10 @@ class _Stream:
     async def _receive(self) -> ResponseHead | Data | MessageEnded:
         while True:
             item = self._poll()
+            # Also when there is nothing: what was polled before may have opened the window that the peer waits for.
+            self._connection.flush_soon()
             if item is not None:
-                await self._connection.flush_windows()
+                await trio.lowlevel.checkpoint_if_cancelled()
                 return item
             self._arrived = trio.Event()
             await self._arrived.wait()
@@ -145,6 +169,7 @@ class _Stream:
                 ends = isinstance(following, MessageEnded) and not following.trailers
                 match item:
                     case RequestHead():
+                        self._connection.enter(self)
                         http2.send_request(self.number, item, ends=ends)
                         self._is_finished = ends
                     case ResponseHead():
@@ -175,9 +200,9 @@ class _Stream:
                 raise self._gone
             window = http2.window(self.number)
             if not window:
+                opened = self._window = trio.Event()
                 await self._connection.flush()
-                self._window = trio.Event()
-                await self._window.wait()
+                await opened.wait()
                 continue
             piece = data[at : at + window]
             at += len(piece)
@@ -189,16 +214,20 @@ class _Stream:
 
     def close(self) -> None:
         """The exchange is over, whole or not."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if not self.number:
+            self._connection.leave()
+            return
         if not (self._ended and self._is_finished):
-            self._reset(CANCEL)
+            # RFC 9113, 8.1: an answer that is whole counts, also when nobody wants the rest of the request.
+            self._reset(NO_ERROR if self._is_finished and self._connection.is_server else CANCEL)
         for item in self._items:
             if isinstance(item, Received):
                 self._connection.acknowledge(self.number, item.flow_bytes)
         self._items.clear()
         self._connection.forget(self.number)
-
-    def release(self) -> None:
-        self.close()
 
     def _reset(self, code: int) -> None:
         if self._gone is None:
@@ -232,6 +261,11 @@ class Http2Stream(_Stream):
     def put_head(self, head: RequestHead, encoded: bytes = b"") -> None:
         self._put_head(head)
 
+    def release(self) -> None:
+        if not self._ended and self.number:
+            self._connection.doubt(self.opened_at)
+        self.close()
+
     def poll(self) -> ResponseHead | Data | MessageEnded | None:
         return self._poll()
 
@@ -240,7 +274,10 @@ class Http2Stream(_Stream):
 
 
 class Http2Connection:
-    """`run` reads until the end; raises nothing but cancellation. `ended` says why it ended."""
+    """`run` reads until the end; raises nothing but cancellation. `ended` says why it ended.
+
+    `on_end`, `on_room`: called when it has ended, and when one more stream may be opened.
+    """
 
     def __init__(
         self,
@@ -253,6 +290,7 @@ class Http2Connection:
         received: bytes = b"",
     ) -> None:
         self._link = link
+        self.is_server = is_server
         self.http2 = Http2(limits, is_server=is_server, scheme=scheme)
         self._on_request = on_request
         self._streams: dict[int, _Stream] = {}
@@ -260,13 +298,20 @@ class Http2Connection:
         self.ended: PeerGone | None = None
         self.is_broken_protocol = False
         self.takes_no_more = False
-        self.moved_at = 0.0
+        self.moved_at = trio.current_time()
         self.on_end: Callable[[], None] | None = None
+        self.on_room: Callable[[], None] | None = None
+        self._is_closing = False
+        self._unnumbered = 0
+        # What the kernel has not taken: the sending of it, which is the writer's.
+        self._is_writing = False
+        self._pending: Coroutine[Any, Any, None] | None = None
         self._kicked = trio.Event()
+        self._written = trio.Event()
 
     @property
     def streams(self) -> int:
-        return len(self._streams)
+        return len(self._streams) + self._unnumbered
 
     @property
     def has_room(self) -> bool:
@@ -274,31 +319,58 @@ class Http2Connection:
         return (
             self.ended is None
             and not self.takes_no_more
-            and self.http2.open_streams < min(self.http2.peer_streams, MAX_SHARED_STREAMS)
+            and self.streams < min(self.http2.peer_streams, MAX_SHARED_STREAMS)
         )
 
     async def begin(self) -> None:
         """Raises ConnectionLost."""
         self.http2.begin()
-        await self.flush()
+        await send(self._link, self.http2.take())
 
     def open(self) -> Http2Stream:
-        """As a client: a new stream. Its number is taken now, so its head has to be sent without waiting in between."""
-        number = self.http2.next_stream()
-        stream = Http2Stream(self, number, RequestHead("", "", "", "", ()))
-        self._streams[number] = stream
-        return stream
+        """As a client: a new stream. It gets its number with its head, since numbers have to go out in their order."""
+        self._unnumbered += 1
+        return Http2Stream(self, 0, RequestHead("", "", "", "", ()))
+
+    def enter(self, stream: _Stream) -> None:
+        """Its head is sent now. Raises PeerGone."""
+        if stream.number:
+            raise LocalProtocolError("a second head on one stream")
+        if self.ended is not None or self._is_closing:
+            raise PeerGone("the target takes no more requests", is_unheard=True)
+        try:
+            stream.number = self.http2.next_stream()
+        except LocalProtocolError as fault:
+            self.takes_no_more = True
+            raise PeerGone(fault.message, is_unheard=True) from fault
+        self._unnumbered -= 1
+        stream.opened_at = trio.current_time()
+        self._streams[stream.number] = stream
+
+    def leave(self) -> None:
+        """A stream that was opened was never used."""
+        self._unnumbered -= 1
+        if self.on_room is not None:
+            self.on_room()
+
+    def doubt(self, since: float) -> None:
+        """A stream of `since` was given up. Nothing at all has come from the target meanwhile? It may be gone."""
+        if self.moved_at <= since and trio.current_time() - since >= SILENT_S:
+            self.takes_no_more = True
 
     def forget(self, number: int) -> None:
-        self._streams.pop(number, None)
+        if self._streams.pop(number, None) is not None and self.on_room is not None:
+            self.on_room()
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._flush_when_kicked)
+            nursery.start_soon(self._write, nursery.cancel_scope)
             try:
                 await self._read()
             finally:
                 self._end(PeerGone("closed"))
+                if self._pending is not None:
+                    self._pending.close()
                 nursery.cancel_scope.cancel()
 
     async def _read(self) -> None:
@@ -313,7 +385,9 @@ class Http2Connection:
                 for number, why in self.http2.malformed:
                     self._reset_malformed(number, why)
                 self.http2.malformed.clear()
-                await self.flush()
+                self._push()
+                if self._is_writing and self.http2.unsent > MAX_UNSENT_BYTES:
+                    await self._written.wait()
         except ConnectionLost as lost:
             self._end(PeerGone(str(lost)))
         except ProtocolError as fault:
@@ -322,16 +396,28 @@ class Http2Connection:
             self._link.send_last(self.http2.take())
             self._end(PeerGone(fault.message))
 
-    async def _flush_when_kicked(self) -> None:
-        """Sends what is left by those that cannot wait."""
+    async def _write(self, scope: trio.CancelScope) -> None:
         while True:
             await self._kicked.wait()
             self._kicked = trio.Event()
-            await self.flush_windows()
+            pending, self._pending = self._pending, None
+            if pending is None:
+                continue
+            try:
+                await pending
+                while data := self.http2.take():
+                    await send(self._link, data)
+            except ConnectionLost as lost:
+                self._end(PeerGone(str(lost)))
+                scope.cancel()
+                return
+            self._is_writing = False
+            self._written.set()
 
     def _end(self, gone: PeerGone) -> None:
         if self.ended is None:
             self.ended = gone
+            self._written.set()
             if self.on_end is not None:
                 self.on_end()
         for stream in list(self._streams.values()):
@@ -353,6 +439,9 @@ class Http2Connection:
                     return
             case ConnectionEnding(last_stream=last):
                 self.takes_no_more = True
+                if self.is_server:
+                    return  # it counts the streams that we have opened, which are none
+                self._is_closing = True
                 for opened, stream in list(self._streams.items()):
                     if opened > last:
                         stream.lose(PeerGone("the target takes no more requests", is_unheard=True))
@@ -381,22 +470,32 @@ class Http2Connection:
     def acknowledge(self, number: int, flow_bytes: int) -> None:
         self.http2.acknowledge(number, flow_bytes)
 
-    async def flush_windows(self) -> None:
-        """Let the peer go on, if a window was opened."""
+    async def flush(self) -> None:
+        """Send what there is, and wait until the kernel has it. Raises ConnectionLost."""
+        self._push()
+        if self._is_writing:
+            await self._written.wait()
+            if self.ended is not None:
+                raise ConnectionLost(self.ended.reason)
+
+    def flush_soon(self) -> None:
+        """From where nothing can wait."""
         try:
-            await self.flush()
+            self._push()
         except ConnectionLost:
             return  # the reader says so
 
-    async def flush(self) -> None:
-        """Raises ConnectionLost."""
+    def _push(self) -> None:
+        if self.ended is not None:
+            raise ConnectionLost(self.ended.reason)
+        if self._is_writing:
+            return  # the writer takes it along
         data = self.http2.take()
-        if data:
-            await send(self._link, data)
-
-    def flush_soon(self) -> None:
-        """From where nothing can wait: what there is to send goes out in a moment."""
-        self._kicked.set()
+        pending = self._link.send_soon(data) if data else None
+        if pending is not None:
+            self._is_writing, self._pending = True, pending
+            self._written = trio.Event()
+            self._kicked.set()
 
     def stop_taking(self) -> None:
         """As a server: answer what is open, refuse what comes."""

@@ -484,7 +484,7 @@ class HttpConnection:
             if is_quiet or (self.gateway.drain.is_set() and not self._running):
                 if self._http2 is not None:
                     self._http2.http2.close()
-                    await self._http2.flush_windows()
+                    self._http2.flush_soon()
                 else:
                     self._link.send_last(b"")
                 self._scope.cancel()

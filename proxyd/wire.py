@@ -100,16 +100,15 @@ class Wire:
 
     async def _receive_raw(self) -> bytes:
         sock = self._socket
-        # Always one trip through the scheduler, so that a fast sender cannot keep other sessions waiting.
-        await trio.lowlevel.wait_readable(sock)
         while True:
             try:
+                # Always one trip through the scheduler, so that a fast sender cannot keep other sessions waiting.
+                await trio.lowlevel.wait_readable(sock)
                 data = sock.recv(self._read_bytes)
             except (BlockingIOError, InterruptedError):
-                await trio.lowlevel.wait_readable(sock)
                 continue
-            except OSError as fault:
-                raise ConnectionLost(str(fault)) from fault
+            except (OSError, ValueError, trio.ClosedResourceError) as fault:
+                raise ConnectionLost(str(fault) or "closed") from fault
             if not data:
                 raise ConnectionLost("closed by the peer")
             if len(data) == self._read_bytes:
@@ -129,11 +128,22 @@ class Wire:
         return None if rest is None else self._send_rest(rest)
 
     async def _send_in_turn(self, data: bytes) -> None:
-        while self._is_sending:
-            await self._senders.park()
-        rest = self._send_now(self._encrypted(data))
-        if rest is not None:
+        await self._senders.park()  # who sent before hands the turn on, so nobody gets in between
+        try:
+            rest = self._send_now(self._encrypted(data))
+        except BaseException:
+            self._hand_on()
+            raise
+        if rest is None:
+            self._hand_on()
+        else:
             await self._send_rest(rest)
+
+    def _hand_on(self) -> None:
+        if self._senders:
+            self._senders.unpark()
+        else:
+            self._is_sending = False
 
     def _encrypted(self, data: bytes) -> bytes:
         self.sent_bytes += len(data)
@@ -146,6 +156,8 @@ class Wire:
 
     def _send_now(self, data: bytes) -> memoryview | None:
         """Send what the kernel takes at once; what is left, or None."""
+        if self._is_broken:
+            raise ConnectionLost("a message was left half sent")
         try:
             sent = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
@@ -160,21 +172,19 @@ class Wire:
         self._is_sending = True
         try:
             while rest:
-                await trio.lowlevel.wait_writable(sock)
                 try:
+                    await trio.lowlevel.wait_writable(sock)
                     sent = sock.send(rest)
                 except (BlockingIOError, InterruptedError):
                     continue
-                except OSError as fault:
-                    raise ConnectionLost(str(fault)) from fault
+                except (OSError, ValueError, trio.ClosedResourceError) as fault:
+                    raise ConnectionLost(str(fault) or "closed") from fault
                 rest = rest[sent:]
         except BaseException:
             self._is_broken = True  # perhaps half a record has been sent
             raise
         finally:
-            self._is_sending = False
-            if self._senders:
-                self._senders.unpark()
+            self._hand_on()
 
     def close(self) -> None:
         """Close both descriptors; waits on them end with an error."""
@@ -185,8 +195,8 @@ class Wire:
 
     def send_last(self, data: bytes) -> None:
         """Try, without waiting, to say a last word (b"" for none) and that it was the last (TLS close_notify)."""
-        if self._is_broken:
-            return
+        if self._is_broken or self._is_sending:
+            return  # it would land in the middle of another message
         try:
             if self._tls is None:
                 self._send_now(data)

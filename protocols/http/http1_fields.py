@@ -60,7 +60,7 @@ _OPTIONS_WITHOUT_FIELD = _HANDLED | {"close"}
 # Read by many servers as their dashed twins (CGI, WSGI), so a stand-in for one of these is an attack, not a habit.
 _NOT_IMITABLE = _HANDLED | _NOT_REMOVABLE
 # What trailers may not say: it would have to be known before the body (RFC 9110, 6.5.1), or was judged with the head.
-_NOT_TRAILERS = (
+NOT_TRAILERS = (
     _HANDLED | _NOT_REMOVABLE | frozenset({"max-forwards", "authentication-info", "age", "expires", "vary"})
 )
 
@@ -142,7 +142,7 @@ class FieldReader:
         trailers = []
         for line in lines:
             pair = self._field(line)
-            if pair[0] in _NOT_TRAILERS:
+            if pair[0] in NOT_TRAILERS:
                 raise RemoteProtocolError(f"the field {pair[0]} may not stand in a trailer", self._code)
             if pair[0]:
                 trailers.append(pair)

@@ -21,13 +21,14 @@ import h2.settings
 import msgspec
 
 from protocols.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
+from protocols.http.http1_fields import NOT_TRAILERS
 from protocols.http.messages import Data, Headers, MessageEnded, RequestHead, ResponseHead
 
 # Resets that a client gets for nothing, and how many more for each answer it has let us finish (CVE-2023-44487).
 FREE_RESETS: Final = 200
+MAX_INTERIM: Final = 16
 # Frames without content that may come between two that have some (CVE-2019-9512, 9515, 9518).
 MAX_IDLE_FRAMES: Final = 1000
-MAX_UNSENT_BYTES: Final = 1 << 20
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -43,6 +44,7 @@ _GUARDED_FIELDS: Final = frozenset(
 )
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")  # as in HTTP/1.1 here
 _ODD_NAME = re.compile(r"[^a-z0-9-]")
+_STATUS = re.compile(r"[1-5][0-9]{2}")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
@@ -93,6 +95,17 @@ class MalformedMessage(Exception):
         self.stream = stream
 
 
+class _StateMachine(h2.connection.H2ConnectionStateMachine):
+    """h2's own takes a GOAWAY for the end. It is an announcement: what is under way goes on (RFC 9113, 6.8)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        received = h2.connection.ConnectionInputs.RECV_GOAWAY
+        states = h2.connection.ConnectionState
+        open_states = (states.IDLE, states.CLIENT_OPEN, states.SERVER_OPEN)
+        self._transitions = self._transitions | {(state, received): (None, state) for state in open_states}
+
+
 class Http2:
     """One connection. `is_server`: the peer is the client."""
 
@@ -103,11 +116,13 @@ class Http2:
         self._h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=not is_server, header_encoding=False)
         )
+        self._h2.state_machine = _StateMachine()
+        self._unsent = bytearray()
+        self._interim: dict[int, int] = {}
         self._resets = 0
         self._finished = 0
         self._idle_frames = 0
         self._began = False
-        # Responses to HEAD announce a body that does not come.
         self.malformed: list[tuple[int, str]] = []
 
     def begin(self) -> None:
@@ -130,7 +145,16 @@ class Http2:
 
     def take(self) -> bytes:
         """Bytes for the peer."""
-        return self._h2.data_to_send()
+        data = self._h2.data_to_send()
+        if self._unsent:
+            data, self._unsent = bytes(self._unsent) + data, bytearray()
+        return data
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes `take` would give."""
+        self._unsent += self._h2.data_to_send()
+        return len(self._unsent)
 
     @property
     def open_streams(self) -> int:
@@ -145,6 +169,8 @@ class Http2:
 
     def receive(self, data: bytes) -> list[tuple[int, StreamEvent]]:
         """What has happened, each with its stream's number (0: the connection). `malformed` names streams to reset."""
+        # A GOAWAY makes h2 throw away what it has for the peer, heads among it that the next ones are packed against.
+        self._unsent += self._h2.data_to_send()
         try:
             events = self._h2.receive_data(data)
         except h2.exceptions.DenialOfServiceError as error:
@@ -186,8 +212,9 @@ class Http2:
                     (event.stream_id, MessageEnded(self._trailers(event.stream_id, event.headers or [])))
                 )
             case h2.events.StreamReset():
-                if event.remote_reset:
-                    self._count_reset()
+                # Also those that h2 makes itself for what the peer has done: a stream is a stream.
+                self._count_reset()
+                self._interim.pop(event.stream_id, None)
                 found.append((event.stream_id, StreamReset(int(event.error_code or 0))))
             case h2.events.WindowUpdated():
                 self._idle()
@@ -255,10 +282,20 @@ class Http2:
         stream = event.stream_id
         pseudo, headers = self._split(stream, event.headers or [])
         status = pseudo.get(":status", "")
-        if len(status) != 3 or not status.isascii() or not status.isdigit():
-            raise MalformedMessage(stream, "a status that is no number")
+        if _STATUS.fullmatch(status) is None:
+            raise MalformedMessage(stream, "a status that is none")
+        if status == "101":
+            raise MalformedMessage(stream, "a change of protocol, which HTTP/2 does not know")
         length, headers = self._length(stream, headers)
         ended = getattr(event, "stream_ended", None) is not None
+        if status[0] != "1":
+            self._interim.pop(stream, None)
+        else:
+            self._interim[stream] = self._interim.get(stream, 0) + 1
+            if self._interim[stream] > MAX_INTERIM or length:
+                raise MalformedMessage(
+                    stream, f"more than {MAX_INTERIM} interim responses, or one with a body"
+                )
         return ResponseHead(int(status), headers, 0 if ended else length)
 
     def _split(self, stream: int, raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], Headers]:
@@ -300,12 +337,19 @@ class Http2:
         pseudo, headers = self._split(stream, raw)
         if pseudo:
             raise MalformedMessage(stream, "a pseudo field among the trailers")
+        for name, _ in headers:
+            if name in NOT_TRAILERS:
+                raise MalformedMessage(stream, f"the field {name}, which may not stand in a trailer")
         return headers
 
     # Sending
 
     def next_stream(self) -> int:
-        return self._h2.get_next_available_stream_id()
+        """Raises LocalProtocolError when the connection has had all of its streams."""
+        try:
+            return self._h2.get_next_available_stream_id()
+        except h2.exceptions.ProtocolError as error:
+            raise LocalProtocolError("HTTP/2: no more streams on this connection") from error
 
     def send_request(self, stream: int, head: RequestHead, *, ends: bool) -> None:
         """`target` and `authority` of the head are sent as they are."""
@@ -329,10 +373,10 @@ class Http2:
         fields.extend(headers)
         if length is not None and (length or (method in {"POST", "PUT", "PATCH"} and ends)):
             fields.append(("content-length", str(length)))
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
         try:
+            encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
             self._h2.send_headers(stream, encoded, end_stream=ends)
-        except h2.exceptions.ProtocolError as error:
+        except (h2.exceptions.ProtocolError, UnicodeEncodeError) as error:
             raise LocalProtocolError(f"HTTP/2: {error}"[:300]) from error
 
     def window(self, stream: int) -> int:
@@ -344,6 +388,7 @@ class Http2:
 
     def send_data(self, stream: int, data: bytes, *, ends: bool = False) -> None:
         """At most `window` bytes."""
+        self._idle_frames = 0  # the peer's window updates are for this
         size = self._h2.max_outbound_frame_size
         try:
             for at in range(0, len(data), size):
@@ -355,10 +400,10 @@ class Http2:
             raise LocalProtocolError(f"HTTP/2: {error}"[:300]) from error
 
     def send_trailers(self, stream: int, trailers: Headers) -> None:
-        encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers]
         try:
+            encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers]
             self._h2.send_headers(stream, encoded, end_stream=True)
-        except h2.exceptions.ProtocolError as error:
+        except (h2.exceptions.ProtocolError, UnicodeEncodeError) as error:
             raise LocalProtocolError(f"HTTP/2: {error}"[:300]) from error
 
     def acknowledge(self, stream: int, flow_bytes: int) -> None:
