@@ -46,7 +46,7 @@ class JsonNode:
     are one).
     """
 
-    __slots__ = ("document", "is_settled", "plain_runs", "rewrite", "runs")
+    __slots__ = ("document", "is_settled", "rewrite", "runs")
 
     def __init__(
         self,
@@ -58,8 +58,7 @@ class JsonNode:
         self.rewrite = rewrite
         self.document = document
         self.is_settled = is_settled
-        self.runs: object = None  # these two are kept here by the rewriter
-        self.plain_runs: object = None
+        self.runs: object = None  # kept here by the rewriter
 
     def member(self, name: str) -> JsonNode:
         return self

@@ -19,7 +19,6 @@ from protocols.http.json_nodes import JsonNode, Rewrite
 
 NESTED = 3  # levels of objects and arrays that one run can pass over
 
-_PLAIN_BODY = rb'[^"\\\x00-\x1f]*+'
 _ASCII_BODY = rb"[\x20\x21\x23-\x5b\x5d-\x7e]*+"
 _NO_DOCUMENT = rb"(?!" + tokens.INNER_BLANKS + tokens.INNER_BEGINNING + rb")"
 # A name of these alone, in quotes and with a colon behind, can only be a name: never what stands between two strings.
@@ -79,7 +78,6 @@ class Runs:
     """Runs inside an object and inside an array, None where there are none; made when they are first asked for."""
 
     node: JsonNode
-    is_detecting: bool
     _members: Run | bool | None = False
     _elements: Run | bool | None = False
     _whole: Run | bool | None = False
@@ -87,44 +85,44 @@ class Runs:
     @property
     def members(self) -> Run | None:
         if isinstance(self._members, bool):
-            self._members = _members(self.node, self.is_detecting)
+            self._members = _members(self.node)
         return self._members
 
     @property
     def elements(self) -> Run | None:
         if isinstance(self._elements, bool):
-            self._elements = _elements(self.node, self.is_detecting)
+            self._elements = _elements(self.node)
         return self._elements
 
     @property
     def whole(self) -> Run | None:
         """The node's own value, if that is an object or array: for documents that are small."""
         if isinstance(self._whole, bool):
-            self._whole = _whole(self.node, self.is_detecting)
+            self._whole = _whole(self.node)
         return self._whole
 
 
-def _members(node: JsonNode, is_plain: bool) -> Run | None:
-    writing = _Writing(is_plain)
+def _members(node: JsonNode) -> Run | None:
+    writing = _Writing()
     writing.look_into(node, NESTED + 1)
     member = writing.member(node, NESTED)
     return None if member is None else writing.run(member + rb"," + tokens.BLANKS)
 
 
-def _elements(node: JsonNode, is_plain: bool) -> Run | None:
+def _elements(node: JsonNode) -> Run | None:
     each = node.any_element
     if each is None or not _passes(each):
         return None
-    writing = _Writing(is_plain)
+    writing = _Writing()
     writing.look_into(each, NESTED)
     value = writing.value(each, NESTED)
     return writing.run(value + tokens.BLANKS + rb"," + tokens.BLANKS)
 
 
-def _whole(node: JsonNode, is_plain: bool) -> Run | None:
+def _whole(node: JsonNode) -> Run | None:
     if not _passes(node):
         return None
-    writing = _Writing(is_plain)
+    writing = _Writing()
     writing.look_into(node, NESTED)
     return writing.run(rb"(?=[\[{])" + writing.value(node, NESTED), is_one=True)
 
@@ -139,7 +137,6 @@ class _Writing:
     would mean different things in different places of it, so that no run holds them.
     """
 
-    is_plain: bool
     rewrites: dict[str, Rewrite] = field(default_factory=dict)
     doubtful: set[str] = field(default_factory=set)
 
@@ -170,8 +167,7 @@ class _Writing:
 
     def value(self, node: JsonNode, levels: int) -> bytes:
         start = rb'"' + (rb"" if node.document is None else _NO_DOCUMENT)
-        body = _PLAIN_BODY if self.is_plain else tokens.BODY
-        forms = [start + body + rb'"', tokens.NUMBER, tokens.LITERAL]
+        forms = [start + tokens.BODY + rb'"', tokens.NUMBER, tokens.LITERAL]
         if levels:
             member = self.member(node, levels - 1)
             if member is not None:
@@ -197,7 +193,7 @@ class _Writing:
         """A name that no mask treats apart. Where there are masks, only names of plain ASCII can be told apart here."""
         names = node.names | self.rewrites.keys() | self.doubtful
         if not names:
-            return rb'"' + (_PLAIN_BODY if self.is_plain else tokens.BODY) + rb'"'
+            return rb'"' + tokens.BODY + rb'"'
         known = {name.encode() for name in names if name.isascii()}
         but = rb"(?!(?i:" + _any_of(known) + rb')")' if known else rb""
         return rb'"' + but + _ASCII_BODY + rb'"'

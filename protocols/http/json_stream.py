@@ -62,8 +62,8 @@ class _Open:
 class JsonRewriter:
     """One document. `root`: what becomes of it. counts: see JsonNode.
 
-    name: what becomes of the name of a member (of any; None: nothing). clean: what becomes of a run, in which only what
-    was rewritten has escapes, by `name` and by rewrites that are `only_unclean`; None when it cannot tell.
+    name: what becomes of the name of a member (of any; None: nothing). clean: what becomes of a run
+    by `name` and by rewrites that are `only_unclean`; None when it cannot tell.
     """
 
     def __init__(
@@ -262,13 +262,9 @@ class JsonRewriter:
     # --- runs -------------------------------------------------------------------------------------------------
 
     def _runs(self, node: JsonNode) -> Runs:
-        if self._clean is None or self._dropped_above is not None:
-            if not isinstance(node.runs, Runs):
-                node.runs = Runs(node, is_detecting=False)
-            return node.runs
-        if not isinstance(node.plain_runs, Runs):
-            node.plain_runs = Runs(node, is_detecting=True)
-        return node.plain_runs
+        if not isinstance(node.runs, Runs):
+            node.runs = Runs(node)
+        return node.runs
 
     def _pass_run(self, run: Run | None) -> bool:
         """Deal with a run that begins at the position. False when there is none."""

@@ -76,7 +76,7 @@ class ValueDetection:
     def cleaned(self, run: bytes, counts: Counter[str]) -> bytes | None:
         """What becomes of a run of a document; None where it holds a value that has to be looked at alone."""
         text = run.decode()
-        if self._is_clean(text):
+        if "\\" not in text and self._is_clean(text):
             return run
         parts = _looked_at.split(text)  # what is between, and what is looked at, by turns
         tokens = parts[1::2]
