@@ -119,7 +119,7 @@ class Http1Client:
             event = self._reader.next_event()
         except ProtocolError as fault:
             self.closes = True
-            raise PeerGone(f"broke the protocol: {fault.message}") from fault
+            raise PeerGone(f"broke the protocol: {fault.message}", fault=fault) from fault
         if isinstance(event, RequestHead):
             raise LocalProtocolError("a second head in one message")
         return event
@@ -163,7 +163,11 @@ class Http1Client:
         self._writer.put_data(data)
 
     def put_end(self, trailers: Headers = ()) -> None:
-        self._writer.put_end(trailers)
+        try:
+            self._writer.put_end(trailers)
+        except LocalProtocolError as fault:
+            self.closes = True
+            raise PeerGone(fault.message) from fault
 
     async def flush(self) -> None:
         try:
@@ -185,7 +189,7 @@ class Http1Client:
 class Http1Target:
     """A connection to a target, for one exchange at a time. `is_reusable` once an exchange went as it should."""
 
-    __slots__ = ("_has_answer", "_is_sent", "_link", "_reader", "_writer", "is_reusable", "used")
+    __slots__ = ("_has_answer", "_is_ended", "_is_sent", "_link", "_reader", "_writer", "is_reusable", "used")
 
     def __init__(self, link: Link, reader: ResponseReader) -> None:
         self._link = link
@@ -194,7 +198,8 @@ class Http1Target:
         self.is_reusable = True
         self.used = 0
         self._has_answer = False
-        self._is_sent = False
+        self._is_ended = False  # the request is put together whole
+        self._is_sent = False  # and has left
 
     @property
     def link(self) -> Link:
@@ -206,7 +211,7 @@ class Http1Target:
     def put_head(self, head: RequestHead, encoded: bytes = b"") -> None:
         self.used += 1
         self.is_reusable = False
-        self._has_answer = self._is_sent = False
+        self._has_answer = self._is_ended = self._is_sent = False
         try:
             self._reader.expect(head.method, head.upgrade)
         except ProtocolError as fault:
@@ -221,14 +226,18 @@ class Http1Target:
         self._writer.put_data(data)
 
     def put_end(self, trailers: Headers = ()) -> None:
-        self._writer.put_end(trailers)
-        self._is_sent = True
+        try:
+            self._writer.put_end(trailers)
+        except LocalProtocolError as fault:
+            raise PeerGone(fault.message) from fault
+        self._is_ended = True
 
     async def flush(self) -> None:
         try:
             await self._writer.flush()
         except PeerGone as gone:
             raise self._gone(gone.reason) from gone
+        self._is_sent = self._is_ended
 
     def poll(self) -> ResponseHead | Data | MessageEnded | None:
         try:
@@ -239,7 +248,9 @@ class Http1Target:
             self._has_answer = True
             self.is_reusable = event.keep_alive and event.status != 101  # no HTTP is spoken behind one
         elif isinstance(event, MessageEnded):
-            self.is_reusable = self.is_reusable and self._is_sent
+            self.is_reusable = (
+                self.is_reusable and self._is_sent
+            )  # it has answered early: who knows what it reads
         return event
 
     async def receive(self) -> ResponseHead | Data | MessageEnded:
@@ -268,8 +279,8 @@ class Http1Target:
 
     @property
     def is_ready(self) -> bool:
-        """May it serve another exchange?"""
-        return self.is_reusable and self._reader.has_ended and not self._reader.buffered
+        """May it serve another exchange? Not when half of the request before is still to come."""
+        return self.is_reusable and self._is_sent and self._reader.has_ended and not self._reader.buffered
 
 
 def encoded_request(head: RequestHead) -> bytes:

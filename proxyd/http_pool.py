@@ -42,16 +42,23 @@ class TargetUnavailable(Exception):
 class Lent:
     """An exchange on an HTTP/1.1 connection, which goes back to its pool when it is released in order."""
 
-    __slots__ = ("_pool", "connection", "idle_since", "wire")
+    __slots__ = ("_is_out", "_pool", "connection", "epoch", "idle_since", "wire")
 
-    def __init__(self, pool: HttpPool, connection: Http1Target, wire: Wire) -> None:
+    def __init__(self, pool: HttpPool, connection: Http1Target, wire: Wire, epoch: int) -> None:
         self._pool = pool
+        self._is_out = True
+        self.epoch = epoch
         self.connection = connection
         self.wire = wire
         self.idle_since = 0.0
 
+    def lend(self) -> None:
+        self._is_out = True
+
     def release(self) -> None:
-        self._pool.take_back(self)
+        if self._is_out:
+            self._is_out = False
+            self._pool.take_back(self)
 
 
 class HttpPool:
@@ -79,6 +86,7 @@ class HttpPool:
         self._limits2 = Http2Limits(head_bytes=config.limits.response_head, connection_window=window)
         self._protocols = config.protocols
         self._is_sharing = trio.Lock()
+        self._epoch = 0  # a connection of an earlier one is not used again
 
     async def acquire(self, *, is_fresh: bool = False) -> tuple[TargetStream, Callable[[], None]]:
         """A stream for one exchange, and what to call when that is over. Raises TargetUnavailable.
@@ -87,6 +95,8 @@ class HttpPool:
         """
         if not is_fresh and (lent := self._quiet()) is not None:
             return lent.connection, lent.release
+        if self._shared and (stream := self._room()) is not None:
+            return stream, stream.release
         with trio.move_on_after(self._connect_s):
             return await self._acquire_slowly(is_fresh=is_fresh)
         if self._open >= self._limit:
@@ -101,25 +111,26 @@ class HttpPool:
                 return lent.connection, lent.release
             if "h2" in self._protocols and (stream := self._room()) is not None:
                 return stream, stream.release
-            if self._open < self._limit:
-                break
-            if self._idle:  # a fresh one is wanted, and the old ones hold all the places
+            if self._open >= self._limit and self._idle:
+                # A fresh one is wanted, and the old ones hold all the places.
                 self._close(self._idle.pop(0))
+            if self._open >= self._limit:
+                changed = self._changed
+                await changed.wait()
                 continue
-            changed = self._changed
-            await changed.wait()
-        if "h2" not in self._protocols:
-            lent = await self._open_one()
-            return lent.connection, lent.release
-        async with self._is_sharing:  # one opens, the others wait and share
-            stream = self._room()
-            if stream is not None:
-                return stream, stream.release
-            return await self._open_shared()
+            if "h2" not in self._protocols:
+                lent = await self._open_one()
+                return lent.connection, lent.release
+            async with self._is_sharing:  # one opens, the others wait and share
+                if (stream := self._room()) is not None:
+                    return stream, stream.release
+                if self._open < self._limit:
+                    return await self._open_shared()
 
     def _quiet(self) -> Lent | None:
         while self._idle:
             lent = self._idle.pop()
+            lent.lend()
             if trio.current_time() - lent.idle_since < UNASKED_S or lent.wire.is_quiet:
                 return lent
             self._close(lent)
@@ -133,22 +144,24 @@ class HttpPool:
 
     async def _open_one(self) -> Lent:
         self._open += 1
+        epoch = self._epoch
         try:
             wire, _ = await self._connect()
         except BaseException:
             self._gone()
             raise
-        return self._lend(wire)
+        return self._lend(wire, epoch)
 
-    def _lend(self, wire: Wire) -> Lent:
-        return Lent(self, Http1Target(wire, ResponseReader(self._limits1)), wire)
+    def _lend(self, wire: Wire, epoch: int) -> Lent:
+        return Lent(self, Http1Target(wire, ResponseReader(self._limits1)), wire, epoch)
 
     async def _open_shared(self) -> tuple[TargetStream, Callable[[], None]]:
         self._open += 1
+        epoch = self._epoch
         try:
             wire, protocol = await self._connect()
             if protocol != "h2":
-                lent = self._lend(wire)
+                lent = self._lend(wire, epoch)
                 return lent.connection, lent.release
             connection = Http2Connection(wire, self._limits2, is_server=False)
             try:
@@ -156,11 +169,16 @@ class HttpPool:
             except ConnectionLost as lost:
                 wire.close()
                 raise _unreachable(str(lost)) from lost
+            except BaseException:
+                wire.close()
+                raise
         except BaseException:
             self._gone()
             raise
         self._shared.append((connection, wire))
+        connection.takes_no_more = epoch != self._epoch  # this exchange may have it, others open their own
         connection.on_end = lambda: self._forget(connection, wire)
+        connection.on_room = self._wake
         self._start(connection, wire)
         stream = connection.open()
         return stream, stream.release
@@ -194,7 +212,7 @@ class HttpPool:
 
     def take_back(self, lent: Lent) -> None:
         """At the end of an exchange, whatever became of it."""
-        if lent.connection.is_ready:
+        if lent.connection.is_ready and lent.epoch == self._epoch:
             lent.idle_since = trio.current_time()
             self._idle.append(lent)
             self._wake()
@@ -226,13 +244,15 @@ class HttpPool:
         for lent in stale:
             self._close(lent)
         for connection, wire in list(self._shared):
-            if not connection.streams and now - connection.moved_at >= self._idle_s:
+            is_stale = connection.takes_no_more or now - connection.moved_at >= self._idle_s
+            if not connection.streams and is_stale:
                 connection.takes_no_more = True
                 wire.send_last(b"")
                 wire.close()
 
     def drop(self) -> None:
         """No connection of now is used again: credentials or trust have changed."""
+        self._epoch += 1
         for lent in self._idle:
             self._close(lent)
         self._idle = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from protocols.errors import ProtocolError
 from protocols.http.messages import Data, Headers, MessageEnded, RequestHead, ResponseHead
 
 
@@ -15,11 +16,19 @@ class PeerGone(Exception):
     """The peer of this stream has closed, reset or broken it. `reason` is for the log.
 
     is_untouched: a connection that was kept open has ended before anything was answered: most likely nobody has read
-    the request. is_unheard: the target says that nobody has.
+    the request. is_unheard: the target says that nobody has. fault: the peer is there, and has broken the protocol.
     """
 
-    def __init__(self, reason: str, *, is_untouched: bool = False, is_unheard: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        is_untouched: bool = False,
+        is_unheard: bool = False,
+        fault: ProtocolError | None = None,
+    ) -> None:
         super().__init__(reason)
+        self.fault = fault
         self.reason = reason
         self.is_untouched = is_untouched
         self.is_unheard = is_unheard

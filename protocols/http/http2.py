@@ -296,7 +296,8 @@ class Http2:
                 raise MalformedMessage(
                     stream, f"more than {MAX_INTERIM} interim responses, or one with a body"
                 )
-        return ResponseHead(int(status), headers, 0 if ended else length)
+        # With its head alone come the answers to HEAD and 304s too: they say what the body would have been.
+        return ResponseHead(int(status), headers, 0 if ended and length is None else length)
 
     def _split(self, stream: int, raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], Headers]:
         pseudo: dict[str, str] = {}
