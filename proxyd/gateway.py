@@ -248,10 +248,12 @@ class Gateway:
 
 
 def _rule_names(policy: PolicyDocument) -> set[str]:
-    """Whatever may stand as the rule of a reason: rules, access entries and masks."""
+    """Whatever may stand as the rule of a reason: rules, access entries, masks and budgets."""
     return {
         *(rule.name for rule in policy.rules),
         *(rule.name for rule in policy.ssh_rules),
+        *(rule.name for rule in policy.http_rules),
         *(entry.name for entry in policy.access),
-        *(entry.mask.name for entry in policy.masks),
+        *(entry.mask.name for entry in (*policy.masks, *policy.json_masks)),
+        *(budget.name for budget in policy.budgets),
     }

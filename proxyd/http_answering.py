@@ -52,18 +52,15 @@ class Answering:
                 event = await upstream.receive()
                 self._state.waits_since = 0.0
                 self._state.moved_at = time.monotonic()
-            # A match would ask each of the classes in turn, and this is asked for every piece.
-            kind = event.__class__
-            if kind is Data:
-                self._pass_on(session, event.data)  # type: ignore[union-attr]
-            elif kind is MessageEnded:
-                trailers = event.trailers  # type: ignore[union-attr]
+            if isinstance(event, Data):
+                self._pass_on(session, event.data)
+            elif isinstance(event, MessageEnded):
                 self._finish_body(session)
-                tape.response_end(number, trailers)
-                stream.put_end(trailers)
+                tape.response_end(number, event.trailers)
+                stream.put_end(event.trailers)
                 await self._state.flush(session)
                 return
-            elif isinstance(event, ResponseHead):
+            else:
                 if event.status == 101:
                     await self._switch(session, event, upstream, masks)
                     return

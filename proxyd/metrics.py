@@ -149,9 +149,12 @@ class Metrics:
         self._issuers = {name: numbers for name, numbers in self._issuers.items() if name in kept}
 
     def masked(self, counts: Mapping[str, int]) -> None:
-        """What was replaced in bodies and texts, by the name of the mask or the kind that a detector found."""
+        """What was replaced in HTTP bodies, by the name of the mask or the kind that a detector found."""
         for name, number in counts.items():
-            self._masked[name] += number
+            if name in self._rules:
+                self._masked[name] += number
+            else:
+                self.detected[name] += number
 
     def denied_by(self, rule: str) -> None:
         """Count a denial under its rule's name ("" when no rule allows it)."""
@@ -228,7 +231,7 @@ class Metrics:
         )
         yield _counter(
             "proxyd_masked_values",
-            "Values replaced in bodies and texts.",
+            "Values in HTTP bodies rewritten by a mask.",
             ("mask",),
             {(name,): number for name, number in self._masked.items()},
         )

@@ -174,3 +174,13 @@ def test_issuers() -> None:
     assert shown["proxyd_tokens_total{issuer=,outcome=refused}"] == 1
     metrics.keep_issuers(["company"])
     assert not [name for name in samples(metrics) if "partner" in name]
+
+
+def test_what_was_replaced_in_bodies_counts_for_the_mask_or_the_detector() -> None:
+    metrics = Metrics("1")
+    metrics.set_rules({"api-fields"})
+    metrics.masked({"api-fields": 2, "email": 3})
+    text = metrics.render().decode()
+    assert 'proxyd_masked_values_total{mask="api-fields"} 2.0' in text
+    assert 'proxyd_detected_total{kind="email"} 3.0' in text
+    assert 'mask="email"' not in text
