@@ -30,7 +30,6 @@ Cleaning: TypeAlias = Callable[[bytes, Counter[str]], bytes | None]
 _SMALLEST_LOOK = 512  # bytes of a run, which are gone through token by token when they are not clean
 _LARGEST_LOOK = 1 << 16
 
-
 # What the grammar expects. Numbers, because they are compared for every token.
 _VALUE: Final = 0
 _VALUE_OR_END: Final = 1
@@ -62,8 +61,8 @@ class _Open:
 class JsonRewriter:
     """One document. `root`: what becomes of it. counts: see JsonNode.
 
-    name: what becomes of the name of a member (of any; None: nothing). clean: what becomes of a run
-    by `name` and by rewrites that are `only_unclean`; None when it cannot tell.
+    name: what becomes of the name of a member (of any; None: nothing). clean: what becomes of a run by `name` and by
+    rewrites that are `only_unclean`; None when it cannot tell.
     """
 
     def __init__(

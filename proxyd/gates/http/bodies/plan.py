@@ -24,6 +24,7 @@ from proxyd.gates.http.bodies.interfaces import BodyLimits, BodyMasks, Detectors
 
 MAX_NODES = 4096
 MAX_NAME_CHARACTERS = 1024  # of a field outside of JSON
+_escaped = re.compile(r'["\\/\x00-\x1f]')  # what JSON may write as an escape other than \u
 _keyed = re.compile(r"[:=<>{}]")
 _no_name = re.compile(r'["<>{}]')
 _BLANKS = " \t\r\n\ufeff"
@@ -43,6 +44,7 @@ class Plan:
         self.detectors = detectors
         self.guard = _guard([path.last_name for path, _ in json_masks])
         self._words = {path.last_name.casefold() for path, _ in json_masks if path.last_name is not None}
+        self._are_plain = not any(_escaped.search(word) for word in self._words)
         self.has_places = any(path.segments and path.segments[-1].index is not None for path, _ in json_masks)
         self._guards = [(_guard([path.last_name]), mask) for path, mask in json_masks]
         self._paths = PathSet([path for path, _ in json_masks], ignore_case=True)
@@ -83,7 +85,9 @@ class Plan:
 
     def may_mask(self, document: str) -> bool:
         """May the text of a JSON document hold a field that is masked? False only if nothing in it can be one."""
-        return self.has_paths and (self.guard is None or "\\u" in document or self._holds_word(document))
+        if not self.has_paths or self.guard is None or not self._are_plain:
+            return self.has_paths
+        return "\\u" in document or self._holds_word(document)
 
     def _holds_word(self, text: str) -> bool:
         folded = text.casefold()

@@ -567,3 +567,12 @@ def test_what_masks_put_in_is_looked_at_as_all_text_is(value: str, pieces: int |
         {"a": "<code>", "email": number, "b": "x"},
         {"email": None},
     ]
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\\b", "a/b", "a\nb", "ünï"])
+def test_names_that_are_written_with_escapes(name: str) -> None:
+    these = masks((f"$..[{json.dumps(name)}]", REDACT))
+    inner = json.dumps({name: "bob"}).replace("/", "\\/")
+    data = json.dumps([{"payload": inner, name: "bob", "list": [{name.upper(): "bob"}]}]).encode()
+    for pieces in (None, 1):
+        assert b"bob" not in transformed(JSON, data, these, pieces=pieces)[0]
