@@ -18,7 +18,7 @@ from protocols.http.paths import percent_decoded, read_path
 from protocols.http.targets import Destination
 from proxyd.gates.http.refusals import Kind, Refusal
 from proxyd.gates.http.routing import Route
-from proxyd.http_credentials.injecting import Injected, never_goes_on
+from proxyd.http_credentials.injecting import KEY_FIELDS, Injected, never_goes_on
 
 FORM = "application/x-www-form-urlencoded"
 # Under masks nobody gets a part of a body: a value could be cut in two, and neither half would be met.
@@ -40,8 +40,20 @@ def is_plain(encoding: str) -> bool:
 
 
 def shown_headers(headers: Headers, token_field: str) -> Headers:
-    """The fields without the client's credentials: what rules see and what goes on."""
-    return tuple([field for field in headers if field[0] != token_field and not never_goes_on(field[0])])
+    """The fields without the client's credentials: what rules see and what goes on.
+
+    Some clients send their token in two fields at once: its copy does not go on either.
+    """
+    token = next((value for name, value in headers if name == token_field), "").rpartition(" ")[2]
+    return tuple(
+        [
+            field
+            for field in headers
+            if field[0] != token_field
+            and not never_goes_on(field[0])
+            and not (token and field[0] in KEY_FIELDS and field[1] == token)
+        ]
+    )
 
 
 def refuse_other_sites(head: RequestHead) -> None:

@@ -48,6 +48,11 @@ def test_a_token_does_not_go_on_wherever_it_was() -> None:
     assert requests.shown_headers(headers, "x-api-key") == (("accept", "*/*"),)
 
 
+def test_a_token_that_is_sent_twice_goes_on_in_neither_field() -> None:
+    headers = (("authorization", "Bearer t.o.k"), ("x-api-key", "t.o.k"), ("api-key", "of the target"))
+    assert requests.shown_headers(headers, "authorization") == (("api-key", "of the target"),)
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "state", "value"),
     [
