@@ -20,12 +20,15 @@ from pathlib import Path
 
 import pytest
 
-from demo.stage import GATEWAY_PORT, Stage
+from demo.stage import GATEWAY_PORT, HTTP_PORT, Stage
 from demo.terminal import Terminal, Typed
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-RUN = (".demo/bin/", ".venv/bin/", "ssh -F .demo/ssh_config ", "printf ")
+RUN = (
+    *(".demo/bin/", ".venv/bin/", "ssh -F .demo/ssh_config ", "printf ", "curl -K .demo/alice.curl "),
+    *('PGPASSWORD="$(cat .demo/tokens/alice)" .demo/bin/', "HTTPS_PROXY="),
+)
 ANYTHING = "..."
 
 
@@ -134,7 +137,7 @@ def test_a_command_prints_what_is_shown(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PSQL"))}
     environment |= {"PSQLRC": "/dev/null", "PSQL_PAGER": "cat"}
     done = subprocess.run(
-        ["/bin/sh", "-c", example.command.replace(f"port={GATEWAY_PORT}", f"port={stage.ports.gateway}")],
+        ["/bin/sh", "-c", at(stage, example.command)],
         cwd=stage.directory.parent,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -145,6 +148,12 @@ def test_a_command_prints_what_is_shown(
         check=False,
     )
     assert fits(example.output, done.stdout), f"{example.command}\nprints:\n{done.stdout}"
+
+
+def at(stage: Stage, command: str) -> str:
+    """The command with the ports of a demo that found the usual ones taken."""
+    here = command.replace(f"port={GATEWAY_PORT}", f"port={stage.ports.gateway}")
+    return here.replace(f"localhost:{HTTP_PORT}", f"localhost:{stage.ports.http}")
 
 
 def test_every_file_that_is_linked_exists() -> None:
