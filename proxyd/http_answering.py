@@ -56,11 +56,15 @@ class Answering:
                 self._pass_on(session, event.data)
             elif isinstance(event, MessageEnded):
                 self._finish_body(session)
-                tape.response_end(number, event.trailers)
-                stream.put_end(event.trailers)
+                trailers = event.trailers
+                if self._transformer is not None:  # they go through no mask
+                    trailers = tuple([field for field in trailers if field[0] == "grpc-status"])
+                tape.response_end(number, trailers)
+                stream.put_end(trailers)
                 await self._state.flush(session)
                 return
             else:
+                self._state.has_final = event.status >= 200
                 if event.status == 101:
                     await self._switch(session, event, upstream, masks)
                     return
@@ -91,6 +95,7 @@ class Answering:
             if headers is not head.headers or not head.keep_alive:
                 head = ResponseHead(head.status, headers, head.body_bytes)
             self._state.has_answered = True
+            self._state.answered = head
             session.tape.response(self._state.number, head.status, headers, made_here=False)
             self._state.stream.put_head(head)
             return
@@ -115,6 +120,7 @@ class Answering:
         if head is None:
             return
         self._state.has_answered = True
+        self._state.answered = head
         session.tape.response(self._state.number, head.status, head.headers, made_here=False)
         self._state.stream.put_head(head)
         for data in self._held_data:
@@ -164,6 +170,7 @@ class Answering:
     def _put(self, session: HttpSession, data: bytes) -> None:
         session.tape.response_body(self._state.number, data)
         self._state.stream.put_data(data)
+        self._state.last_data = data
 
     def _finish_body(self, session: HttpSession) -> None:
         transformer = self._transformer

@@ -368,6 +368,7 @@ class HttpConnection:
         """A fault in one stream ends that stream."""
         scope = trio.CancelScope()
         exchange = Exchange(self, stream, scope)
+        stream.on_lost = exchange.lose
         self._running.add(exchange)
         try:
             with scope:

@@ -80,6 +80,9 @@ class Exchange:
                 is_taped=False,
             )
         except PeerGone as gone:
+            if gone.fault is not None and not self._state.has_answered:
+                await refuse(self._state, _broken(gone.fault))
+                return
             self._state.note_abort(f"client: {gone.reason}")
             raise
         except Exception:
@@ -98,6 +101,12 @@ class Exchange:
 
     # From outside
 
+    def lose(self, gone: PeerGone) -> None:
+        """The client has given the stream up: nobody waits for what the target is asked."""
+        if self._state.client_gone is None:
+            self._state.client_gone = gone
+        self._scope.cancel()
+
     def end(self) -> None:
         """The session is over: this goes no further."""
         self._scope.cancel()
@@ -105,12 +114,15 @@ class Exchange:
     def check(self, now: float) -> None:
         """Called every moment by the connection's watcher. `now` is monotonic."""
         session = self._state.session
-        if session is None or self._state.is_switched:
+        if self._state.is_switched:
             return
-        if not self._state.waits_since:
+        if session is None or not self._state.waits_since:
             self._check_progress(now)
             return
-        waited_s = now - self._state.waits_since
+        # While the client still sends it is not the target that is late.
+        waited_s = (
+            0.0 if self._state.awaits_client else now - max(self._state.waits_since, self._state.moved_at)
+        )
         timeout_s = session.target.config.timeouts.response
         if waited_s >= timeout_s:
             self._cut = Refusal(
@@ -146,6 +158,7 @@ class Exchange:
             refusal = session.over()
         if refusal is None:
             refusal = Refusal(503, Kind.NOT_ADMITTED, "The gateway is shutting down.", closes=True)
+        refusal.closes = True  # nobody knows how much of either message is still under way
         with trio.move_on_after(CUT_OFF_TIMEOUT_S, shield=True):
             await refuse(self._state, refusal)
 
@@ -431,3 +444,9 @@ class Exchange:
         if body:
             tape.request_body(number, body)
         return url
+
+
+def _broken(fault: ProtocolError) -> Refusal:
+    """A request that was sound in its head and is not in its body."""
+    status = int(fault.code) if fault.code.isdigit() else 400
+    return Refusal(status, Kind.PROTOCOL, f"{fault.message[:1].upper()}{fault.message[1:]}.", closes=True)

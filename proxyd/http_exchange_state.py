@@ -14,7 +14,7 @@ import trio
 from policy.decision import Decision
 from policy.facts import HttpFacts, Subject
 from policy.http.masks import HttpMasks
-from protocols.http.messages import Data, Headers, MessageEnded, RequestHead
+from protocols.http.messages import Data, Headers, MessageEnded, RequestHead, ResponseHead
 from protocols.http.targets import Destination
 from proxyd.gates.http import requests
 from proxyd.gates.http.bodies.interfaces import Transformer
@@ -104,8 +104,11 @@ class ExchangeState:
 
     __slots__ = (
         *(
+            "answered",
+            "awaits_client",
             "call",
             "client_gone",
+            "has_final",
             "connection",
             "gateway",
             "has_answered",
@@ -113,7 +116,7 @@ class ExchangeState:
             "is_recorded",
             "is_switched",
         ),
-        *("may_send", "moved_at", "number", "route", "session", "stream", "waits_since"),
+        *("last_data", "may_send", "moved_at", "number", "route", "session", "stream", "waits_since"),
     )
 
     def __init__(self, connection: Caller, stream: ClientStream) -> None:
@@ -126,17 +129,27 @@ class ExchangeState:
         self.route: Route | None = None
         self.call: LlmCall | None = None
         self.has_answered = False
+        self.has_final = False  # the target has, though perhaps nothing of it has gone on
+        self.answered: ResponseHead | None = None  # the head of the target's answer, as the client got it
+        self.last_data = b""
         self.is_recorded = False
         self.is_switched = False
         self.client_gone: PeerGone | None = None
         self.may_send: trio.Event | None = None  # made where a client waits for a 100
         self.waits_since = 0.0
+        self.awaits_client = False  # it is the client's turn to say something
         self.moved_at = time.monotonic()
 
     async def from_client(self) -> Data | MessageEnded:
         timeout_s = self.connection.listener.config.timeouts.body
-        with trio.move_on_after(timeout_s):
-            return await self.stream.receive()
+        self.awaits_client = True
+        try:
+            with trio.move_on_after(timeout_s):
+                event = await self.stream.receive()
+                self.moved_at = time.monotonic()
+                return event
+        finally:
+            self.awaits_client = False
         raise Refusal(
             408, Kind.PROTOCOL, f"Nothing of the body has come for {timeout_s:g} seconds.", closes=True
         )

@@ -13,8 +13,10 @@ import trio
 
 from policy.http.masks import HttpMasks
 from protocols.http.messages import Data, RequestHead
+from proxyd.gates.http import requests
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
 from proxyd.gates.http.refusals import Kind, Refusal
+from proxyd.http1_connection import Http1Target
 from proxyd.http_answering import CONTINUE, Answering
 from proxyd.http_exchange_state import ExchangeState
 from proxyd.http_pool import TargetUnavailable
@@ -34,7 +36,7 @@ class Forwarding:
 
     def __init__(self, state: ExchangeState) -> None:
         self._state = state
-        self._upload_fault: Refusal | None = None
+        self._upload_fault: Exception | None = None
 
     async def run(
         self,
@@ -66,6 +68,13 @@ class Forwarding:
                     fault.status, Kind.TARGET, fault.text, hint="Try again in a moment.", reason=fault.reason
                 ) from fault
             try:
+                if head.upgrade and not isinstance(upstream, Http1Target):
+                    raise Refusal(
+                        501,
+                        Kind.PROTOCOL,
+                        "This target is spoken to by HTTP/2, where nothing can be upgraded.",
+                        hint="Tell the operators of the gateway: its `protocols` have to be [http/1.1].",
+                    )
                 upstream.put_head(head, encoded)
                 if body:
                     upstream.put_data(body)
@@ -104,20 +113,20 @@ class Forwarding:
         masker: Transformer | None,
     ) -> None:
         """Send the rest of the body and read the answer, at the same time."""
-        lost: PeerGone | None = None
+        fault: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._upload, session, upstream, masker, nursery.cancel_scope)
             try:
                 await Answering(self._state).run(session, upstream, masks)
-            except PeerGone as gone:
-                lost = gone
+            except Exception as found:  # raised below: a nursery would put it into a group
+                fault = found
             nursery.cancel_scope.cancel()
         if self._upload_fault is not None:
             raise self._upload_fault
         if self._state.client_gone is not None:
             raise self._state.client_gone
-        if lost is not None:
-            raise lost
+        if fault is not None:
+            raise fault
 
     async def _upload(
         self,
@@ -136,11 +145,11 @@ class Forwarding:
                 hint=refused.hint,
                 closes=True,
             )
-        except Refusal as refusal:
-            self._upload_fault = refusal
         except PeerGone as gone:
             if self._state.client_gone is not gone:
                 return  # the target reads no more: what it answers is still read
+        except Exception as fault:
+            self._upload_fault = fault
         else:
             return
         scope.cancel()
@@ -154,6 +163,8 @@ class Forwarding:
             await upstream.flush()
             with trio.move_on_after(CONTINUE_TIMEOUT_S):
                 await may_send.wait()
+            if self._state.has_final:
+                return  # it has answered without the body, which the client may keep
             if not may_send.is_set():
                 may_send.set()
                 stream.put_head(CONTINUE)
@@ -185,8 +196,10 @@ class Forwarding:
                 upstream.put_data(rest)
             if masker is not None:
                 self._state.note_masked(masker)
-            tape.request_end(number, event.trailers)
+            # What would not go on in the head must not go on behind the body either.
+            trailers = requests.shown_headers(event.trailers, "")
+            tape.request_end(number, trailers)
             tape.flush()
-            upstream.put_end(event.trailers)
+            upstream.put_end(trailers)
             await upstream.flush()
             return
