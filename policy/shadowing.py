@@ -83,22 +83,42 @@ class _SqlDenies:
         denies = [
             (rule, rule.postgres) for rule in rules if rule.effect == "deny" and rule.postgres is not None
         ]
-        self._unbound = [(rule, matcher) for rule, matcher in denies if matcher.relations is None]
+        plain = [(rule, matcher) for rule, matcher in denies if matcher.columns is None]
+        bound = [entry for entry in plain if entry[1].relations is not None]
+        free = [entry for entry in plain if entry[1].relations is None]
+        self._unbound = [
+            (rule, matcher)
+            for rule, matcher in free
+            if matcher.functions is None and matcher.settings is None
+        ]
         self._by_relation = PatternIndex(
-            (relation_pattern(text), (rule, matcher))
-            for rule, matcher in denies
-            for text in matcher.relations or ()
+            (relation_pattern(text), entry) for entry in bound for text in entry[1].relations or ()
+        )
+        self._by_function = PatternIndex(
+            (function_pattern(text), entry) for entry in free for text in entry[1].functions or ()
+        )
+        self._by_setting = PatternIndex(
+            (_setting(text), entry) for entry in free for text in entry[1].settings or ()
         )
 
     def of(self, rule: Rule, matcher: PostgresMatcher) -> Rule | None:
-        bound: Sequence[tuple[Rule, PostgresMatcher]] = ()
+        near = list(self._unbound)
         if matcher.relations is not None:
             pattern = relation_pattern(matcher.relations[0])
-            bound = self._by_relation.find(*(_sample(part) for part in pattern.parts))
-        for deny, its in (*self._unbound, *bound):
+            near.extend(self._by_relation.find(*(_sample(part) for part in pattern.parts)))
+        if matcher.functions is not None:
+            pattern = function_pattern(matcher.functions[0])
+            near.extend(self._by_function.find(*(_sample(part) for part in pattern.parts)))
+        if matcher.settings is not None:
+            near.extend(self._by_setting.find(_sample(Glob(matcher.settings[0]))))
+        for deny, its in near:
             if _is_within(rule, deny) and _is_wider(its, matcher):
                 return deny
         return None
+
+
+def _setting(text: str) -> NamePattern:
+    return NamePattern(text, (Glob(text),))
 
 
 def _is_wider(deny: PostgresMatcher, allow: PostgresMatcher) -> bool:
@@ -124,7 +144,7 @@ def _is_wider(deny: PostgresMatcher, allow: PostgresMatcher) -> bool:
 
 
 def _function_or_setting(text: str) -> NamePattern:
-    return function_pattern(text) if text.count(".") == 1 else NamePattern(text, (Glob(text),))
+    return function_pattern(text) if text.count(".") == 1 else _setting(text)
 
 
 def _all_covered(
