@@ -67,7 +67,8 @@ class EventReader:
     def __init__(self, *, event_bytes: int) -> None:
         self._event_bytes = event_bytes
         self._buffer = b""
-        self._position = 0  # everything before it is in `_lines`
+        self._late: list[bytes] = []  # what has come since
+        self._late_bytes = 0
         self._lines: list[EventLine] = []
         self._held_bytes = 0  # of the lines
         self._is_started = False
@@ -77,11 +78,21 @@ class EventReader:
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Raises LimitExceeded."""
-        self._buffer += data
+        self._late.append(data)
+        self._late_bytes += len(data)
+        if (
+            not (b"\n" in data or b"\r" in data)
+            and self._is_started
+            and self._buffer[-1:] not in (b"", b"\r")
+        ):
+            self._check()  # a line goes on: it is looked at once, when its end has come
+            return
+        self._join()
         yield from self._events(is_last=False)
 
     def finish(self) -> Iterator[Event]:
         """An event whose blank line did not come, last of all."""
+        self._join()
         yield from self._events(is_last=True)
         if self._buffer:
             self._lines.append(_line(self._buffer, b""))
@@ -112,7 +123,15 @@ class EventReader:
                 self._ended_with_cr = end == b"\r"
                 yield self._taken()
         self._buffer = self._buffer[position:]
-        if len(self._buffer) + self._held_bytes > self._event_bytes:
+        self._check()
+
+    def _join(self) -> None:
+        self._buffer = b"".join([self._buffer, *self._late])
+        self._late = []
+        self._late_bytes = 0
+
+    def _check(self) -> None:
+        if len(self._buffer) + self._late_bytes + self._held_bytes > self._event_bytes:
             raise LimitExceeded(f"an event longer than {self._event_bytes} bytes")
 
     def _begun(self, is_last: bool) -> bool:
