@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from protocols.errors import LimitExceeded, RemoteProtocolError
 
+_LONG_RECORD = 1 << 16
 _NEEDS_QUOTES = re.compile(r'["\r\n,;\t|]')
 
 
@@ -47,7 +48,7 @@ class RecordReader:
         self._is_strict = is_strict
         self._held_bytes = held_bytes
         self._buffer = ""
-        self._scanned = 0
+        self._next_look = 0
         mark = re.escape(separator)
         self._separator = separator
         # A record with its end. Possessive: what does not match does not go back.
@@ -57,7 +58,11 @@ class RecordReader:
     def feed(self, text: str) -> Iterator[Record]:
         """Raises RemoteProtocolError."""
         self._buffer += text
-        yield from self._records(is_last=False)
+        # A record that is long already is looked at again when it has grown by a part, not for every piece.
+        if len(self._buffer) >= self._next_look:
+            yield from self._records(is_last=False)
+            long = len(self._buffer)
+            self._next_look = long + long // 4 if long > _LONG_RECORD else 0
         if len(self._buffer) > self._held_bytes:
             raise LimitExceeded(f"a record longer than {self._held_bytes} bytes")
 
