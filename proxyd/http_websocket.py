@@ -31,6 +31,8 @@ from proxyd.wire import ConnectionLost
 
 MAX_MESSAGE_BYTES = 1 << 20
 CLOSE_TIMEOUT_S = 2.0
+# Who takes nothing for so long is not there any more.
+SEND_TIMEOUT_S = 60.0
 
 
 class Upgraded(Protocol):
@@ -111,11 +113,14 @@ class _Direction:
             if not out:
                 continue
             self._session.tape.flush()
+            other = "target" if self._from_client else "client"
             try:
-                await send(self._sink.link, out)
+                with trio.move_on_after(SEND_TIMEOUT_S) as scope:
+                    await send(self._sink.link, out)
             except ConnectionLost as lost:
-                other = "target" if self._from_client else "client"
                 raise _Ended(GOING_AWAY, f"{other}: {lost}") from lost
+            if scope.cancelled_caught:
+                raise _Ended(GOING_AWAY, f"{other}: takes nothing any more")
             if not self._sink.frames.may_close and not self._source.frames.may_close:
                 raise _Ended(1000, "closed")
 
@@ -136,7 +141,7 @@ class _Direction:
 
     def _take_piece(self, piece: Piece) -> bytes:
         self._held.append(piece.data)
-        self._held_bytes += len(piece.data)
+        self._held_bytes += len(piece.data) + 1  # empty ones take room too
         if not piece.ends:
             if self._is_masked and self._held_bytes > MAX_MESSAGE_BYTES:
                 raise BodyRefused("a message is too long to be masked", "Send shorter messages.")
