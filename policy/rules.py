@@ -233,7 +233,7 @@ class SqlRule:
                 len(pattern.parts) == 1 or _may_be(pattern, access.schema, access.name)
                 for pattern in patterns
             )
-        names = {*access.columns, *_columns_used(access, facts)}
+        names = {*access.columns, *columns_used(access, facts)}
         return any(
             _column_may_be(pattern, access.schema, access.name, name)
             for pattern in patterns
@@ -319,7 +319,7 @@ def _column_is(pattern: NamePattern, schema: str, relation: str, column: str) ->
     return pattern.matches(column) if len(pattern.parts) == 1 else pattern.matches(schema, relation, column)
 
 
-def _columns_used(access: RelationAccess, facts: SqlFacts) -> Iterable[str]:
+def columns_used(access: RelationAccess, facts: SqlFacts) -> Iterable[str]:
     """Columns of the access's relation that the statement uses, reached the same way."""
     return (
         use.column.column

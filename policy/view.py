@@ -24,6 +24,7 @@ from policy.rules import (
     JsonMaskEntry,
     MaskEntry,
     SqlRule,
+    columns_used,
 )
 from policy.ssh_rules.index import SshRuleIndex
 from policy.system_relations import is_harmless
@@ -124,7 +125,12 @@ class RuleIndex:
 
     def __init__(self, rules: Iterable[SqlRule]) -> None:
         self.rules = tuple(rules)
-        about = [rule for rule in self.rules if rule.is_about_relations]
+        # Rules about columns of any relation are found by the columns where these are known, see `_about_columns`.
+        self._by_columns = tuple(rule for rule in self.rules if _is_about_columns_alone(rule))
+        self._columns = PatternIndex(
+            (pattern, rule) for rule in self._by_columns for pattern in rule.columns or ()
+        )
+        about = [rule for rule in self.rules if rule.is_about_relations and not _is_about_columns_alone(rule)]
         rest = [rule for rule in self.rules if not rule.is_about_relations]
         pairs = [(pattern, rule) for rule in about for pattern in rule.relation_patterns()]
         by_relation_alone = [(NamePattern(pattern.text, pattern.parts[1:]), rule) for pattern, rule in pairs]
@@ -133,7 +139,9 @@ class RuleIndex:
         self._function_index = PatternIndex(
             (pattern, rule) for rule in self.rules for pattern in rule.functions or ()
         )
-        self._settings = tuple(rule for rule in self.rules if rule.settings is not None)
+        self._settings = PatternIndex(
+            (NamePattern(glob.text, (glob,)), rule) for rule in self.rules for glob in rule.settings or ()
+        )
         plain = [rule for rule in rest if rule.functions is None and rule.settings is None]
         self._any_command = tuple(rule for rule in plain if rule.touched is None)
         self._commands: dict[str, list[SqlRule]] = {}
@@ -145,6 +153,16 @@ class RuleIndex:
 
     def about(self, access: RelationAccess) -> tuple[SqlRule, ...]:
         """Rules that could touch or cover this access by its relation, or by commands alone."""
+        return (*self._about_relations(access), *self._by_columns)
+
+    def _about_columns(self, access: RelationAccess, facts: SqlFacts) -> Iterable[SqlRule]:
+        """Those of the rules about columns of any relation that could touch the access."""
+        if not self._by_columns or access.columns is None:
+            return self._by_columns
+        names = {*access.columns, *columns_used(access, facts)}
+        return (rule for name in names for rule in self._columns.find(name))
+
+    def _about_relations(self, access: RelationAccess) -> tuple[SqlRule, ...]:
         key = (access.command, access.schema, access.name)
         known = self._remembered.get(key)
         if known is not None:
@@ -179,7 +197,7 @@ class RuleIndex:
         return self._function_index.find(schema, function)
 
     def by_setting(self, name: str) -> Iterable[SqlRule]:
-        return tuple(rule for rule in self._settings if rule.names_setting(name))
+        return tuple(dict.fromkeys(self._settings.find(name.lower())))
 
     def concerning(self, facts: SqlFacts, commands: Iterable[str]) -> list[SqlRule]:
         """Every rule that could touch the statement, in document order."""
@@ -187,7 +205,7 @@ class RuleIndex:
             return []
         found: dict[int, SqlRule] = {}
         for access in facts.accesses:
-            for rule in self.about(access):
+            for rule in (*self._about_relations(access), *self._about_columns(access, facts)):
                 found[rule.order] = rule
         for command in commands:
             for rule in self.by_command(command):
@@ -199,6 +217,12 @@ class RuleIndex:
             for rule in self.by_setting(setting):
                 found[rule.order] = rule
         return [found[order] for order in sorted(found)]
+
+
+def _is_about_columns_alone(rule: SqlRule) -> bool:
+    """Of any relation, each by its own name."""
+    columns = rule.columns or ()
+    return rule.relations is None and bool(columns) and all(len(pattern.parts) == 1 for pattern in columns)
 
 
 class View:
