@@ -109,7 +109,8 @@ class Answering:
         is_changed = transformer is not None or (not has_body and not masks.response.is_empty)
         headers = client_headers(head.headers, route, upstream, is_changed=is_changed)
         self._transformer = transformer
-        length = None if transformer is not None else head.body_bytes
+        # Also where the body is not sent (HEAD, 304): the length of what a mask would change tells of its values.
+        length = None if is_changed and head.body_bytes != 0 else head.body_bytes
         self._held = ResponseHead(head.status, headers, length)
         if transformer is None or content_type.startswith(STREAMED_TYPES):
             self._let_go(session)

@@ -48,6 +48,16 @@ def test_json(client: httpx.Client) -> None:
     assert "12345678901234567890" in answer.text
 
 
+def test_a_head_does_not_tell_how_long_the_values_are(client: httpx.Client) -> None:
+    for path, has_length in (
+        ("/t/app/people", False),
+        ("/t/app/typed?type=text/plain", True),
+    ):  # the second is empty
+        answer = client.head(path)
+        assert answer.status_code == 200 and ("content-length" in answer.headers) is has_length, path
+    assert client.get("/t/app/people").status_code == 200
+
+
 def test_events_and_lines(client: httpx.Client) -> None:
     for path in ("/t/app/sse?n=5&wait=0", "/t/app/lines?n=5&wait=0"):
         answer = client.get(path)
