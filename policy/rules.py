@@ -136,9 +136,12 @@ class ConditionError(Exception):
 class Condition(Protocol):
     """The `when` of a rule, compiled: what a rule asks of it.
 
-    names: the dotted names that it reads, as in "http.body.amount". `holds` raises ConditionError; who asks counts that
-    as what refuses more: true in a deny or hold rule, false in an allow rule.
+    text: as it stands in the document. names: the dotted names that it reads, as in "http.body.amount". `holds` raises
+    ConditionError; who asks counts that as what refuses more: true in a deny or hold rule, false in an allow rule.
     """
+
+    @property
+    def text(self) -> str: ...
 
     @property
     def names(self) -> Collection[str]: ...

@@ -7,7 +7,7 @@ brings the policy, the catalog and the clock. `proxyd.ssh_explanation` does the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -15,10 +15,13 @@ from policy.decision import Admission, Decision, Effect, Reason
 from policy.document import PolicyDocument
 from policy.evaluate import admit, judge_sql, masks_for, roles_of
 from policy.facts import RelationAccess, SqlFacts, Subject, Target
+from policy.http_rules.rule import HttpRule
+from policy.rules import SqlRule
 from policy.sql.analyze import Statement, analyze
 from policy.sql.catalog import Catalog
 from policy.sql.refusal import SqlRefused
 from policy.sql.state import SessionState
+from policy.ssh_rules.rule import SshRule
 from policy.view import view_of
 
 
@@ -43,13 +46,14 @@ class Sight(msgspec.Struct, frozen=True):
 
 class ExplainedStatement(msgspec.Struct, frozen=True):
     """One statement. by_rules: what the rules say of what can be seen, columns and masks aside; given when the
-    real decision needs what is not known.
+    real decision needs what is not known. conditions: of the rules that the reasons name.
     """
 
     text: str
     facts: SqlFacts
     decision: Decision
     by_rules: Decision | None = None
+    conditions: tuple[str, ...] = ()
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -121,7 +125,20 @@ def _explained(
     by_rules = None
     if sight.unknown and facts.unresolved:
         by_rules = judge_sql(document, question.subject, question.target, question.login, _seen(facts))
-    return ExplainedStatement(statement.text, facts, decision, by_rules)
+    conditions = condition_words(document.rules, decision.reasons)
+    return ExplainedStatement(statement.text, facts, decision, by_rules, conditions)
+
+
+def condition_words(
+    rules: Iterable[SqlRule | SshRule | HttpRule], reasons: Iterable[Reason]
+) -> tuple[str, ...]:
+    """The condition of each of `rules` that a reason names and that has one, as "NAME: TEXT"."""
+    named = {reason.rule for reason in reasons if reason.rule}
+    return tuple(
+        f"{rule.name}: {' '.join(rule.condition.text.split())}"
+        for rule in rules
+        if rule.name in named and rule.condition is not None
+    )
 
 
 def _seen(facts: SqlFacts) -> SqlFacts:
@@ -214,6 +231,7 @@ def _statement(number: int, statement: ExplainedStatement) -> Iterator[str]:
         yield f"  unsure   {reason}"
     yield f"  decision {decision.effect.value}"
     yield from reason_lines(decision.reasons)
+    yield from condition_lines(statement.conditions)
     for mask in decision.masks:
         yield f"           column {mask.position + 1} ({mask.column}) is rewritten by the mask {mask.mask}"
 
@@ -235,6 +253,11 @@ def reason_lines(reasons: tuple[Reason, ...]) -> Iterator[str]:
         yield f"           {rule}{reason.message}"
         if reason.hint:
             yield f"             {reason.hint}"
+
+
+def condition_lines(conditions: Iterable[str]) -> Iterator[str]:
+    for condition in conditions:
+        yield f"  when     {condition}"
 
 
 def limit_words(admission: Admission) -> str:

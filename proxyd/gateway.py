@@ -254,6 +254,7 @@ def _rule_names(policy: PolicyDocument) -> set[str]:
         *(rule.name for rule in policy.ssh_rules),
         *(rule.name for rule in policy.http_rules),
         *(entry.name for entry in policy.access),
-        *(entry.mask.name for entry in (*policy.masks, *policy.json_masks)),
+        *(entry.mask.name for entry in policy.masks),
+        *(entry.mask.name for entry in policy.json_masks),
         *(budget.name for budget in policy.budgets),
     }

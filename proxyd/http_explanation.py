@@ -21,7 +21,14 @@ from policy.http.wording import described, why_unseen
 from policy.rules import DetectMaskEntry, JsonMaskEntry
 from policy.shown_text import shown
 from policy.view import view_of
-from proxyd.explanation import limit_words, reason_lines, strictest, subject_line
+from proxyd.explanation import (
+    condition_lines,
+    condition_words,
+    limit_words,
+    reason_lines,
+    strictest,
+    subject_line,
+)
 
 
 class HttpQuestion(msgspec.Struct, frozen=True):
@@ -43,7 +50,8 @@ class HttpExplanation(msgspec.Struct, frozen=True):
     """The whole answer. `effect` is what the client would meet.
 
     request: its facts, without the body that the caller has. looks_into_body: the rules for which it is read. masks:
-    those on answers and on requests. unknown: what a session would know besides.
+    those on answers and on requests. unknown: what a session would know besides. conditions: of the rules that the
+    reasons name.
     """
 
     effect: Effect
@@ -59,6 +67,7 @@ class HttpExplanation(msgspec.Struct, frozen=True):
     looks_into_body: tuple[str, ...] = ()
     refusal: str = ""
     unknown: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
 
 
 def explain_http(document: PolicyDocument, question: HttpQuestion) -> HttpExplanation:
@@ -86,6 +95,7 @@ def explain_http(document: PolicyDocument, question: HttpQuestion) -> HttpExplan
         looks_into_body=needed,
         refusal=question.refusal,
         unknown=tuple(_unknown(document, question)),
+        conditions=() if decision is None else condition_words(document.http_rules, decision.reasons),
     )
 
 
@@ -126,6 +136,7 @@ def _lines(e: HttpExplanation) -> Iterator[str]:
     if e.decision is not None:
         yield f"  decision {e.decision.effect.value}"
         yield from reason_lines(e.decision.reasons)
+    yield from condition_lines(e.conditions)
     yield ""
     yield f"=> {e.effect.value}"
 

@@ -18,7 +18,15 @@ from policy.facts import SimpleCommand, SshFacts, SshOperation, Subject, Target
 from policy.shown_text import shown
 from policy.ssh.evaluate import depends_on_paths, judge_ssh
 from policy.ssh.wording import command_text, described, redirect_text
-from proxyd.explanation import detector_words, limit_words, reason_lines, strictest, subject_line
+from proxyd.explanation import (
+    condition_lines,
+    condition_words,
+    detector_words,
+    limit_words,
+    reason_lines,
+    strictest,
+    subject_line,
+)
 from proxyd.gates.ssh.transfers import is_transfer
 
 MAX_SHOWN_COMMANDS = 100
@@ -35,7 +43,10 @@ class SshQuestion(msgspec.Struct, frozen=True):
 
 
 class SshExplanation(msgspec.Struct, frozen=True):
-    """The whole answer. `effect` is what the client would meet. unknown: what a session would know besides."""
+    """The whole answer. `effect` is what the client would meet. unknown: what a session would know besides.
+
+    conditions: of the rules that the reasons name.
+    """
 
     effect: Effect
     subject: Subject
@@ -48,6 +59,7 @@ class SshExplanation(msgspec.Struct, frozen=True):
     decision: Decision
     unknown: tuple[str, ...] = ()
     masks: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
 
 
 def explain_ssh(document: PolicyDocument, question: SshQuestion) -> SshExplanation:
@@ -72,6 +84,7 @@ def explain_ssh(document: PolicyDocument, question: SshQuestion) -> SshExplanati
         decision=decision,
         unknown=unknown,
         masks=detector_words(document, subject, target),
+        conditions=condition_words(document.ssh_rules, decision.reasons),
     )
 
 
@@ -101,6 +114,7 @@ def _lines(e: SshExplanation) -> Iterator[str]:
         yield f"  unsure   {shown(why)}"
     yield f"  decision {e.decision.effect.value}"
     yield from reason_lines(e.decision.reasons)
+    yield from condition_lines(e.conditions)
     yield ""
     yield f"=> {e.effect.value}"
 

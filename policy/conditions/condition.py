@@ -14,7 +14,7 @@ from typing import Any
 import cel
 
 from policy.conditions.checking import Path, check
-from policy.conditions.cost import MAX_STEPS, USUAL_WEIGHT, Polynomial, steps_of
+from policy.conditions.cost import MAX_STEPS, USUAL_WEIGHT, heaviest, steps_of
 from policy.conditions.given import NotGiven, fact_at, is_there, weight_of
 from policy.conditions.names import Kind
 from policy.conditions.rendering import Rendered, render
@@ -34,11 +34,11 @@ _WHY = {
 
 
 class CompiledCondition:
-    """See `policy.rules.Condition`. text: as it stands in the document."""
+    """See `policy.rules.Condition`. heaviest: what the facts that it reads may weigh together."""
 
-    __slots__ = ("_presences", "_program", "_searches", "_steps", "_values", "names", "text")
+    __slots__ = ("_heaviest", "_presences", "_program", "_searches", "_values", "names", "text")
 
-    def __init__(self, text: str, rendered: Rendered, program: cel.Program, steps: Polynomial) -> None:
+    def __init__(self, text: str, rendered: Rendered, program: cel.Program, heaviest: float) -> None:
         self.text = text
         self.names: Sequence[str] = tuple(
             dict.fromkeys(".".join(path) for path in (*rendered.values, *rendered.presences))
@@ -47,7 +47,7 @@ class CompiledCondition:
         self._presences = tuple((path, name) for path, name in rendered.presences.items())
         self._searches: dict[str, Callable[..., Any]] = dict(rendered.searches)
         self._program = program
-        self._steps = steps
+        self._heaviest = heaviest
 
     def holds(self, variables: Mapping[str, object]) -> bool:
         """Is it true of these variables? Raises ConditionError."""
@@ -80,7 +80,7 @@ class CompiledCondition:
                 given[name] = is_there(variables, path)
             except NotGiven as why:
                 missing.append(_missing(path[:-1], why))
-        if self._steps.at(weight) > MAX_STEPS:
+        if weight > self._heaviest:
             raise ConditionError("the values that it looks through are too many or too long")
         return given
 
@@ -113,7 +113,7 @@ def compile_condition(text: str, kind: Kind) -> CompiledCondition:
         raise PatternError(
             f"the condition cannot be compiled: {_first_line(str(error))}", "write it in a simpler form"
         ) from None
-    return CompiledCondition(text, rendered, program, steps)
+    return CompiledCondition(text, rendered, program, heaviest(steps))
 
 
 def _first_line(text: str) -> str:

@@ -105,6 +105,18 @@ def steps_of(tree: Node, facts: Iterable[int], searches: Mapping[int, Search]) -
     return measured.steps + N * constant(_FACT)
 
 
+def heaviest(steps: Polynomial) -> int:
+    """The largest weight of facts for which `steps` stays within MAX_STEPS."""
+    lowest, highest = 0, MAX_STEPS
+    while lowest < highest:
+        middle = (lowest + highest + 1) // 2
+        if steps.at(middle) > MAX_STEPS:
+            highest = middle - 1
+        else:
+            lowest = middle
+    return lowest
+
+
 class _Measuring:
     def __init__(self, facts: frozenset[int], searches: Mapping[int, Search]) -> None:
         self._facts = facts

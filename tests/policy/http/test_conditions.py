@@ -25,6 +25,7 @@ class Says:
 
     names: tuple[str, ...]
     says: Callable[[Variables], bool]
+    text: str = "a function"
 
     def holds(self, variables: Variables) -> bool:
         try:
