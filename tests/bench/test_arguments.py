@@ -27,4 +27,4 @@ def test_halves_stand_for_their_parts_and_the_order_is_always_the_same(
 
 
 def test_each_contestant_has_one_name() -> None:
-    assert NAMES == ("direct", "pgbouncer", "jump", "proxyd")
+    assert NAMES == ("direct", "pgbouncer", "nginx", "mitmproxy", "jump", "proxyd")

@@ -198,7 +198,10 @@ def test_rules_that_are_not_whole(tail: str, expected: str) -> None:
         ("masks:\n  - {name: m, columns: [a.b.c], method: token}\n", "11:33: masks[0].method: `token` is a method of"),
         ("masks:\n  - {name: m, method: redact}\n", "11:5: masks[0]: a mask of nothing, or of two things"),
         ("masks:\n  - {name: m, columns: [a.b.c], json: [$.a], method: redact}\n", "11:5: masks[0]: a mask of nothing"),
-        ("masks:\n  - {name: m, detect: [emial]}\n", "11:24: masks[0].detect[0]: `emial` is not a detector; did you mean"),
+        (
+            "masks:\n  - {name: m, detect: [emial]}\n",
+            "11:24: masks[0].detect[0]: `emial` is not a detector; did you mean",
+        ),
         ("detectors: {email: {pattern: x}}\n", "10:13: detectors.email: `email` is a detector of the gateway"),
         ("detectors: {mine: {pattern: '(?=x)'}}\n", "10:20: detectors.mine.pattern: the pattern cannot be used"),
         ("budgets:\n  - {name: b, day: {}}\n", "11:15: budgets[0].day: a budget that limits nothing"),
