@@ -183,6 +183,68 @@ def test_the_authority_for_tunnels_may_sign_for_the_api_alone(stage: Stage) -> N
     assert constraints.value.permitted_subtrees == [x509.DNSName(API_HOST)]
 
 
+@pytest.fixture
+def alice(stage: Stage) -> Iterator[httpx.Client]:
+    """She comes with a token, to the gateway."""
+    with httpx.Client(
+        base_url=f"https://localhost:{stage.ports.http}",
+        headers={"authorization": f"Bearer {stage.http.token_file('alice').read_text().strip()}"},
+        verify=ssl.create_default_context(cafile=stage.directory / "pki" / "ca.crt"),
+        trust_env=False,
+    ) as client:
+        yield client
+
+
+NOBODY = {"authorization": "none"}
+LARGE = json.dumps(ORDER | {"comment": "x" * (2 << 20)})
+SIGNS = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status", "words"),
+    [
+        ("GET", "/t/api/customers/1", NOBODY, "", 401, "a certificate or a token"),
+        ("GET", "/t/api/customers/1", {"authorization": "Bearer nonsense"}, "", 401, "not a signed JWT"),
+        ("GET", "/customers/1", {}, "", 404, "names no target"),
+        ("GET", "/t/nowhere/", {}, "", 403, "has no access"),
+        ("GET", "/t/admin+api/orders/1", {}, "", 403, "has no access"),
+        ("GET", "/t/api/customers/1/export", {}, "", 403, "Exports are made at night."),
+        ("DELETE", "/t/api/orders/1", {}, "", 403, "needs an approval"),
+        ("GET", "/t/api/orders%2F1", {}, "", 400, "encoded slash"),
+        ("GET", "/t/api//orders/1", {}, "", 400, "empty segment"),
+        ("TRACE", "/t/api/orders/1", {}, "", 501, "TRACE is not passed on"),
+        ("GET", "/t/api/orders/1", {"x-more": "x" * 70_000}, "", 431, "65536 bytes"),
+        ("POST", "/t/api/orders", SIGNS, LARGE, 403, "small-orders looks into the body"),
+        ("POST", "/t/api/orders", SIGNS | {"content-encoding": "gzip"}, "{}", 403, "compressed"),
+        ("GET", "/t/api/orders/1", {"origin": "https://other.example"}, "", 200, "status"),
+    ],
+)
+def test_what_the_page_about_http_says_of_answers(
+    alice: httpx.Client, method: str, path: str, headers: dict[str, str], body: str, status: int, words: str
+) -> None:
+    answer = alice.request(method, path, headers=headers, content=body)
+    assert answer.status_code == status
+    assert words in answer.text
+    kind = "application/json" if status == 200 else "application/problem+json"
+    assert answer.headers["content-type"] == kind
+
+
+def test_what_a_client_says_of_itself_does_not_reach_the_api(stage: Stage, alice: httpx.Client) -> None:
+    token = alice.headers["authorization"].partition(" ")[2]
+    said = {
+        **{
+            "x-forwarded-for": "1.2.3.4",
+            "forwarded": "for=1.2.3.4",
+            "x-original-url": "/",
+            "range": "bytes=0-1",
+        },
+        **{"x-http-method-override": "DELETE", "proxyd-login": "shop", "x-api-key": token, "cookie": "a=b"},
+    }
+    fields = alice.get("/t/api/whoami", headers=said).json()["fields"]
+    assert set(fields) & set(said) == {"cookie"}
+    assert not any(token in value for value in stage.http.api_calls()[-1].headers.values())
+
+
 def test_a_token_is_a_persons_own(stage: Stage) -> None:
     tokens: dict[str, Any] = {name: stage.http.token_file(name).read_text() for name in ("alice", "dora")}
     assert tokens["alice"] != tokens["dora"]

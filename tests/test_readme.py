@@ -134,7 +134,8 @@ def test_a_command_prints_what_is_shown(
     if " sessions " in example.command:
         request.getfixturevalue("shell")
     assert example.command.startswith(RUN), f"line {example.line}: nothing here tries {example.command!r}"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PSQL"))}
+    own = ("PG", "PSQL", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(own)}
     environment |= {"PSQLRC": "/dev/null", "PSQL_PAGER": "cat"}
     done = subprocess.run(
         ["/bin/sh", "-c", at(stage, example.command)],
