@@ -41,6 +41,7 @@ from proxyd.wire import ConnectionLost
 
 TICK_S: Final = 1.0
 SESSIONS_TICK_S: Final = 2.0
+ENDING_TICK_S: Final = 0.05
 MAX_PREPARED: Final = 64
 BELIEVED_S: Final = 1.0
 LAST_WORD_TIMEOUT_S: Final = 2.0
@@ -87,7 +88,9 @@ class HttpConnection:
         self._tunnel = tunnel
         self._tunnel_subject = tunnel_subject
         self._moved_at = time.monotonic()
+        self._http1: Http1Client | None = None
         self._http2: Http2Connection | None = None
+        self._has_tunnel = False
         self._logins: dict[tuple[int, str, int], tuple[Subject, HttpAccount]] = {}
         self._scope = trio.CancelScope()
         self._running: set[Exchange] = set()
@@ -262,7 +265,7 @@ class HttpConnection:
         reader = RequestReader(Http1Limits(head_bytes=limits.head, fields=limits.headers), self._scheme)
         if received:
             reader.feed(received)
-        client = Http1Client(self._link, reader)
+        client = self._http1 = Http1Client(self._link, reader)
         while True:
             try:
                 if not await self._await_request(client):
@@ -431,6 +434,7 @@ class HttpConnection:
             log.warning("tunnel refused", reason=failed.reason)
             return failed.outcome, failed.reason
         log.info("tunnel opened")
+        self._has_tunnel = True
         inside = HttpConnection(
             inner,
             self.listener,
@@ -471,18 +475,24 @@ class HttpConnection:
     # The end
 
     async def _watch(self) -> None:
-        timeouts = self.listener.config.timeouts
+        timeouts, sessions, drain = self.listener.config.timeouts, self.sessions, self.gateway.drain
         checked_at = 0.0
         while True:
-            await trio.sleep(TICK_S)
+            with trio.move_on_after(ENDING_TICK_S if sessions.is_ending else TICK_S):
+                await sessions.one_ended.wait()
             now = time.monotonic()
+            if self._has_tunnel:
+                return  # whoever watches what is inside closes it
             for exchange in tuple(self._running):
                 exchange.check(now)
-            if now - checked_at >= SESSIONS_TICK_S:
+            is_over = False
+            if now - checked_at >= SESSIONS_TICK_S or sessions.one_ended.is_set() or sessions.is_ending:
                 checked_at = now
-                self.sessions.check()
-            is_quiet = not self._running and now - self._moved_at >= timeouts.idle
-            if is_quiet or (self.gateway.drain.is_set() and not self._running):
+                is_over = sessions.check()
+            if drain.is_set():
+                self._take_no_more()
+            is_quiet = is_over or drain.is_set() or now - self._moved_at >= timeouts.idle
+            if is_quiet and not self._running:
                 if self._http2 is not None:
                     self._http2.http2.close()
                     self._http2.flush_soon()
@@ -490,3 +500,10 @@ class HttpConnection:
                     self._link.send_last(b"")
                 self._scope.cancel()
                 return
+
+    def _take_no_more(self) -> None:
+        """What runs is answered; it is the last."""
+        if self._http2 is not None:
+            self._http2.stop_taking()
+        elif self._http1 is not None:
+            self._http1.closes = True

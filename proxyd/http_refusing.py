@@ -11,18 +11,21 @@ from typing import Final
 import trio
 
 from policy.decision import Decision, Effect, Reason
-from protocols.http.messages import MessageEnded
+from protocols.http.messages import Headers, MessageEnded
 from proxyd.gates.http import requests
 from proxyd.gates.http.llm.call import in_shape_of, sdk_of
 from proxyd.gates.http.refusals import GRPC, Answer, Kind, Refusal, answer
 from proxyd.http_exchange_state import ExchangeState
 from proxyd.http_sessions import HttpSession
+from proxyd.http_streams import PeerGone
 from proxyd.metrics import SessionOutcome
 from proxyd.tape.errors import TapeError
 
 # What of a refused body is read away, so that the connection can be used again.
 MAX_DRAINED_BYTES: Final = 1 << 20
 DRAIN_TIMEOUT_S: Final = 2.0
+EVENTS: Final = "text/event-stream"
+EVENT_ENDS: Final = (b"\n\n", b"\r\r", b"\r\n\r\n")
 
 
 async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = True) -> None:
@@ -31,8 +34,7 @@ async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = Tru
     if refusal.kind not in (Kind.DENIED, Kind.HELD):
         connection.log_refusal(refusal, session)
     if state.has_answered:
-        state.note_abort(refusal.reason)
-        state.stream.abandon(refusal.reason)
+        await _break_off(state, refusal)
         return
     is_grpc = requests.content_type_of(state.head.headers).startswith(GRPC)
     sdk = sdk_of(state.head.headers) if state.call is None and not is_grpc else ""
@@ -49,6 +51,45 @@ async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = Tru
     state.stream.put_data(told.body)
     state.stream.put_end(told.trailers)
     await state.stream.flush()
+
+
+async def _break_off(state: ExchangeState, refusal: Refusal) -> None:
+    """The answer is under way. In one of events or of gRPC there is room for a last word; any other just breaks off."""
+    word, trailers = _last_word(state, refusal)
+    session, stream = state.session, state.stream
+    is_whole = False
+    try:
+        if word and session is not None and session.tape.is_usable:
+            session.tape.response_body(state.number, word)
+        state.note_abort(refusal.reason)
+        if word:
+            stream.put_data(word)
+        elif trailers:
+            stream.put_end(trailers)
+        if word or trailers:
+            await stream.flush()
+            is_whole = bool(trailers)
+    except (PeerGone, TapeError) as fault:
+        state.connection.log.debug("a last word was not said", reason=str(fault))
+    finally:
+        if not is_whole:
+            stream.abandon(refusal.reason)
+
+
+def _last_word(state: ExchangeState, refusal: Refusal) -> tuple[bytes, Headers]:
+    head = state.answered
+    if head is None or state.is_switched or head.body_bytes is not None:
+        return b"", ()
+    content_type = requests.content_type_of(head.headers)
+    if content_type.startswith(GRPC):
+        return b"", answer(refusal, is_grpc=True).head.headers[1:]
+    is_plain = requests.is_plain(requests.content_encoding_of(head.headers))
+    if not content_type.startswith(EVENTS) or not is_plain or not state.last_data.endswith(EVENT_ENDS):
+        return b"", ()
+    if state.call is not None:
+        refusal = state.call.in_its_shape(refusal)
+    data = answer(refusal).body.replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"event: error\ndata: " + data + b"\n\n", ()
 
 
 async def _drained(state: ExchangeState) -> bool:

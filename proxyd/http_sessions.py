@@ -8,8 +8,11 @@ exchange tells its client. Called by `http_connection` and `http_exchange`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Protocol
+
+import trio
 
 from policy.decision import Effect, SessionLimits
 from policy.evaluate import admit
@@ -61,11 +64,13 @@ class HttpSession:
         self.running: set[Running] = set()
         self.requests = 0
         self.ended: tuple[SessionOutcome, str] | None = None
+        self.on_end: Callable[[], None] = _nothing
         self._policy: object = gateway.in_force
         self._stack = stack
         self._gateway = gateway
         self._log = log
         self._is_finished = False
+        self._has_expired = False
         self._began = self.moved_at = time.monotonic()
         self._expires_at = subject.expires_at
         session.tape_path, session.record = tape.path, tape.event
@@ -80,6 +85,7 @@ class HttpSession:
             self.ended = (outcome, reason)
         for exchange in tuple(self.running):
             exchange.end()
+        self.on_end()
 
     def due(self, now: float) -> None:
         """End it if its time is over. `now` is the gateway's clock, in Unix seconds."""
@@ -87,8 +93,8 @@ class HttpSession:
             return
         monotonic, limits = time.monotonic(), self.limits
         if self._expires_at is not None and now >= self._expires_at:
-            what = "token" if self.subject.method == "oidc" else "certificate"
-            self.end(SessionOutcome.MAX_AGE, f"the {what} has expired")
+            self._has_expired = True
+            self.end(SessionOutcome.MAX_AGE, f"the {_credential_of(self.subject)} has expired")
         elif limits.max_age_s is not None and monotonic - self._began >= limits.max_age_s:
             self.end(SessionOutcome.MAX_AGE, "maximum age reached")
         elif limits.idle_s is not None and monotonic - self.moved_at >= limits.idle_s:
@@ -103,7 +109,7 @@ class HttpSession:
 
     def begin_request(self) -> int:
         """The number of the exchange. Raises Refusal."""
-        if self.ended is not None:
+        if self.ended is not None or self._gateway.drain.is_set():
             raise self.over()
         if self.limits.statements is not None and self.requests >= self.limits.statements:
             raise Refusal(
@@ -120,15 +126,8 @@ class HttpSession:
     def over(self) -> Refusal:
         """What a request is told that comes too late, or is cut off."""
         outcome, reason = self.ended or (SessionOutcome.DRAINED, "the gateway is shutting down")
-        if outcome is SessionOutcome.MAX_AGE and "expired" in reason:
-            return Refusal(
-                401,
-                Kind.UNKNOWN,
-                f"This session is over: {reason}.",
-                hint="Get a new one, and send the request again.",
-                headers=(("www-authenticate", 'Bearer realm="proxyd", error="invalid_token"'),),
-                closes=True,
-            )
+        if self._has_expired:
+            return expired(self.subject)
         status = 503 if outcome is SessionOutcome.DRAINED else 403
         return Refusal(
             status, Kind.LIMIT, f"This session was ended: {reason}.", hint="Connect again.", closes=True
@@ -158,8 +157,12 @@ class HttpSession:
         self._stack.close()
 
 
+def _nothing() -> None:
+    """Nobody waits for the end."""
+
+
 class HttpSessions:
-    """Those of one connection."""
+    """Those of one connection. `one_ended` is set when one of them has been ended, until the next `check`."""
 
     def __init__(self, listener: HttpListenerRuntime, gateway: Gateway, log: Log, client: str) -> None:
         self._listener = listener
@@ -168,6 +171,7 @@ class HttpSessions:
         self._client = client
         self._open: dict[Key, HttpSession] = {}
         self._by_identity: dict[tuple[int, str, str], HttpSession] = {}
+        self.one_ended = trio.Event()
 
     def all(self) -> tuple[HttpSession, ...]:
         return tuple(self._open.values())
@@ -205,6 +209,8 @@ class HttpSessions:
         self, key: Key, subject: Subject, target: HttpTargetRuntime, account: HttpAccount
     ) -> HttpSession:
         gateway = self._gateway
+        if subject.expires_at is not None and gateway.clock() >= subject.expires_at:
+            raise expired(subject)
         limits = self._admitted(subject, target, account)
         self._make_room()
         session = Session(
@@ -238,6 +244,7 @@ class HttpSessions:
                 session, subject, target, account, limits, tape, stack.pop_all(), gateway, log
             )
         log.info("session opened", tape=str(tape.path))
+        opened.on_end = self._note_end
         self._open[key] = opened
         return opened
 
@@ -294,13 +301,28 @@ class HttpSessions:
                 reason=f"tape: {fault}",
             ) from fault
 
-    def check(self) -> None:
-        """End those whose time is over. Called every few seconds."""
+    def _note_end(self) -> None:
+        self.one_ended.set()
+
+    def check(self) -> bool:
+        """End those whose time is over. Called every few seconds, and after an end.
+
+        True when the last of them is over: the connection should not outlive it.
+        """
+        self.one_ended = trio.Event()
         now = self._gateway.clock()
+        has_dropped = False
         for key, session in list(self._open.items()):
             session.due(now)
             if session.ended is not None and not session.running:
                 self._drop(key)
+                has_dropped = True
+        return has_dropped and not self._open
+
+    @property
+    def is_ending(self) -> bool:
+        """One was ended, and what ran in it is not over yet."""
+        return any(session.ended is not None for session in self._open.values())
 
     def close(self, outcome: SessionOutcome, reason: str) -> None:
         for session in self._open.values():
@@ -316,6 +338,22 @@ def _identity_of(subject: Subject) -> tuple[object, ...]:
         for name, value in sorted(subject.claims.items())
     )
     return subject.name, subject.groups, claims, subject.method, subject.expires_at
+
+
+def _credential_of(subject: Subject) -> str:
+    return "token" if subject.method == "oidc" else "certificate"
+
+
+def expired(subject: Subject) -> Refusal:
+    """The session is over because what the subject has shown is."""
+    return Refusal(
+        401,
+        Kind.UNKNOWN,
+        f"This session is over: the {_credential_of(subject)} has expired.",
+        hint="Get a new one, and send the request again.",
+        headers=(("www-authenticate", 'Bearer realm="proxyd", error="invalid_token"'),),
+        closes=True,
+    )
 
 
 def not_admitted(subject: Subject, target: str, why: str) -> Refusal:
