@@ -1,7 +1,7 @@
 """What a condition can read, by the kind of operation that its rule is about.
 
-The reference for people is docs/policy.md. Who works out the values is `policy.conditions.known` (SQL, SSH) and
-`policy.http_rules.variables`. Called by `policy.conditions.checking`.
+The reference for people is docs/policy.md. Who works out the values is `policy.conditions.known` (SQL),
+`policy.ssh.variables` and `policy.http_rules.variables`. Called by `policy.conditions.checking`.
 """
 
 from __future__ import annotations

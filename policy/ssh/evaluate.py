@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from policy.conditions.answers import Answers
-from policy.conditions.known import ssh_variables, who_and_where
+from policy.conditions.known import who_and_where
 from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
 from policy.evaluate import bounded, has_standing_access, held_by, no_admission, roles_of
@@ -32,6 +32,7 @@ from policy.facts import SshFacts, SshOperation, Subject, Target
 from policy.shown_text import shown
 from policy.ssh.coverage import CommandCoverage
 from policy.ssh.sight import Sight, sight_of
+from policy.ssh.variables import ssh_variables
 from policy.ssh.wording import ASK, command_text, described
 from policy.ssh_rules.addresses import endpoint
 from policy.ssh_rules.index import SshRuleIndex
