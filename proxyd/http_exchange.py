@@ -324,6 +324,8 @@ class Exchange:
             raise self._denial(session, prepared, facts, decision)
         masker, sent, sent_facts = self._masked_request(masks, headers, body, facts, is_whole=is_whole)
         length = len(sent) if is_whole else (None if masker is not None else head.body_bytes)
+        if self._state.trailers:
+            length = None  # they come behind chunks only
         is_readable = not masks.response.is_empty or call is not None
         out = self._target_head(prepared, length, is_masked=is_readable)
         if call is not None:
@@ -358,6 +360,7 @@ class Exchange:
         while size <= limit:
             event = await self._state.from_client()
             if isinstance(event, MessageEnded):
+                self._state.trailers = requests.shown_headers(event.trailers, "")
                 return b"".join(pieces), True
             pieces.append(event.data)
             size += len(event.data)

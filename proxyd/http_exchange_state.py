@@ -136,6 +136,7 @@ class ExchangeState:
         self.is_switched = False
         self.client_gone: PeerGone | None = None
         self.may_send: trio.Event | None = None  # made where a client waits for a 100
+        self.trailers: Headers = ()  # of a request that was read whole
         self.waits_since = 0.0
         self.awaits_client = False  # it is the client's turn to say something
         self.moved_at = time.monotonic()

@@ -52,7 +52,7 @@ class Forwarding:
         """`encoded`: the head as HTTP/1.1 has it, where it is known."""
         tape, number = session.tape, self._state.number
         if is_whole:
-            tape.request_end(number)
+            tape.request_end(number, self._state.trailers)
         tape.flush()
         pool = self._state.gateway.http_pools.of(session.target, session.account)
         may_repeat = is_whole and not head.upgrade
@@ -79,7 +79,7 @@ class Forwarding:
                 if body:
                     upstream.put_data(body)
                 if is_whole:
-                    upstream.put_end()
+                    upstream.put_end(self._state.trailers)
                     await upstream.flush()
                     await Answering(self._state).run(session, upstream, masks)
                 else:
