@@ -116,7 +116,17 @@ class ExchangeState:
             "is_recorded",
             "is_switched",
         ),
-        *("last_data", "may_send", "moved_at", "number", "route", "session", "stream", "waits_since"),
+        *(
+            "last_data",
+            "may_send",
+            "moved_at",
+            "number",
+            "route",
+            "session",
+            "stream",
+            "trailers",
+            "waits_since",
+        ),
     )
 
     def __init__(self, connection: Caller, stream: ClientStream) -> None:
