@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
-
-import cel
+from typing import TYPE_CHECKING, Any
 
 from policy.conditions.checking import Path, check
 from policy.conditions.cost import MAX_STEPS, USUAL_WEIGHT, heaviest, steps_of
@@ -21,6 +19,9 @@ from policy.conditions.rendering import Rendered, render
 from policy.conditions.syntax import parse
 from policy.patterns import PatternError
 from policy.rules import ConditionError
+
+if TYPE_CHECKING:
+    import cel
 
 MAX_REMEMBERED = 16_384
 
@@ -36,9 +37,11 @@ _WHY = {
 class CompiledCondition:
     """See `policy.rules.Condition`. heaviest: what the facts that it reads may weigh together."""
 
-    __slots__ = ("_heaviest", "_presences", "_program", "_searches", "_values", "names", "text")
+    __slots__ = ("_context", "_heaviest", "_presences", "_program", "_searches", "_values", "names", "text")
 
-    def __init__(self, text: str, rendered: Rendered, program: cel.Program, heaviest: float) -> None:
+    def __init__(
+        self, text: str, rendered: Rendered, program: cel.Program, context: type[cel.Context], heaviest: float
+    ) -> None:
         self.text = text
         self.names: Sequence[str] = tuple(
             dict.fromkeys(".".join(path) for path in (*rendered.values, *rendered.presences))
@@ -47,6 +50,7 @@ class CompiledCondition:
         self._presences = tuple((path, name) for path, name in rendered.presences.items())
         self._searches: dict[str, Callable[..., Any]] = dict(rendered.searches)
         self._program = program
+        self._context = context
         self._heaviest = heaviest
 
     def holds(self, variables: Mapping[str, object]) -> bool:
@@ -54,7 +58,7 @@ class CompiledCondition:
         missing: list[str] = []
         given = self._given(variables, missing)
         try:
-            result = self._program.execute(cel.Context(given, self._searches) if self._searches else given)
+            result = self._program.execute(self._context(given, self._searches) if self._searches else given)
         except BaseException as error:
             if not isinstance(error, Exception) and type(error).__module__ != "pyo3_runtime":
                 raise  # not of the binding's making
@@ -98,6 +102,9 @@ def _reason(error: BaseException, missing: Sequence[str]) -> str:
 @lru_cache(maxsize=MAX_REMEMBERED)
 def compile_condition(text: str, kind: Kind) -> CompiledCondition:
     """The condition in `text` for a rule about operations of `kind`. Raises PatternError."""
+    # It brings a command line and all that this needs: half a second, which only conditions have to pay.
+    import cel  # noqa: PLC0415
+
     tree = parse(text)
     checked = check(text, tree, kind)
     steps = steps_of(tree, checked.facts, checked.searches)
@@ -113,7 +120,7 @@ def compile_condition(text: str, kind: Kind) -> CompiledCondition:
         raise PatternError(
             f"the condition cannot be compiled: {_first_line(str(error))}", "write it in a simpler form"
         ) from None
-    return CompiledCondition(text, rendered, program, heaviest(steps))
+    return CompiledCondition(text, rendered, program, cel.Context, heaviest(steps))
 
 
 def _first_line(text: str) -> str:

@@ -33,7 +33,7 @@ from policy.conditions.syntax import (
 
 CHARACTERS_IN_A_STEP = 64
 MAX_STEPS = 50_000
-USUAL_WEIGHT = 32  # a condition that is too much work for so little is refused when it is loaded
+USUAL_WEIGHT = 24  # a condition that is too much work for so little is refused when it is loaded
 
 _NODE = 3
 _FACT = 32  # handing one value to the binding

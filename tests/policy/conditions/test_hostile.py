@@ -85,6 +85,8 @@ def test_texts_with_nothing_in_them_and_with_anything() -> None:
 # What is as expensive as the bounds allow. Whatever is accepted took less than 5 ms on the machine that the factors of
 # `policy.conditions.cost` were measured on.
 EXPENSIVE = [
+    "X.map(a, X + X).size() > 0",
+    "X.all(a, X.map(b, b).size() > 0)",
     "X.all(a, X.all(b, true))",
     "X.map(a, X).size() > 0",
     "X.map(a, a).size() > 0",
@@ -117,10 +119,8 @@ def test_long_texts_are_too_much_as_well(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "X.map(a, X + X).size() > 0",
-        "X.all(a, X.map(b, b).size() > 0)",
-        "X.map(a, [a, a, a]).map(b, b + b).size() > 0",
-        " || ".join(["X.all(a, a == 1)"] * 100),
+        "X.map(a, X.map(b, X + X)).size() > 0",
+        "X.map(a, a).map(a, a).map(a, a).map(a, a).map(a, a).map(a, a).size() > 0",
         "X.all(a, " + " && ".join(["a == a"] * 300) + ")",
     ],
 )
@@ -208,7 +208,7 @@ class Crashing:
 
 def crashing(error: BaseException) -> CompiledCondition:
     program: Any = Crashing(error)
-    return CompiledCondition("login == 'a'", Rendered("", {("login",): "f0"}), program, 100)
+    return CompiledCondition("login == 'a'", Rendered("", {("login",): "f0"}), program, cel.Context, 100)
 
 
 @pytest.mark.parametrize(
