@@ -49,7 +49,7 @@ listeners:
     address: 127.0.0.1:{ports.ssh}
     host_keys: [ssh/gateway_host]      # what the gateway shows to clients
     client_ca: ssh/people_ca.pub       # who may come in: holders of certificates of this authority
-    factors: [[certificate]]           # [[certificate], [public_key, totp]] would let in people with both of these, too
+    factors: [[certificate], [token]]  # [public_key, totp] beside them would let in people with both of these, too
   - name: web
     protocol: http
     address: 127.0.0.1:{ports.http}

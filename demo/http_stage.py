@@ -80,6 +80,10 @@ class HttpStage:
     def ask(self) -> Path:
         return self._directory / "bin" / "ask"
 
+    @property
+    def askpass(self) -> Path:
+        return self._directory / "bin" / "show-token"
+
     def start(self, keys: Mapping[str, str], pki: DemoPki) -> None:
         """keys: of KEYS. Raises IssuerFailed."""
         pki.issue_authority(INSPECTION, API_HOST)
@@ -111,6 +115,12 @@ class HttpStage:
                 f'oauth2-bearer = "{token}"\n',
             )
         self._write_ask(gateway_port)
+        self._write_askpass()
+
+    def _write_askpass(self) -> None:
+        """What ssh runs when it is asked for the token (SSH_ASKPASS)."""
+        self.askpass.write_text(f"#!/bin/sh\nexec cat {shlex.quote(str(self.token_file('alice')))}\n")
+        self.askpass.chmod(0o755)
 
     def _write_ask(self, gateway_port: int) -> None:
         url = f"https://localhost:{gateway_port}/t/model/v1"

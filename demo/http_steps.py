@@ -26,19 +26,22 @@ def http_steps_for(stage: Stage) -> tuple[Step, ...]:
 
 
 def _token_steps(stage: Stage) -> tuple[Step, ...]:
-    return (
-        Step(
-            "token",
-            "One token for every door",
-            f"Programs and agents come with a token of the company's issuer in place of a certificate. Here it is"
-            f" {stage.http.issuer_says}. For psql the token is the password; over SSH it would be asked for.",
-            (
-                *SHELL,
-                'PGPASSWORD="$(cat {token})" {psql} service=token -c "SELECT count(*) FROM shop.orders"',
-            ),
-            (ends_with(0), shows(str(len(stage.shop.orders)))),
-        ),
+    by_psql = Step(
+        "token",
+        "One token for every door",
+        f"Programs and agents come with a token of the company's issuer in place of a certificate. Here it is"
+        f" {stage.http.issuer_says}. For psql the token is the password.",
+        (*SHELL, 'PGPASSWORD="$(cat {token})" {psql} service=token -c "SELECT count(*) FROM shop.orders"'),
+        (ends_with(0), shows(str(len(stage.shop.orders)))),
     )
+    by_ssh = Step(
+        "token_ssh",
+        "The same one by ssh",
+        "ssh is asked for the token, and here a small program gives it.",
+        (*SHELL, "SSH_ASKPASS={askpass} SSH_ASKPASS_REQUIRE=force ssh -F {ssh_config} token.web1 uptime"),
+        (ends_with(0), shows("load average")),
+    )
+    return (by_psql, by_ssh) if stage.has_ssh_client else (by_psql,)
 
 
 def _api_steps(stage: Stage) -> tuple[Step, ...]:

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import socket
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -277,6 +278,10 @@ class Stage:
                 host(person, f"{person}.{SSH_TARGET}", through),
                 host(person, f"{person}.gateway", SSH_LOGIN),
             ]
+        by_token = {"PreferredAuthentications": "keyboard-interactive", "BatchMode": "no"}
+        hosts.append(
+            replace(host("alice", f"token.{SSH_TARGET}", through), certificate=None, options=by_token)
+        )
         write_ssh_config(self.ssh_config, hosts)
 
     def _write_programs(self) -> None:

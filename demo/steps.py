@@ -39,6 +39,7 @@ def scene_of(stage: Stage) -> Scene:
         "token": shown(stage.http.token_file("alice")),
         "curl": shown(stage.http.curl_file("alice")),
         "ask": shown(stage.http.ask),
+        "askpass": shown(stage.http.askpass),
         "ca": shown(stage.directory / "pki" / "ca.crt"),
         "inspection": shown(stage.directory / "pki" / "inspection.crt"),
         "har": shown(stage.har),

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RUN = (
     *(".demo/bin/", ".venv/bin/", "ssh -F .demo/ssh_config ", "printf ", "curl -K .demo/alice.curl "),
-    *('PGPASSWORD="$(cat .demo/tokens/alice)" .demo/bin/', "HTTPS_PROXY="),
+    *('PGPASSWORD="$(cat .demo/tokens/alice)" .demo/bin/', "HTTPS_PROXY=", "SSH_ASKPASS=.demo/bin/"),
 )
 ANYTHING = "..."
 
