@@ -26,7 +26,7 @@ from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
 from policy.evaluate import bounded, has_standing_access, held_by, no_admission
 from policy.facts import HttpFacts, Subject, Target
-from policy.http.wording import SEND_WHAT_CAN_BE_READ, asked_for, described, hint, why_unseen
+from policy.http.wording import SEND_WHAT_CAN_BE_READ, SET_MAX_TOKENS, asked_for, described, hint, why_unseen
 from policy.http_rules.index import Found
 from policy.http_rules.rule import Asked, HttpRule, Touch
 from policy.view import view_of
@@ -148,10 +148,16 @@ def _covering(found: Found, asked: Asked, holding: Sequence[HttpRule]) -> HttpRu
 
 
 def _denied_by(rule: HttpRule, asked: Asked) -> Reason:
+    llm = asked.facts.llm
+    unknown = rule.llm.unknown_of(llm) if rule.llm is not None and llm is not None else ()
+    open_parts = (
+        f" (of this call is not known {' and '.join(unknown)}, which counts as too much)" if unknown else ""
+    )
+    ask = f"Ask the owners of the policy about rule {rule.name}."
     return Reason(
         rule.name,
-        f"{rule.message or f'{described(asked.facts)} is denied'}{asked.answers.doubt(rule)}",
-        f"Ask the owners of the policy about rule {rule.name}.",
+        f"{rule.message or f'{described(asked.facts)} is denied'}{open_parts}{asked.answers.doubt(rule)}",
+        f"{SET_MAX_TOKENS}. {ask}" if unknown and llm is not None and llm.max_tokens is None else ask,
     )
 
 

@@ -12,6 +12,7 @@ from policy.facts import BodyState, HttpFacts
 from policy.shown_text import shown
 
 ASK = "Ask the owners of the policy for a rule"
+SET_MAX_TOKENS = "Set the most tokens that may be answered (`max_tokens`, or what the API calls it)"
 
 
 def described(facts: HttpFacts) -> str:
@@ -32,7 +33,12 @@ def asked_for(facts: HttpFacts, methods: Sequence[str]) -> str:
 
 def hint(facts: HttpFacts) -> str:
     if facts.llm is not None:
-        return f"{ASK} that allows it: one with `llm`, as every call of a model needs."
+        if facts.llm.operation in ("models", "other"):  # which no list of models covers
+            return f"{ASK} that allows it: one with `llm: {{operations: [{facts.llm.operation}]}}`."
+        ask = f"{ASK} that allows it: one with `llm`, as every call of a model needs."
+        if facts.llm.max_tokens is None and facts.body_state is BodyState.JSON:
+            return f"{SET_MAX_TOKENS}: rules that limit length or cost cover no call without it. {ask}"
+        return ask
     if facts.upgrade:
         return f"{ASK} that allows it: one with `upgrade: {shown(facts.upgrade)}`, as every change of protocol needs."
     return f"{ASK} that allows it."

@@ -86,6 +86,13 @@ class LlmRule:
             and self._may_be_prompt(llm, body)
         )
 
+    def unknown_of(self, llm: LlmFacts) -> tuple[str, ...]:
+        """Which limits of the rule touch the call only because it leaves them open, in words."""
+        return (
+            *(("how long its answer may be",) if self.max_tokens and llm.max_tokens is None else ()),
+            *(("what it may cost",) if self.cost_usd and llm.estimated_cost_usd is None else ()),
+        )
+
     def _may_be_model(self, llm: LlmFacts) -> bool:
         if self.models is None:
             return True

@@ -303,6 +303,34 @@ def test_a_call_of_a_model_that_no_rule_allows_says_which_key_would() -> None:
     assert "`llm`" in reason.hint
 
 
+OPEN = LlmFacts("openai", "chat", "gpt-4o-mini", None, 10, None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "rules", "said"),
+    [
+        (LlmFacts("openai", "models"), ('allow llm: {models: ["*"]}',), "`llm: {operations: [models]}`"),
+        (LlmFacts("openai", "other"), ('allow llm: {models: ["*"]}',), "`llm: {operations: [other]}`"),
+        (OPEN, ("allow llm: {max_tokens: {max: 100}}",), "`max_tokens`"),
+        (OPEN, ('allow llm: {models: ["*"]}', "deny llm: {max_tokens: {min: 500}}"), "`max_tokens`"),
+        (OPEN, ('allow llm: {models: ["*"]}', "deny llm: {cost_usd: {min: 500}}"), "`max_tokens`"),
+    ],
+)
+def test_a_call_that_leaves_something_open_is_told_what(
+    facts: LlmFacts, rules: tuple[str, ...], said: str
+) -> None:
+    (reason,) = judged(call(facts), *rules).reasons
+    assert said in reason.hint
+
+
+def test_what_is_known_is_not_told_as_not_known() -> None:
+    allow = 'allow llm: {models: ["*"]}'
+    (reason,) = judged(call(OPEN), allow, "deny llm: {max_tokens: {min: 5}, cost_usd: {min: 1}}").reasons
+    assert "how long its answer may be and what it may cost" in reason.message
+    (reason,) = judged(call(), allow, "deny llm: {max_tokens: {min: 5}}").reasons
+    assert "not known" not in reason.message and "max_tokens" not in reason.hint
+
+
 def test_a_call_needs_its_body() -> None:
     head = request("POST /v1/chat/completions", state=BodyState.UNREAD, llm=LlmFacts("openai", "chat"))
     assert needs(head, 'allow llm: {models: ["*"]}').body
