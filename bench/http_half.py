@@ -1,4 +1,4 @@
-"""The half of the bench about HTTP: each method measures one part and keeps its lines and its plain data."""
+"""The half of the bench about HTTP, and about what all doors share: each method measures one part and keeps its lines and its plain data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import detectors, documents, http_load, http_report, token_check
+from bench import detectors, documents, http_load, http_report, many_rules, token_check
 from bench.http_effort import HttpEffort
 from bench.http_ways import (
     MITMPROXY,
@@ -26,7 +26,7 @@ from bench.report import Line
 from demo.pki import DemoPki
 
 WITH_SERVERS = ("requests", "events", "download")
-PARTS = (*WITH_SERVERS, "tokens", "detectors")
+PARTS = (*WITH_SERVERS, "tokens", "detectors", "rules")
 
 
 class HttpWays:
@@ -91,6 +91,10 @@ class HttpHalf:
                 rates = detectors.measure(self._effort.text_bytes / 1e6)
                 self.measurements["detectors"] = rates
                 self.lines += http_report.detector_lines(rates)
+            case "rules":
+                ratios = many_rules.ratios(many_rules.measure())
+                self.measurements["rules"] = ratios
+                self.lines += http_report.rule_lines(ratios)
             case _ if self._ways is not None:
                 self._measure_ways(part, self._ways)
 
