@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from policy.conditions.checking import Path, check
-from policy.conditions.cost import MAX_STEPS, USUAL_WEIGHT, heaviest, steps_of
+from policy.conditions.cost import MAX_STEPS, USUAL_WEIGHT, Polynomial, heaviest, steps_of
 from policy.conditions.given import NotGiven, fact_at, is_there, weight_of
 from policy.conditions.names import Kind
 from policy.conditions.rendering import Rendered, render
@@ -35,12 +35,27 @@ _WHY = {
 
 
 class CompiledCondition:
-    """See `policy.rules.Condition`. heaviest: what the facts that it reads may weigh together."""
+    """See `policy.rules.Condition`. steps: how much work it is."""
 
-    __slots__ = ("_context", "_heaviest", "_presences", "_program", "_searches", "_values", "names", "text")
+    __slots__ = (
+        "_context",
+        "_heaviest",
+        "_presences",
+        "_program",
+        "_searches",
+        "_steps",
+        "_values",
+        "names",
+        "text",
+    )
 
     def __init__(
-        self, text: str, rendered: Rendered, program: cel.Program, context: type[cel.Context], heaviest: float
+        self,
+        text: str,
+        rendered: Rendered,
+        program: cel.Program,
+        context: type[cel.Context],
+        steps: Polynomial,
     ) -> None:
         self.text = text
         self.names: Sequence[str] = tuple(
@@ -51,7 +66,8 @@ class CompiledCondition:
         self._searches: dict[str, Callable[..., Any]] = dict(rendered.searches)
         self._program = program
         self._context = context
-        self._heaviest = heaviest
+        self._steps = steps
+        self._heaviest = heaviest(steps)  # up to here there is no need to ask for more
 
     def holds(self, variables: Mapping[str, object]) -> bool:
         """Is it true of these variables? Raises ConditionError."""
@@ -71,10 +87,13 @@ class CompiledCondition:
         """The facts that it reads; what is not known is left out, and reading that is an error of the binding."""
         given: dict[str, object] = {}
         weight: float = 0
+        longest = 0
         for path, name in self._values:
             try:
                 value = fact_at(variables, path)
-                weight += weight_of(value)
+                its_weight, its_length = weight_of(value)
+                weight += its_weight
+                longest = max(longest, its_length)
             except NotGiven as why:
                 missing.append(_missing(path, why))
             else:
@@ -84,7 +103,7 @@ class CompiledCondition:
                 given[name] = is_there(variables, path)
             except NotGiven as why:
                 missing.append(_missing(path[:-1], why))
-        if weight > self._heaviest:
+        if weight > self._heaviest and self._steps.at(weight, longest) > MAX_STEPS:
             raise ConditionError("the values that it looks through are too many or too long")
         return given
 
@@ -108,7 +127,7 @@ def compile_condition(text: str, kind: Kind) -> CompiledCondition:
     tree = parse(text)
     checked = check(text, tree, kind)
     steps = steps_of(tree, checked.facts, checked.searches)
-    if steps.at(USUAL_WEIGHT) > MAX_STEPS:
+    if steps.at(USUAL_WEIGHT, USUAL_WEIGHT) > MAX_STEPS:
         raise PatternError(
             "the condition is too much work, even for few values",
             "look through fewer lists in one another, use smaller patterns, or split it over several rules",
@@ -120,7 +139,7 @@ def compile_condition(text: str, kind: Kind) -> CompiledCondition:
         raise PatternError(
             f"the condition cannot be compiled: {_first_line(str(error))}", "write it in a simpler form"
         ) from None
-    return CompiledCondition(text, rendered, program, cel.Context, heaviest(steps))
+    return CompiledCondition(text, rendered, program, cel.Context, steps)
 
 
 def _first_line(text: str) -> str:

@@ -1,11 +1,13 @@
 """How much work a condition is, before it is worked out: a bound in steps, as a polynomial of what it is given.
 
 A step is about what the binding needs to copy one value (70 ns). `n` is the weight of the facts that are read: 1 for
-each value in them and 1 for each 64 characters. The binding copies maps where a field is selected and lists where
-`map` and `filter` grow them, so that these cost more than they look. Called by `policy.conditions.condition`.
+each value in them and 1 for each 64 characters; `l` is how many entries the longest list or map in them has. The
+binding copies maps where a field is selected and lists where `map` and `filter` grow them, so that these cost more than
+they look. Called by `policy.conditions.condition`.
 
 The elements of a list weigh no more together than the list. So what costs `s` steps for an element of weight s costs
-for all of them no more than for one of the list's weight; what costs the same for each costs that often.
+for all of them no more than for one of the list's weight; what costs the same for each costs that as often as there
+are elements.
 """
 
 from __future__ import annotations
@@ -39,11 +41,11 @@ _NODE = 3
 _FACT = 32  # handing one value to the binding
 _SEARCH = 100
 
-Exponents = tuple[int, int, int]  # of n, and of the elements of the outer and the inner list
+Exponents = tuple[int, int, int, int]  # of n, of the elements of the outer and the inner list, of l
 
 
 class Polynomial:
-    """A sum of products of n and the weights of the elements of up to two lists, with a factor each."""
+    """A sum of products of n, l and the weights of the elements of up to two lists, with a factor each."""
 
     __slots__ = ("_terms",)
 
@@ -60,43 +62,46 @@ class Polynomial:
         terms: dict[Exponents, float] = {}
         for one, factor in self._terms.items():
             for two, other_factor in other._terms.items():
-                key = (one[0] + two[0], one[1] + two[1], one[2] + two[2])
+                key = (one[0] + two[0], one[1] + two[1], one[2] + two[2], one[3] + two[3])
                 terms[key] = terms.get(key, 0) + factor * other_factor
         return Polynomial(terms)
 
-    def over(self, depth: int, weight: Polynomial) -> Polynomial:
-        """The sum of it over the elements, at `depth`, of a list of this weight."""
+    def over(self, depth: int, weight: Polynomial, length: Polynomial) -> Polynomial:
+        """The sum of it over the elements, at `depth`, of a list of this weight and length."""
         total = NOTHING
         for exponents, factor in self._terms.items():
             power = exponents[depth]
-            rest = (exponents[0], 0 if depth == 1 else exponents[1], 0 if depth == 2 else exponents[2])
+            n, outer, inner, longest = exponents
+            rest = (n, 0 if depth == 1 else outer, 0 if depth == 2 else inner, longest)
             term = Polynomial({rest: factor})
-            for _ in range(max(power, 1)):
+            for _ in range(power):
                 term = term * weight
-            total = total + term
+            total = total + (term if power else term * length)
         return total
 
-    def at(self, n: float) -> float:
-        """Its value for facts of weight n, outside of every list."""
-        return sum(factor * n ** exponents[0] for exponents, factor in self._terms.items())
+    def at(self, n: float, longest: float) -> float:
+        """Its value for facts of weight n with a longest list, outside of every list."""
+        return sum(factor * n ** powers[0] * longest ** powers[3] for powers, factor in self._terms.items())
 
 
 def constant(value: float) -> Polynomial:
-    return Polynomial({(0, 0, 0): value})
+    return Polynomial({(0, 0, 0, 0): value})
 
 
 NOTHING = Polynomial({})
 ONE = constant(1)
-N = Polynomial({(1, 0, 0): 1})
-_ELEMENTS = (N, Polynomial({(0, 1, 0): 1}), Polynomial({(0, 0, 1): 1}))
+N = Polynomial({(1, 0, 0, 0): 1})
+LONGEST = Polynomial({(0, 0, 0, 1): 1})
+_ELEMENTS = (N, Polynomial({(0, 1, 0, 0): 1}), Polynomial({(0, 0, 1, 0): 1}))
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """steps: to work it out. weight: of the result."""
+    """steps: to work it out. weight: of the result. length: of the longest list or map in it."""
 
     steps: Polynomial
     weight: Polynomial
+    length: Polynomial = NOTHING
 
 
 def steps_of(tree: Node, facts: Iterable[int], searches: Mapping[int, Search]) -> Polynomial:
@@ -106,11 +111,11 @@ def steps_of(tree: Node, facts: Iterable[int], searches: Mapping[int, Search]) -
 
 
 def heaviest(steps: Polynomial) -> int:
-    """The largest weight of facts for which `steps` stays within MAX_STEPS."""
+    """The largest weight of facts for which `steps` stays within MAX_STEPS, however long their lists are."""
     lowest, highest = 0, MAX_STEPS
     while lowest < highest:
         middle = (lowest + highest + 1) // 2
-        if steps.at(middle) > MAX_STEPS:
+        if steps.at(middle, middle) > MAX_STEPS:
             highest = middle - 1
         else:
             lowest = middle
@@ -121,26 +126,34 @@ class _Measuring:
     def __init__(self, facts: frozenset[int], searches: Mapping[int, Search]) -> None:
         self._facts = facts
         self._searches = searches
+        self._lengths: list[Polynomial] = [NOTHING] * 3  # of the lists that are gone through, by depth
 
     def of(self, node: Node, bound: Mapping[str, int]) -> Work:
         if id(node) in self._facts:
-            return Work(constant(_NODE), ONE if isinstance(node, Has) else N + ONE)
+            return (
+                Work(constant(_NODE), ONE)
+                if isinstance(node, Has)
+                else Work(constant(_NODE), N + ONE, LONGEST)
+            )
         match node:
             case Literal():
                 size = len(node.value) if isinstance(node.value, str) else 0
                 return Work(constant(_NODE), constant(1 + size / CHARACTERS_IN_A_STEP))
             case Name():
-                return Work(constant(_NODE), _ELEMENTS[bound[node.name]] if node.name in bound else ONE)
+                depth = bound.get(node.name)
+                if depth is None:
+                    return Work(constant(_NODE), ONE)
+                return Work(constant(_NODE), _ELEMENTS[depth], self._lengths[depth])
             case Has():
                 inside = self.of(node.select.operand, bound)
                 return Work(_sum(inside.steps, inside.weight, constant(_NODE)), ONE)
             case Select():
                 inside = self.of(node.operand, bound)
-                return Work(_sum(inside.steps, inside.weight, constant(_NODE)), inside.weight)
+                return Work(_sum(inside.steps, inside.weight, constant(_NODE)), inside.weight, inside.length)
             case Index():
                 inside, key = self.of(node.operand, bound), self.of(node.key, bound)
                 steps = _sum(inside.steps, inside.weight, key.steps, key.weight, constant(_NODE))
-                return Work(steps, inside.weight)
+                return Work(steps, inside.weight, inside.length)
             case Unary():
                 return Work(self.of(node.operand, bound).steps + constant(_NODE), ONE)
             case Logical():
@@ -149,7 +162,8 @@ class _Measuring:
                 )
             case Conditional():
                 parts = [self.of(each, bound) for each in (node.test, node.then, node.otherwise)]
-                return Work(_sum(*(part.steps for part in parts)), parts[1].weight + parts[2].weight)
+                steps = _sum(*(part.steps for part in parts))
+                return Work(steps, parts[1].weight + parts[2].weight, parts[1].length + parts[2].length)
             case Binary() | Call() | ListOf() | MapOf():
                 return self._combined(node, [self.of(each, bound) for each in _parts(node)])
             case Comprehension():
@@ -165,21 +179,26 @@ class _Measuring:
             steps = steps + constant(_SEARCH) + weight * constant(6 + 6 * search.steps)
         grows = isinstance(node, ListOf | MapOf) or (isinstance(node, Binary) and node.sign == "+")
         makes_text = isinstance(node, Call) and node.name == "string"
-        return Work(steps, weight + ONE if grows or makes_text else ONE)
+        if not grows:
+            return Work(steps, weight + ONE if makes_text else ONE)
+        own = NOTHING if isinstance(node, Binary) else constant(len(parts))
+        return Work(steps, weight + ONE, _sum(own, *(part.length for part in parts)))
 
     def _comprehension(self, node: Comprehension, bound: Mapping[str, int]) -> Work:
         depth = 1 + max(bound.values(), default=0)
         over = self.of(node.over, bound)
+        self._lengths[depth] = over.length
         bodies = [self.of(body, {**bound, node.variable: depth}) for body in node.bodies]
         each = _sum(constant(2 * _NODE), *(body.steps for body in bodies))
-        steps = _sum(over.steps, over.weight, each.over(depth, over.weight))
+        steps = _sum(over.steps, over.weight, each.over(depth, over.weight, over.length))
         if node.macro not in ("map", "filter"):
             return Work(steps, ONE)
         # The result is copied each time that an element is put to it.
-        result = over.weight + ONE
+        result, length = over.weight + ONE, over.length
         if node.macro == "map":
-            result = (bodies[-1].weight + ONE).over(depth, over.weight) + ONE
-        return Work(steps + over.weight * result, result)
+            result = (bodies[-1].weight + ONE).over(depth, over.weight, over.length) + ONE
+            length = over.length + bodies[-1].length
+        return Work(steps + over.length * result, result, length)
 
 
 def _parts(node: Binary | Call | ListOf | MapOf) -> list[Node]:

@@ -38,11 +38,14 @@ def is_there(variables: Mapping[str, object], path: tuple[str, ...]) -> bool:
     return path[-1] in inside
 
 
-def weight_of(value: object) -> float:
-    """How much `value` weighs. Raises NotGiven for what cannot be handed over."""
+def weight_of(value: object) -> tuple[float, int]:
+    """How much `value` weighs, and how long the longest list or map in it is.
+
+    Raises NotGiven for what cannot be handed over.
+    """
     if isinstance(value, dict | list | tuple):
         return _weight_inside(value)
-    return _weight(value)
+    return _weight(value), 0
 
 
 def _weight(value: object) -> float:
@@ -64,8 +67,9 @@ def _weight(value: object) -> float:
     raise NotGiven("is of a kind that conditions cannot read")
 
 
-def _weight_inside(value: object) -> float:
+def _weight_inside(value: object) -> tuple[float, int]:
     total: float = 0
+    longest = 0
     pending = [(value, 1)]
     while pending:
         value, depth = pending.pop()
@@ -84,5 +88,6 @@ def _weight_inside(value: object) -> float:
         total += bool(parts) or isinstance(value, dict | list | tuple)
         if total + len(parts) + len(pending) > MAX_WEIGHT:
             raise NotGiven("is too large")
+        longest = max(longest, len(parts))
         pending.extend((part, depth + 1) for part in parts)
-    return total
+    return total, longest
