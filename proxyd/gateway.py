@@ -109,7 +109,7 @@ class Gateway:
         self.tokens = Tokens(config.identity.issuers, log=telemetry.log, metrics=metrics, clock=clock)
         # The loop of the SSH doors' library. Set by their background service for as long as it runs.
         self.ssh_loop: asyncio.AbstractEventLoop | None = None
-        self.http_pools = HttpPools(telemetry.log)
+        self.http_pools = HttpPools(telemetry.log, self.metrics)
         self.held_body_bytes = 0  # of HTTP requests that are read whole before they are judged
         self.model_prices = config.models.table()
         # What has been spent of budgets: opened by the daemon, for it is a file that it alone writes.

@@ -19,6 +19,7 @@ from proxyd.http2_connection import MAX_SHARED_STREAMS, Http2Connection, Http2St
 from proxyd.http_streams import TargetStream
 from proxyd.http_targets import HttpAccount, HttpTargetRuntime
 from proxyd.http_upstream_target import HttpUpstreamTarget
+from proxyd.metrics import Metrics
 from proxyd.telemetry import Log
 from proxyd.tls import TlsStream
 from proxyd.tls_engine import HandshakeError
@@ -69,8 +70,11 @@ class HttpPool:
         target: HttpTargetRuntime,
         upstream: HttpUpstreamTarget,
         start: Callable[[Http2Connection, Wire], None],
+        metrics: Metrics,
     ) -> None:
         config = target.config
+        self._metrics = metrics
+        self._counted: dict[Wire, tuple[int, int]] = {}  # how much of what a connection has carried
         self._upstream = upstream
         self._start = start
         self._idle: list[Lent] = []
@@ -212,6 +216,7 @@ class HttpPool:
 
     def take_back(self, lent: Lent) -> None:
         """At the end of an exchange, whatever became of it."""
+        self._count(lent.wire)
         if lent.connection.is_ready and lent.epoch == self._epoch:
             lent.idle_since = trio.current_time()
             self._idle.append(lent)
@@ -219,14 +224,24 @@ class HttpPool:
         else:
             self._close(lent)
 
+    def _count(self, wire: Wire) -> None:
+        """Connections live long: the metrics get what has passed since they were told last."""
+        received, sent = self._counted.get(wire, (0, 0))
+        self._counted[wire] = wire.received_bytes, wire.sent_bytes
+        self._metrics.bytes_from_targets += wire.received_bytes - received
+        self._metrics.bytes_to_targets += wire.sent_bytes - sent
+
     def _close(self, lent: Lent) -> None:
         lent.wire.send_last(b"")
         lent.wire.close()
+        self._counted.pop(lent.wire, None)
         self._gone()
 
     def _forget(self, connection: Http2Connection, wire: Wire) -> None:
         self._shared = [one for one in self._shared if one[0] is not connection]
         wire.close()
+        self._count(wire)
+        del self._counted[wire]
         self._gone()
 
     def _gone(self) -> None:
@@ -238,12 +253,13 @@ class HttpPool:
         self._changed = trio.Event()
 
     def sweep(self, now: float) -> None:
-        """Close what has been idle for too long."""
+        """Close what has been idle for too long, and count what shared connections carry."""
         stale = [lent for lent in self._idle if now - lent.idle_since >= self._idle_s]
         self._idle = [lent for lent in self._idle if now - lent.idle_since < self._idle_s]
         for lent in stale:
             self._close(lent)
         for connection, wire in list(self._shared):
+            self._count(wire)
             is_stale = connection.takes_no_more or now - connection.moved_at >= self._idle_s
             if not connection.streams and is_stale:
                 connection.takes_no_more = True
@@ -267,8 +283,9 @@ def _unreachable(why: str) -> TargetUnavailable:
 class HttpPools:
     """All of them, by target and login. `run` keeps them for as long as the daemon lives."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, metrics: Metrics) -> None:
         self._log = log
+        self._metrics = metrics
         self._pools: dict[tuple[str, str], HttpPool] = {}
         self._nursery: trio.Nursery | None = None
 
@@ -276,7 +293,7 @@ class HttpPools:
         key = (target.facts.name, account.login.name)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = HttpPool(target, account.upstream, self._start)
+            pool = self._pools[key] = HttpPool(target, account.upstream, self._start, self._metrics)
         return pool
 
     def _start(self, connection: Http2Connection, wire: Wire) -> None:
