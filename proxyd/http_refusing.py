@@ -66,9 +66,8 @@ async def _break_off(state: ExchangeState, refusal: Refusal) -> None:
             stream.put_data(word)
         elif trailers:
             stream.put_end(trailers)
-        if word or trailers:
-            await stream.flush()
-            is_whole = bool(trailers)
+        await stream.flush()  # also what stands on the tape as told already
+        is_whole = bool(trailers)
     except (PeerGone, TapeError) as fault:
         state.connection.log.debug("a last word was not said", reason=str(fault))
     finally:
