@@ -21,10 +21,10 @@ class NotGiven(Exception):
 
 
 def fact_at(variables: Mapping[str, object], path: tuple[str, ...]) -> object:
-    """The value at the end of `path`. Raises NotGiven."""
+    """The value at the end of `path`, a row of dicts. Raises NotGiven."""
     value: object = variables
     for part in path:
-        if not isinstance(value, Mapping) or part not in value:
+        if not isinstance(value, dict) or part not in value:
             raise NotGiven("is not known")
         value = value[part]
     return value
@@ -33,7 +33,7 @@ def fact_at(variables: Mapping[str, object], path: tuple[str, ...]) -> object:
 def is_there(variables: Mapping[str, object], path: tuple[str, ...]) -> bool:
     """Does what the last field of `path` is asked of have that field? Raises NotGiven when there is no such thing."""
     inside = fact_at(variables, path[:-1])
-    if not isinstance(inside, Mapping):
+    if not isinstance(inside, dict):
         raise NotGiven("is not known")
     return path[-1] in inside
 
