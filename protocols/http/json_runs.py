@@ -141,7 +141,7 @@ class _Writing:
     doubtful: set[str] = field(default_factory=set)
 
     def run(self, item: bytes, *, is_one: bool = False) -> Run:
-        pattern = re.compile(item if is_one else rb"(?:" + item + rb")++")
+        pattern = re.compile(item if is_one else rb"(?:" + item + tokens.OR_NOTHING + rb")++")
         rewrites = {
             name.encode(): rewrite for name, rewrite in self.rewrites.items() if name not in self.doubtful
         }
@@ -203,7 +203,8 @@ def _list(item: bytes, close: bytes) -> bytes:
     """Items with commas between, or none. An item ends with the blanks behind it; it is written once, because patterns
     in patterns would grow too large.
     """
-    return rb"(?:" + item + rb"(?:," + tokens.BLANKS + rb"(?!" + close + rb")|(?=" + close + rb")))*+"
+    either = rb"(?:," + tokens.BLANKS + rb"(?!" + close + rb")|(?=" + close + rb"))"
+    return rb"(?:" + item + either + tokens.OR_NOTHING + rb")*+"
 
 
 def _any_of(names: Iterable[bytes]) -> bytes:

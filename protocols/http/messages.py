@@ -36,7 +36,7 @@ class RequestHead(msgspec.Struct, frozen=True):
 
 
 class ResponseHead(msgspec.Struct, frozen=True):
-    """body_bytes: None chunked, or until the end of the connection. Statuses from 100 to 199 have no body and no end."""
+    """body_bytes: None chunked, or until the connection ends. Statuses from 100 to 199 have neither body nor end."""
 
     status: int
     headers: Headers

@@ -17,7 +17,7 @@ from protocols.errors import RemoteProtocolError
 
 # Nothing to decode, no segment that is empty or begins or ends with a dot, no parameters: its own canonical and decoded
 # form. Nearly all are.
-_PLAIN = re.compile(r"(?=/)(?:/(?!\.)[A-Za-z0-9._~!$&'()*+,:=@-]++(?<!\.))*+/?")
+_PLAIN = re.compile(r"(?=/)(?:/(?!\.)[A-Za-z0-9._~!$&'()*+,:=@-]++(?<!\.)|(?!))*+/?")
 _SOUND = re.compile(r"/[!-~]*")
 _PART = re.compile(r"%([0-9A-Fa-f]{2})|(%)|([^A-Za-z0-9._~!$&'()*+,;:=@/-])")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
