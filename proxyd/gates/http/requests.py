@@ -66,8 +66,8 @@ def refuse_other_sites(head: RequestHead) -> None:
         raise Refusal(
             403,
             Kind.NOT_ADMITTED,
-            "The request was made by a page of another site, and carries nothing but a certificate.",
-            hint="Send a token too, or no Origin field.",
+            "The request was made by a page of another site, which would use what this connection may do.",
+            hint="Send a token with the request (a tunnel's own does not count), or leave out the Origin field.",
             reason=f"cross-site request of {origin[:100]!r}",
         )
 
