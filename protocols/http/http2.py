@@ -177,6 +177,10 @@ class Http2:
             raise LimitExceeded("a head over the limit", "431") from error
         except h2.exceptions.ProtocolError as error:
             raise RemoteProtocolError(f"HTTP/2: {error}"[:300], "400") from error
+        # h2 looks at the size of a frame when it is there whole, and a frame may say that it has 16 MiB.
+        begun = self._h2.incoming_buffer._data[:3]
+        if len(begun) == 3 and int.from_bytes(begun, "big") > self._h2.max_inbound_frame_size:
+            raise RemoteProtocolError("HTTP/2: a frame that is too long", "400")
         found: list[tuple[int, StreamEvent]] = []
         for event in events:
             try:
