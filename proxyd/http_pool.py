@@ -26,8 +26,6 @@ from proxyd.tls_engine import HandshakeError
 from proxyd.wire import ConnectionLost, Wire
 
 SWEEP_S = 5.0
-# After so short a pause nobody asks whether the target has closed meanwhile.
-UNASKED_S = 0.05
 
 
 class TargetUnavailable(Exception):
@@ -135,7 +133,8 @@ class HttpPool:
         while self._idle:
             lent = self._idle.pop()
             lent.lend()
-            if trio.current_time() - lent.idle_since < UNASKED_S or lent.wire.is_quiet:
+            # Always asked: what a target says behind its answer would be the answer to the next one's request.
+            if lent.wire.is_quiet:
                 return lent
             self._close(lent)
         return None
@@ -275,6 +274,12 @@ class HttpPool:
         for connection, _ in self._shared:
             connection.takes_no_more = True
 
+    def close(self) -> None:
+        """At the end of the daemon."""
+        self.drop()
+        for _, wire in self._shared:
+            wire.close()
+
 
 def _unreachable(why: str) -> TargetUnavailable:
     return TargetUnavailable(502, "The target cannot be reached.", why)
@@ -309,12 +314,16 @@ class HttpPools:
             self._log.exception("a connection to a target failed")
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        async with trio.open_nursery() as self._nursery:
-            task_status.started()
-            while True:
-                await trio.sleep(SWEEP_S)
-                for pool in self._pools.values():
-                    pool.sweep(trio.current_time())
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                while True:
+                    await trio.sleep(SWEEP_S)
+                    for pool in self._pools.values():
+                        pool.sweep(trio.current_time())
+        finally:
+            for pool in self._pools.values():
+                pool.close()
 
     def drop(self) -> None:
         for pool in self._pools.values():
