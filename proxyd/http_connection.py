@@ -489,8 +489,8 @@ class HttpConnection:
             if now - checked_at >= SESSIONS_TICK_S or sessions.one_ended.is_set() or sessions.is_ending:
                 checked_at = now
                 is_over = sessions.check()
-            if drain.is_set():
-                self._take_no_more()
+            if drain.is_set() and self._http1 is not None:
+                self._http1.closes = True  # what runs is answered, and is the last
             is_quiet = is_over or drain.is_set() or now - self._moved_at >= timeouts.idle
             if is_quiet and not self._running:
                 if self._http2 is not None:
@@ -500,10 +500,3 @@ class HttpConnection:
                     self._link.send_last(b"")
                 self._scope.cancel()
                 return
-
-    def _take_no_more(self) -> None:
-        """What runs is answered; it is the last."""
-        if self._http2 is not None:
-            self._http2.stop_taking()
-        elif self._http1 is not None:
-            self._http1.closes = True
