@@ -189,11 +189,14 @@ def test_what_is_only_wanted_if_possible_asks_nobody_and_fails_nothing(machine: 
     assert machine.run(*words).returncode == 0
 
 
-def test_a_server_for_tests_does_not_start_by_itself(machine: Machine) -> None:
+@pytest.mark.parametrize(
+    ("package", "unit"), [("openssh-server", "ssh"), ("nginx-light", "nginx"), ("pgbouncer", "pgbouncer")]
+)
+def test_a_server_for_tests_does_not_start_by_itself(machine: Machine, package: str, unit: str) -> None:
     # It writes nothing: the guard against starts is a file of the machine's.
     machine.pretend("sudo", "exit 0")
-    assert machine.run(".ci/debian", "the test", "openssh-server").returncode == 0
-    assert "sudo systemctl --quiet disable ssh" in machine.calls
+    assert machine.run(".ci/debian", "the test", package).returncode == 0
+    assert f"sudo systemctl --quiet disable {unit}" in machine.calls
 
 
 def test_a_python_without_ensurepip_asks_for_debians_package(machine: Machine, tmp_path: Path) -> None:
