@@ -205,7 +205,7 @@ class Rule(Section):
         if all(section is None for section in sections):
             raise refusal(
                 "matches no operation",
-                "say what it is about, with `postgres: {...}`, `ssh: {...}` or `http: {...}`",
+                "say what it is about, with `postgres: {...}`, `ssh: {...}`, `http: {...}` or `llm: {...}`",
             )
         if self.effect == "hold" and self.approval is None:
             raise refusal(

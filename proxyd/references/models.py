@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 
 from policy.document import PolicyDocument
+from policy.facts import Target
 from policy.located_yaml import Located
 from policy.located_yaml import Path as DocumentPath
+from proxyd.config.http_target import HttpTarget
 from proxyd.references.findings import Findings
 
 
@@ -44,6 +46,7 @@ def check_limits(found: Findings, document: PolicyDocument, located: Located) ->
             "the policy has budgets, and there is no place to keep what has been spent",
             "add `store` at the top, as in `store: {path: /var/lib/proxyd/proxyd.db}`",
         )
+    _rules_without_models(found, document, located)
     if found.config.models.prices:
         return
     priced: list[DocumentPath] = [
@@ -64,3 +67,26 @@ def check_limits(found: Findings, document: PolicyDocument, located: Located) ->
                 "add `models: {prices: [...]}` to the configuration",
             )
         )
+
+
+def _rules_without_models(found: Findings, document: PolicyDocument, located: Located) -> None:
+    """Forgetting `api` would leave a deny rule about models without effect, and nobody would notice."""
+    targets = [
+        (
+            Target(target.name, target.protocol, dict(target.labels)),
+            isinstance(target, HttpTarget) and target.api is not None,
+        )
+        for target in found.config.targets
+    ]
+    for rule in document.http_rules:
+        meant = [
+            has_api for target, has_api in targets if rule.targets is None or rule.targets.matches(target)
+        ]
+        if rule.llm is not None and meant and not any(meant):
+            found.warnings.append(
+                located.fault(
+                    ("rules", rule.order, "llm"),
+                    "none of its targets is known to speak a model's API, so the rule means no request",
+                    "add `api: openai` or `api: anthropic` to the target in the configuration",
+                )
+            )
