@@ -1,5 +1,5 @@
-"""The half of the bench about HTTP, and about what all doors share: each method measures one part and keeps its lines and
-its plain data.
+"""The half of the bench about HTTP, and about what all doors share: each method measures one part and keeps its lines
+and its plain data.
 """
 
 from __future__ import annotations
