@@ -16,6 +16,7 @@ from protocols.http.websocket import (
     GOING_AWAY,
     INTERNAL_ERROR,
     POLICY_VIOLATION,
+    PROTOCOL_ERROR,
     Closed,
     Piece,
     Pinged,
@@ -106,7 +107,8 @@ class _Direction:
             except ConnectionLost as lost:
                 raise _Ended(GOING_AWAY, f"{side}: {lost}") from lost
             except ProtocolError as fault:
-                raise _Ended(INTERNAL_ERROR, f"{side} broke the protocol: {fault.message}") from fault
+                code = PROTOCOL_ERROR if self._from_client else INTERNAL_ERROR
+                raise _Ended(code, f"{side} broke the protocol: {fault.message}") from fault
             except BodyRefused as refused:
                 raise _Ended(POLICY_VIOLATION, f"proxyd: {refused.reason}") from refused
             self._session.moved_at = time.monotonic()
@@ -204,7 +206,7 @@ async def relay_messages(
             nursery.start_soon(run, back)
     finally:
         end = ends[0] if ends else _Ended(POLICY_VIOLATION, _why(session))
-        await theirs.close(GOING_AWAY if end.code == POLICY_VIOLATION else end.code, "")
+        await theirs.close(GOING_AWAY if end.code in (POLICY_VIOLATION, PROTOCOL_ERROR) else end.code, "")
         await ours.close(end.code, end.reason if end.reason.startswith("proxyd") else "")
     if faults:
         raise faults[0]

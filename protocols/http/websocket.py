@@ -6,6 +6,7 @@ Over wsproto, without extensions: the gateway offers none, so every frame is wha
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from protocols.errors import LimitExceeded, LocalProtocolError, RemoteProtocolEr
 
 MAX_PENDING_BYTES: Final = 1 << 20
 
+PROTOCOL_ERROR: Final = 1002
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
 INTERNAL_ERROR: Final = 1011
@@ -59,13 +61,25 @@ class WebSocket:
         self._connection = Connection(kind)
 
     def receive(self, data: bytes) -> list[WsEvent]:
+        found: list[WsEvent] = []
         try:
             self._connection.receive_data(data)
-            return [event for raw in self._connection.events() if (event := _event(raw)) is not None]
+            for raw in self._connection.events():
+                if isinstance(raw, CloseConnection) and not self._is_closing:
+                    # wsproto's way of saying that a frame is broken; a close that came has changed the state.
+                    raise RemoteProtocolError(f"WebSocket: {raw.reason}"[:300])
+                event = _event(raw)
+                if event is not None:
+                    found.append(event)
         except WsRemoteError as error:
             raise RemoteProtocolError(f"WebSocket: {error}"[:300]) from error
         except (WsLocalError, ValueError) as error:
             raise RemoteProtocolError("WebSocket: a frame that does not belong here") from error
+        return found
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._connection.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED)
 
     @property
     def is_open(self) -> bool:
@@ -81,7 +95,7 @@ class WebSocket:
         """Raises LocalProtocolError when nothing can be sent any more."""
         try:
             return self._connection.send(_raw(event))
-        except (WsLocalError, ValueError) as error:
+        except (WsLocalError, ValueError, struct.error) as error:
             raise LocalProtocolError(f"WebSocket: {error}"[:300]) from error
 
 
