@@ -57,7 +57,7 @@ bench: $(STAMP)
 	@$(VENV)/bin/python -m bench $(BENCH_ARGS)
 
 test-systemd: $(STAMP)
-	@.ci/debian "the test under systemd" debootstrap systemd-container openssh-server openssh-client
+	@.ci/debian "the test under systemd" debootstrap systemd-container openssh-server openssh-client curl
 	@$$([ "$$(id -u)" = 0 ] || echo sudo) $(VENV)/bin/pytest tests/systemd $(PYTEST_ARGS)
 
 clean:

@@ -1,11 +1,12 @@
 """proxyd as a service of a real systemd: started by its sockets, reloaded, killed, stuck, stopped.
 
-The machine is a container on the host's network; the targets are a PostgreSQL and an sshd on the host, and so are psql
-and ssh.
+The machine is a container on the host's network; the targets are a PostgreSQL, an sshd and an HTTP server on the host,
+and so are psql, ssh and curl.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -24,12 +25,13 @@ from demo.ssh_keys import SshKeys
 from demo.sshd import SshServer
 from demo.terminal import Terminal, Typed
 from tests.end_to_end.gateway import HOST, Gateway
+from tests.end_to_end.http_servers import Hypercorn
 from tests.end_to_end.policies import ALICE_AND_DORA
 from tests.end_to_end.servers import PostgresServer
 from tests.end_to_end.shop_server import READER, shop_server
 from tests.systemd.machine import ROOT, Machine, wheels
 
-SOCKETS = ("proxyd.socket", "proxyd-ssh.socket")
+SOCKETS = ("proxyd.socket", "proxyd-ssh.socket", "proxyd-http.socket")
 WAIT_S = 30.0
 WATCHDOG_S = 3
 CONFIG = "/etc/proxyd"
@@ -41,15 +43,18 @@ POLICY = ALICE_AND_DORA.replace(
     "\nrules:\n",
     """
   - {name: dbas-on-web, roles: [dba], targets: {protocol: ssh}, logins: [deploy]}
+  - {name: dbas-at-the-api, roles: [dba], targets: {protocol: http}, logins: [default]}
 
 rules:
   - {name: dbas-work-on-web, effect: allow, roles: [dba], ssh: {shell: true, exec: ["*"]}}
+  - {name: dbas-read-the-api, effect: allow, roles: [dba], http: {methods: [GET], paths: ["/**"]}}
 """,
 )
 
 _DROP_INS = {
     "proxyd.socket.d/test.conf": "[Socket]\nListenStream=\nListenStream={address}\n",
     "proxyd-ssh.socket.d/test.conf": "[Socket]\nListenStream=\nListenStream={ssh_address}\n",
+    "proxyd-http.socket.d/test.conf": "[Socket]\nListenStream=\nListenStream={http_address}\n",
     "proxyd.service.d/test.conf": (
         "[Service]\nWatchdogSec={watchdog}s\nLoadCredential=shop-reader:{config}/credentials/shop-reader\n"
     ),
@@ -57,11 +62,14 @@ _DROP_INS = {
 
 
 class Service(Gateway):
-    """proxyd in the machine, by systemctl, with the certificates and psql of the end-to-end tests, and ssh for dora."""
+    """proxyd in the machine, by systemctl, with certificates and psql of the end-to-end tests; ssh and curl by dora."""
 
-    def __init__(self, server: PostgresServer, sshd: SshServer, directory: Path, keys: SshKeys) -> None:
-        self._port, self._ssh_port = free_port(HOST), free_port(HOST)
+    def __init__(
+        self, server: PostgresServer, sshd: SshServer, app: Hypercorn, directory: Path, keys: SshKeys
+    ) -> None:
+        self._port = self._ssh_port = self._http_port = 0
         self._sshd = sshd
+        self._app = app
         self._keys = keys
         self.machine: Machine
         super().__init__(server, directory, policy=POLICY, adjust=self._as_service)
@@ -89,6 +97,20 @@ class Service(Gateway):
         config = write_ssh_config(keys.directory / "ssh_config", [SshHost("web1", *way)])
         return ["ssh", "-F", str(config), "web1", *arguments]
 
+    def curl(self, path: str) -> subprocess.CompletedProcess[str]:
+        """GET a path of the API, by dora."""
+        pki = self.directory / "pki"
+        files = (
+            "--cacert",
+            str(pki / "ca.crt"),
+            "--cert",
+            str(pki / "dora.crt"),
+            "--key",
+            str(pki / "dora.key"),
+        )
+        url = f"https://localhost:{self._http_port}/t/api{path}"
+        return _run(["curl", "--silent", "--show-error", "--max-time", "40", *files, url])
+
     def proxyd(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Another command of the installed program, as root inside."""
         return self.machine.run("/opt/proxyd/bin/proxyd", *arguments, check=check)
@@ -103,11 +125,14 @@ class Service(Gateway):
         run("cp", *units, "/etc/systemd/system/")
         run("systemd-sysusers", "/srv/units/proxyd.sysusers")
         self.install_documents()
+        # Chosen only now: what is free may be another's by the time that all of the above is done.
+        self._port, self._ssh_port, self._http_port = (free_port(HOST) for _ in range(3))
         for name, text in _DROP_INS.items():
             path = f"/etc/systemd/system/{name}"
             filled = text.format(
                 address=f"{HOST}:{self.port}",
                 ssh_address=f"{HOST}:{self._ssh_port}",
+                http_address=f"{HOST}:{self._http_port}",
                 watchdog=WATCHDOG_S,
                 config=CONFIG,
             )
@@ -160,6 +185,20 @@ class Service(Gateway):
         readonly = next(login for login in target["logins"] if login["name"] == "readonly")
         readonly["password"] = {"credential": "shop-reader"}
         self._add_ssh(config)
+        self._add_http(config)
+
+    def _add_http(self, config: dict[str, Any]) -> None:
+        tls = dict(config["listeners"][0]["tls"])
+        config["listeners"].append({"name": "web", "protocol": "http", "socket": "http", "tls": tls})
+        login = {"name": "default", "none": True}
+        target = {
+            "name": "api",
+            "protocol": "http",
+            "url": f"http://{HOST}:{self._app.port}",
+            "logins": [login],
+        }
+        config["targets"].append(target)
+        config["store"] = {"path": "/var/lib/proxyd/proxyd.db"}
 
     def _add_ssh(self, config: dict[str, Any]) -> None:
         for name in ("gateway_host", "people_ca", AUTHORITY):
@@ -193,8 +232,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     setup = directory / "setup"
     setup.mkdir()
     keys = SshKeys(setup / "ssh")
-    with shop_server(15) as server, SshServer(user_authorities=[keys.public(AUTHORITY)]) as sshd:
-        found = Service(server, sshd, setup, keys)
+    app = Hypercorn(directory / "app")
+    with shop_server(15) as server, SshServer(user_authorities=[keys.public(AUTHORITY)]) as sshd, app:
+        found = Service(server, sshd, app, setup, keys)
         shared = {"wheels": wheels(), "units": ROOT / "systemd", "setup": setup}
         with Machine(directory, shared) as machine:
             found.install(machine)
@@ -223,7 +263,7 @@ def test_a_connection_starts_the_service_and_is_answered(service: Service) -> No
     answer = service.ask()
     assert re.fullmatch(r"\*+\S{4}", answer), answer
     assert service.shown("ActiveState") == "active"
-    assert service.shown("StatusText").startswith("serving 2 listeners, policy ")
+    assert service.shown("StatusText").startswith("serving 3 listeners, policy ")
 
 
 def test_a_connection_to_the_other_socket_starts_it_too(service: Service) -> None:
@@ -232,6 +272,16 @@ def test_a_connection_to_the_other_socket_starts_it_too(service: Service) -> Non
     assert (done.stdout, done.returncode) == ("hello\n", 7), done.stderr
     assert service.shown("ActiveState") == "active"
     assert service.ask()
+
+
+def test_a_request_starts_it_too_and_waits_while_it_restarts(service: Service) -> None:
+    service.machine.run("systemctl", "stop", "proxyd.service")
+    for _ in range(2):
+        done = service.curl("/echo?a=b")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads(done.stdout)["query"] == "a=b"
+        assert service.shown("ActiveState") == "active"
+        service.machine.run("kill", "-9", service.shown("MainPID"))
 
 
 def test_root_sees_and_ends_live_sessions(service: Service, tmp_path: Path) -> None:
