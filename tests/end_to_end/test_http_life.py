@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 import yaml
@@ -28,7 +29,7 @@ from demo.gateway import program
 from demo.issuer import LocalIssuer
 from proxyd.tape.http_entries import HttpBody
 from proxyd.tape.reader import read_tape
-from tests.end_to_end.http_gateway import EVERYTHING_BY_HTTP, HttpGateway
+from tests.end_to_end.http_gateway import DOMAIN, EVERYTHING_BY_HTTP, HttpGateway
 from tests.end_to_end.http_servers import Hypercorn
 from tests.end_to_end.running import HOST, Document, wait_until
 from tests.pki import SERVER, Authority
@@ -36,6 +37,7 @@ from tests.pki import SERVER, Authority
 Make = Callable[..., HttpGateway]
 Shared = Callable[..., HttpGateway]
 ALICE = "alice@example.com"  # by her certificate
+PARTIAL_FILE = 18  # of curl
 VERSIONS = pytest.mark.parametrize("http2", [False, True])
 FOREVER = "/t/app/sse?n=100000&wait=0.02"
 LONG = "/t/app/bytes?n=500000000"  # more than all buffers on the way take
@@ -104,6 +106,13 @@ def end(gateway: HttpGateway, session: str, *more: str) -> dict[str, Any]:
 
 def opened(gateway: HttpGateway, **values: object) -> str:
     return str(gateway.logged("session opened", **values)[-1]["session"])
+
+
+def through_tunnel(gateway: HttpGateway, path: str, token: str) -> subprocess.CompletedProcess[bytes]:
+    """curl of app.internal, with the gateway as its HTTPS proxy."""
+    proxy = ("--proxy", gateway.url, "--proxy-cacert", str(gateway.ca), "--proxy-user", f"any:{token}")
+    trust = ("--cacert", str(gateway.inspection_ca))
+    return gateway.curl(f"https://app.internal{path}", *proxy, *trust, "--http1.1", person=None)
 
 
 class Events:
@@ -250,6 +259,43 @@ def test_end_closes_a_connection_that_is_idle(shared: Shared, *, http2: bool) ->
         wait_until(lambda: gateway.metrics()[OPEN_CONNECTIONS] == 0, "the end of the connection")
         assert client.get("/t/app/echo").status_code == 200  # on a new one
     assert opened(gateway) != first
+
+
+class _Ticks(grpc.GenericRpcHandler):
+    """One method, which answers until its client has gone."""
+
+    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def tick(_request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+            gone = threading.Event()
+            context.add_callback(gone.set)
+            while not gone.wait(0.02):
+                yield b"tick"
+
+        return grpc.unary_stream_rpc_method_handler(tick)
+
+
+def test_end_is_a_status_of_grpc(make_http_gateway: Make) -> None:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[_Ticks()])
+    url = f"http://{HOST}:{server.add_insecure_port(f'{HOST}:0')}"
+    server.start()
+    gateway = make_http_gateway({"rpc": {"url": url, "protocols": ["h2"]}})
+    files = gateway.people["alice"]
+    credentials = grpc.ssl_channel_credentials(
+        gateway.ca.read_bytes(), files.key.read_bytes(), files.certificate.read_bytes()
+    )
+    options = [
+        ("grpc.ssl_target_name_override", "localhost"),
+        ("grpc.default_authority", f"rpc.{DOMAIN}"),
+    ]
+    with grpc.secure_channel(f"localhost:{gateway.port}", credentials, options=options) as channel:
+        ticks = channel.unary_stream("/shop.Clock/Tick")(b"", timeout=20)
+        assert next(ticks) == b"tick"
+        assert end(gateway, opened(gateway), "--reason", "go home")["is_gone"] is True
+        with pytest.raises(grpc.RpcError) as cut:
+            list(ticks)
+    assert cut.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    assert "ended by an administrator: go home" in cut.value.details()
+    assert server.stop(20).wait(20)
 
 
 def test_end_of_one_session_leaves_the_others_on_its_connection(shared: Shared) -> None:
@@ -464,6 +510,26 @@ def test_a_websocket_ends_with_its_token(shared: Shared) -> None:
     )
 
 
+def test_a_stream_in_a_tunnel_ends_with_the_token_that_opened_it(shared: Shared) -> None:
+    gateway = shared(FOR_TOKENS)
+    done = through_tunnel(gateway, FOREVER.removeprefix("/t/app"), gateway.token("brief"))
+    assert done.returncode == PARTIAL_FILE, done.stderr
+    *_, name, data = done.stdout.decode().rstrip().splitlines()
+    assert name == "event: error"
+    assert json.loads(data.removeprefix("data: "))["detail"] == "This session is over: the token has expired."
+
+
+def test_a_tunnel_is_not_idle_while_something_runs_in_it(
+    make_http_gateway: Make, http_app: Hypercorn, issuer: LocalIssuer
+) -> None:
+    def adjust(config: Document) -> None:
+        config["listeners"][0]["timeouts"] = {"idle": "1s"}
+
+    gateway = make_http_gateway(targets(http_app), issuer=issuer, adjust=adjust)
+    done = through_tunnel(gateway, "/slow?wait=3", gateway.token("agent-alice"))
+    assert (done.returncode, done.stdout) == (0, b"at last\n"), done.stderr
+
+
 # --- a shutdown -----------------------------------------------------------------------------------------------
 
 
@@ -495,20 +561,13 @@ def test_a_shutdown_lets_requests_in_tunnels_finish(
     make_http_gateway: Make, http_app: Hypercorn, issuer: LocalIssuer
 ) -> None:
     gateway = make_http_gateway(targets(http_app), issuer=issuer)
-    done: list[subprocess.CompletedProcess[bytes]] = []
     token = gateway.token("agent-alice")
-
-    def ask() -> None:
-        options = ("--proxy", gateway.url, "--proxy-cacert", str(gateway.ca), "--proxy-user", f"any:{token}")
-        url = "https://app.internal/slow?wait=3"
-        done.append(gateway.curl(url, *options, "--cacert", str(gateway.inspection_ca), person=None))
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    wait_until(lambda: bool(gateway.logged("session opened")), "the request")
-    assert gateway.stop() == 0
-    asking.join(20)
-    assert (done[0].returncode, done[0].stdout) == (0, b"at last\n"), done[0].stderr
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(through_tunnel, gateway, "/slow?wait=3", token)
+        wait_until(lambda: bool(gateway.logged("session opened")), "the request")
+        assert gateway.stop() == 0
+        done = asked.result(20)
+    assert (done.returncode, done.stdout) == (0, b"at last\n"), done.stderr
 
 
 def test_a_shutdown_tells_those_who_take_too_long(make_http_gateway: Make, http_app: Hypercorn) -> None:
