@@ -6,6 +6,7 @@ In the shape that the client's SDK knows, on the tape, and so that the connectio
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -51,6 +52,10 @@ async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = Tru
     state.stream.put_data(told.body)
     state.stream.put_end(told.trailers)
     await state.stream.flush()
+    if state.head.version == "2" and not refusal.closes:
+        # A reset would do. But some clients (httpx) send to the end before they look at the answer.
+        with suppress(PeerGone):
+            await _drained(state)
 
 
 async def _break_off(state: ExchangeState, refusal: Refusal) -> None:

@@ -156,6 +156,17 @@ def test_httpx_follows_a_redirect(http_gateway: HttpGateway, *, http2: bool) -> 
         assert client.cookies.get("seen", path="/t/app/") == "1"
 
 
+@pytest.mark.parametrize("http2", [False, True])
+def test_httpx_sends_to_the_end_what_is_refused_before(http_gateway: HttpGateway, *, http2: bool) -> None:
+    with http_gateway.client(http2=http2) as client:
+        for _ in range(2):
+            answer = client.post(
+                "/t/app/admin/x", content=b"x" * 800_000
+            )  # more than a stream's first window
+            assert (answer.status_code, answer.json()["rule"]) == (403, "no-admin")
+        assert client.get("/t/app/echo").status_code == 200
+
+
 def test_httpx_many_at_a_time_over_one_connection(http_gateway: HttpGateway) -> None:
     async def ask() -> list[httpx.Response]:
         async with httpx.AsyncClient(
