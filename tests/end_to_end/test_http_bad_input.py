@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import json
 import socket
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -505,3 +506,52 @@ def test_connections_that_say_nothing(gateway: HttpGateway) -> None:
         for sock in sockets:
             sock.close()
         wait_until(lambda: len(gateway.logged("connection refused")) >= 1, "the line")
+
+
+# Requests and answers that overlap
+
+
+def test_an_answer_before_the_body_is_not_torn_apart(gateway: HttpGateway, odd: OddTarget) -> None:
+    """A client that waits for a 100 has its final answer: no 100 may come in the middle of that."""
+
+    def early(sock: socket.socket, head: bytes, rest: bytes) -> None:
+        sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(8):  # past the moment at which the gateway would send the 100 itself
+            sock.sendall(b"4\r\nwait\r\n")
+            gone.wait(0.2)
+        sock.sendall(b"0\r\n\r\n")
+
+    gone = threading.Event()
+    odd.behaviours["/early"] = early
+    with no_harm(gateway), RawClient(gateway) as client:
+        client.send(
+            b"POST /t/odd/early HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        )
+        whole = client.rest()
+    assert whole.count(b"HTTP/1.1") == 1, whole
+    assert whole.endswith(b"4\r\nwait\r\n0\r\n\r\n")
+
+
+def test_a_long_upload_is_not_the_targets_silence(gateway: HttpGateway) -> None:
+    pause = threading.Event()
+    with no_harm(gateway), RawClient(gateway) as client:
+        client.send(b"POST /t/odd/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+        for _ in range(10):  # together twice as long as the target may be silent
+            pause.wait(0.1)
+            client.send(b"x")
+        assert client.answer()[::2] == (200, b"ok")
+
+
+def test_an_answer_that_cannot_be_masked_while_the_body_still_comes(
+    gateway: HttpGateway, odd: OddTarget
+) -> None:
+    odd.behaviours["/unmaskable"] = says(
+        b"HTTP/1.1 206 Partial Content\r\nContent-Type: application/json\r\n"
+        b"Content-Range: bytes 0-1/9\r\nContent-Length: 2\r\n\r\n{}"
+    )
+    with no_harm(gateway), RawClient(gateway) as client:
+        head = "POST /t/masked/unmaskable HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.send(head.encode() + b"2\r\nab\r\n")
+        status, _, body = client.answer()
+        assert status == 502, body
+        assert b"cannot be masked" in body
