@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+import trio
 import yaml
 
 from demo.issuer import LocalIssuer
@@ -202,6 +203,31 @@ class HttpGateway(RunningGateway):
             timeout=CURL_TIMEOUT_S,
             **settings,
         )
+
+    def side_by_side(
+        self, asked: Sequence[tuple[str, Mapping[str, str]]], person: str | None = "alice"
+    ) -> list[httpx.Response]:
+        """GET each path with its header fields, all at the same time on one HTTP/2 connection; answers in that order.
+
+        Not by threads on `client`: httpx's with HTTP/2 is not made for them.
+        """
+        answers: dict[int, httpx.Response] = {}
+
+        async def ask(client: httpx.AsyncClient, number: int) -> None:
+            path, headers = asked[number]
+            answers[number] = await client.get(path, headers=headers)
+
+        async def run() -> None:
+            settings = {"http1": False, "http2": True, "trust_env": False, "timeout": CURL_TIMEOUT_S}
+            context = self.context(person)
+            async with httpx.AsyncClient(base_url=self.url, verify=context, **settings) as client:
+                await ask(client, 0)  # alone: it opens the connection that all share
+                async with trio.open_nursery() as nursery:
+                    for number in range(1, len(asked)):
+                        nursery.start_soon(ask, client, number)
+
+        trio.run(run)
+        return [answers[number] for number in range(len(asked))]
 
     def curl(
         self, path: str, *options: str, person: str | None = "alice", data: bytes | None = None

@@ -462,11 +462,9 @@ def test_more_streams_than_there_may_be_wait(make_http_gateway: Make, http_app: 
         config["listeners"][0]["limits"] = {"streams": 2}
 
     gateway = make_http_gateway(targets(http_app), adjust=adjust)
-    with gateway.client(http2=True) as client:
-        assert client.get("/t/app/echo").status_code == 200
-        with ThreadPoolExecutor(8) as pool:
-            codes = list(pool.map(lambda _: client.get("/t/app/slow?wait=0.05").status_code, range(8)))
-    assert codes == [200] * 8
+    answers = gateway.side_by_side([("/t/app/slow?wait=0.05", {})] * 8)
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert len({line["client"] for line in gateway.logged("session opened")}) == 1
 
 
 # --- expiry ---------------------------------------------------------------------------------------------------
@@ -592,17 +590,13 @@ def test_tapes_of_people_and_targets_on_one_connection_are_apart(shared: Shared)
     gateway = shared(FOR_TOKENS + "# apart\n")
     tokens = {name: gateway.token(f"agent-{name}") for name in ("alice", "dora")}
     wanted = {(name, target): f"{name}-at-{target}" for name in tokens for target in ("app", "app2")}
-    with gateway.client(None, http2=True) as client:
-
-        def ask(whom: tuple[str, str]) -> int:
-            name, target = whom
-            headers = {"authorization": f"Bearer {tokens[name]}"}
-            return client.get(f"/t/{target}/echo?mark={wanted[whom]}", headers=headers).status_code
-
-        assert ask(("alice", "app")) == 200
-        with ThreadPoolExecutor(8) as pool:
-            assert set(pool.map(ask, list(wanted) * 5)) == {200}
-        assert len({one["client"] for one in listed(gateway)}) == 1
+    asked = [
+        (f"/t/{target}/echo?mark={mark}", {"authorization": f"Bearer {tokens[name]}"})
+        for (name, target), mark in wanted.items()
+    ]
+    answers = gateway.side_by_side(asked * 5, None)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({line["client"] for line in gateway.logged("session opened")}) == 1
     wait_until(lambda: len(gateway.logged("session ended")) == 4, "the end of the sessions")
     for line in gateway.logged("session opened"):
         tape = Path(line["tape"]).read_bytes()

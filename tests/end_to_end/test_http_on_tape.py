@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +114,8 @@ def test_what_a_client_gets_is_on_the_tape_already(http_gateway: HttpGateway, *,
 def test_streams_side_by_side_are_told_apart(
     http_gateway: HttpGateway, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with http_gateway.client(http2=True) as client:
-        client.get("/t/app/echo")  # one connection for all
-        with ThreadPoolExecutor(10) as pool:
-            sizes = list(
-                pool.map(
-                    lambda n: len(client.get(f"/t/app/bytes?n={n}&chunk=700").content), range(0, 9000, 450)
-                )
-            )
+    asked = [(f"/t/app/bytes?n={size}&chunk=700", {}) for size in range(0, 9000, 450)]
+    sizes = [len(answer.content) for answer in http_gateway.side_by_side(asked)]
     assert sizes == list(range(0, 9000, 450))
     entries = exported(http_gateway.tape(http_gateway.last_session()), capsys)
     found = {
