@@ -16,7 +16,7 @@ from protocols.http.messages import END, Data, MessageEnded
 
 _CHUNK_LINE = re.compile(
     rb"([0-9A-Fa-f]{1,16})"
-    rb"((?:;[!#$%&'*+.^_`|~0-9A-Za-z-]++(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++|\"[\t !#-\[\]-~]*+\"))?)*+)"
+    rb"((?:;[!#$%&'*+.^_`|~0-9A-Za-z-]++(?:=(?:[!#$%&'*+.^_`|~0-9A-Za-z-]++|\"[\t !#-\[\]-~]*+\")|(?!))?+|(?!))*+)"
 )
 _CHUNK_BEGINNING = re.compile(rb"[0-9A-Fa-f]{0,16}(?:(?<=[0-9A-Fa-f]);[\t -~]*+)?\r?")
 _SIZE_DIGITS = 16

@@ -192,7 +192,7 @@ def _bytea_binary(text: str) -> bytes:
     return _bytea_escape.sub(lambda m: bytes([int(m[1], 8)]) if m[1] else b"\\", text.encode())
 
 
-_escaped_bytea = re.compile(r"(?:[^\\]|\\\\|\\[0-3][0-7]{2})*+", re.DOTALL)
+_escaped_bytea = re.compile(r"(?:[^\\]|\\\\|\\[0-3][0-7]{2}|(?!))*+", re.DOTALL)
 _bytea_escape = re.compile(rb"\\(?:\\|([0-3][0-7]{2}))")
 
 
