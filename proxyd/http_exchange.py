@@ -198,7 +198,10 @@ class Exchange:
         config, document, name = target.config, in_force.document, account.login.name
         if "%2F" in asked.path and config.encoded_slashes == "refuse":
             raise Refusal(
-                400, Kind.PROTOCOL, "The path holds an encoded slash, which this target does not take."
+                400,
+                Kind.PROTOCOL,
+                "The path holds an encoded slash, which this target does not take.",
+                hint="Leave it out. Where the target needs it, its `encoded_slashes` can be set to `keep`.",
             )
         headers = requests.shown_headers(head.headers, field)
         facts = requests.head_facts(head, asked, route, config.url.host, config.url.scheme, headers)

@@ -34,14 +34,24 @@ _TITLES: Final = {
     417: "The expectation cannot be met",
     421: "This connection is for another host",
     426: "Another protocol is needed",
-    429: "The budget is used up",
+    429: "A limit is reached",
     431: "The header fields are too large",
     500: "The gateway has failed",
     501: "The gateway does not do this",
-    502: "The target's answer cannot be passed on",
+    502: "The target cannot be asked, or its answer cannot be passed on",
     503: "The gateway cannot take the request now",
     504: "The target did not answer in time",
     505: "The gateway does not speak this version of HTTP",
+}
+# What to do next, where nothing more particular is known.
+_NEXT: Final = {
+    400: "Send the request in its plain form: one length, one host, a path without dots and encoded slashes.",
+    408: "Send and read without long pauses, or ask the operators of the gateway for longer `timeouts`.",
+    414: "Send less in the address.",
+    417: "Leave the field out.",
+    431: "Send less in the head; cookies are the usual reason.",
+    501: "Use another method.",
+    505: "Use HTTP/1.1 or HTTP/2.",
 }
 # https://grpc.github.io/grpc/core/md_doc_statuscodes.html
 _GRPC_STATUS: Final = {401: 16, 403: 7, 404: 12, 413: 8, 429: 8, 502: 14, 503: 14, 504: 4}
@@ -118,6 +128,7 @@ def _sentence(text: str) -> str:
 
 def answer(refusal: Refusal, *, is_grpc: bool = False) -> Answer:
     """The message that the client gets."""
+    hint = refusal.hint or _NEXT.get(refusal.status, "")
     if is_grpc:
         return _grpc_answer(refusal)
     if refusal.body is not None:
@@ -127,7 +138,7 @@ def answer(refusal: Refusal, *, is_grpc: bool = False) -> Answer:
         title = _TITLES.get(refusal.status, "The gateway refuses this request")
         if refusal.kind is Kind.HELD:
             title = "The request needs an approval"
-        body = problem(refusal.status, title, refusal.detail, refusal.rule, refusal.hint)
+        body = problem(refusal.status, title, refusal.detail, refusal.rule, hint)
     headers = (("content-type", content_type), ("cache-control", "no-store"), *refusal.headers)
     return Answer(ResponseHead(refusal.status, headers, len(body), keep_alive=not refusal.closes), body)
 

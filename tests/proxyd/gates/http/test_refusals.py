@@ -23,6 +23,13 @@ def test_a_denial_says_what_why_and_what_next() -> None:
     assert (document["rule"], document["hint"]) == ("no-admin", "Ask ops.")
 
 
+@pytest.mark.parametrize("status", [400, 408, 414, 417, 431, 501, 505])
+def test_what_the_message_itself_lacks_has_a_next_step_too(status: int) -> None:
+    assert json.loads(answer(Refusal(status, Kind.PROTOCOL, "odd")).body)["hint"]
+    told = json.loads(answer(Refusal(status, Kind.PROTOCOL, "odd", hint="This way.")).body)
+    assert told["hint"] == "This way."
+
+
 def test_what_is_held_needs_an_approval() -> None:
     refusal = denied(Decision(Effect.HOLD, (Reason("risky", "held"),)))
     assert refusal.kind is Kind.HELD
