@@ -496,7 +496,3 @@ class Http2Connection:
             self._is_writing, self._pending = True, pending
             self._written = trio.Event()
             self._kicked.set()
-
-    def stop_taking(self) -> None:
-        """As a server: answer what is open, refuse what comes."""
-        self.takes_no_more = True

@@ -22,7 +22,7 @@ import msgspec
 
 from protocols.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
 from protocols.http.http1_fields import NOT_TRAILERS
-from protocols.http.messages import Data, Headers, MessageEnded, RequestHead, ResponseHead
+from protocols.http.messages import Headers, MessageEnded, RequestHead, ResponseHead
 
 # Resets that a client gets for nothing, and how many more for each answer it has let us finish (CVE-2023-44487).
 FREE_RESETS: Final = 200
@@ -436,7 +436,3 @@ class Http2:
             self._h2.close_connection(code)
         except h2.exceptions.ProtocolError:
             return
-
-
-def data_event(received: Received) -> Data:
-    return Data(received.data)

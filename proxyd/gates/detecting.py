@@ -37,7 +37,6 @@ _BYTEA = "bytea"
 _HEX = b"0123456789abcdefABCDEF"
 _CARD_NUMBERS = frozenset({"int8", "numeric"})
 _NETWORKS = frozenset({"inet", "cidr"})
-_NETWORK_KINDS = frozenset({"ip"})
 # Kinds without a built-in detector that could match them: looked at only for a policy's own patterns.
 _PLAIN = frozenset(
     {
