@@ -398,9 +398,7 @@ class Exchange:
         content_type = requests.content_type_of(headers)
         encoding = requests.content_encoding_of(headers)
         try:
-            masker = transformer_for(
-                content_type, masks.request, content_encoding="" if requests.is_plain(encoding) else encoding
-            )
+            masker = transformer_for(content_type, masks.request)
             if masker is None:
                 return None, body, facts
             if not requests.is_plain(encoding):

@@ -150,13 +150,13 @@ def _covering(found: Found, asked: Asked, holding: Sequence[HttpRule]) -> HttpRu
 def _denied_by(rule: HttpRule, asked: Asked) -> Reason:
     llm = asked.facts.llm
     unknown = rule.llm.unknown_of(llm) if rule.llm is not None and llm is not None else ()
-    open_parts = (
-        f" (of this call is not known {' and '.join(unknown)}, which counts as too much)" if unknown else ""
-    )
+    doubt = f" (it is not known {' and '.join(unknown)}, which counts as too much)" if unknown else ""
+    doubt += asked.answers.doubt(rule)
+    text = rule.message or f"{described(asked.facts)} is denied"
     ask = f"Ask the owners of the policy about rule {rule.name}."
     return Reason(
         rule.name,
-        f"{rule.message or f'{described(asked.facts)} is denied'}{open_parts}{asked.answers.doubt(rule)}",
+        f"{text.rstrip('.')}{doubt}" if doubt else text,
         f"{SET_MAX_TOKENS}. {ask}" if unknown and llm is not None and llm.max_tokens is None else ask,
     )
 

@@ -58,6 +58,14 @@ def test_a_head_does_not_tell_how_long_the_values_are(client: httpx.Client) -> N
     assert client.get("/t/app/people").status_code == 200
 
 
+def test_a_compressed_request_is_told_what_to_send(client: httpx.Client) -> None:
+    for encoding in ("gzip", "br", "zstd", "what"):
+        answer = client.post(
+            "/t/app/echo", content=b"not looked at", headers={**JSON, "content-encoding": encoding}
+        )
+        assert (answer.status_code, answer.json()["hint"]) == (415, "Send it as it is."), encoding
+
+
 def test_events_and_lines(client: httpx.Client) -> None:
     for path in ("/t/app/sse?n=5&wait=0", "/t/app/lines?n=5&wait=0"):
         answer = client.get(path)
