@@ -21,6 +21,7 @@ import grpc
 import httpx
 import pytest
 import websockets
+import websockets.sync.client
 
 from tests.end_to_end.http_gateway import DOMAIN, HttpGateway
 from tests.end_to_end.running import HOST
@@ -207,35 +208,25 @@ def test_aiohttp(http_gateway: HttpGateway) -> None:
 
 
 def test_websockets(http_gateway: HttpGateway) -> None:
-    async def talk() -> tuple[list[str | bytes], int | None]:
-        async with websockets.connect(
-            f"{http_gateway.url.replace('https', 'wss')}/t/app/ws", ssl=http_gateway.context(), max_size=None
-        ) as socket:
-            heard = []
-            for said in ("hello", "\u00e4\u4e2d\U0001f600", b"\x00\xff" * 100_000, "x" * 300_000):
-                await socket.send(said)
-                heard.append(await socket.recv())
-            await (await socket.ping())
-            await socket.send("close")
-            await socket.wait_closed()
-            return heard, socket.close_code
-
-    heard, code = asyncio.run(talk())
-    assert heard == ["hello", "\u00e4\u4e2d\U0001f600", b"\x00\xff" * 100_000, "x" * 300_000]
-    assert code == 4000
+    """By the client without asyncio: the one with it does not run on trio's loop, which the suite has loaded."""
+    said = ("hello", "\u00e4\u4e2d\U0001f600", b"\x00\xff" * 100_000, "x" * 300_000)
+    url = f"{http_gateway.url.replace('https', 'wss')}/t/app/ws"
+    with websockets.sync.client.connect(url, ssl=http_gateway.context(), max_size=None) as socket:
+        for one in said:
+            socket.send(one)
+            assert socket.recv(timeout=10) == one
+        assert socket.ping().wait(10)
+        socket.send("close")
+        with pytest.raises(websockets.ConnectionClosed):
+            socket.recv(timeout=10)
+        assert socket.close_code == 4000
 
 
 def test_a_websocket_to_where_none_may_go(http_gateway: HttpGateway) -> None:
-    async def talk() -> int:
-        try:
-            async with websockets.connect(
-                f"{http_gateway.url.replace('https', 'wss')}/t/app/admin/ws", ssl=http_gateway.context()
-            ):
-                return 101
-        except websockets.InvalidStatus as refused:
-            return refused.response.status_code
-
-    assert asyncio.run(talk()) == 403
+    url = f"{http_gateway.url.replace('https', 'wss')}/t/app/admin/ws"
+    with pytest.raises(websockets.InvalidStatus) as refused:
+        websockets.sync.client.connect(url, ssl=http_gateway.context())
+    assert refused.value.response.status_code == 403
 
 
 # --- gRPC -------------------------------------------------------------------------------------------------------

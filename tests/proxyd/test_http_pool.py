@@ -180,6 +180,7 @@ async def test_what_speaks_unasked_is_not_lent_again(tmp_path: Path) -> None:
         stream, release = await pool.acquire()
         assert await ask(stream) == 200
         release()
+        await trio.testing.wait_all_tasks_blocked()  # the server has come back from its own sending
         await server.streams[0].send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
         other, done = await pool.acquire()
         assert other is not stream
