@@ -51,7 +51,7 @@ async def serve_http(stream: trio.SocketStream, listener: HttpListenerRuntime, g
     wire: Wire | None = None
     try:
         tls, certificate = await _secure(stream, listener)
-        wire = Wire(stream, tls)
+        wire = Wire(stream, tls, is_eager=True)
         connection = HttpConnection(
             wire,
             listener,

@@ -202,7 +202,7 @@ class HttpPool:
             if protocol is None:
                 why = "the target agreed by ALPN on none of its protocols in the configuration"
                 raise TargetUnavailable(502, "The target speaks another version of HTTP.", why)
-            return Wire(transport, tls), protocol
+            return Wire(transport, tls, is_eager=True), protocol
         except HandshakeError as fault:
             transport.socket.close()
             text = "The gateway does not trust the target, or the other way round."

@@ -30,7 +30,17 @@ class ConnectionLost(Exception):
 class Wire:
     """Takes over a stream after its handshake. `close` is the only thing to do after ConnectionLost or cancellation."""
 
-    def __init__(self, transport: trio.SocketStream, tls: TlsStream | None, received: bytes = b"") -> None:
+    def __init__(
+        self,
+        transport: trio.SocketStream,
+        tls: TlsStream | None,
+        received: bytes = b"",
+        *,
+        is_eager: bool = False,
+    ) -> None:
+        """`is_eager`: look once, when all others have had their turn, before waiting to be woken. Under load what is
+        waited for has come by then, and a look costs less than to be registered and woken.
+        """
         self._transport = transport
         self._tls = tls
         # The same open socket under a second descriptor, since trio's does not hand out its own.
@@ -40,6 +50,7 @@ class Wire:
         self._socket.setblocking(False)
         self._received = received
         self._read_bytes = _SMALL_READ_BYTES
+        self._is_eager = is_eager
         # A trio.Lock costs as much as the send itself; two tasks hardly ever meet here.
         self._is_sending = False
         self._is_broken = False
@@ -100,12 +111,17 @@ class Wire:
 
     async def _receive_raw(self) -> bytes:
         sock = self._socket
+        is_eager = self._is_eager
         while True:
             try:
                 # Always one trip through the scheduler, so that a fast sender cannot keep other sessions waiting.
-                await trio.lowlevel.wait_readable(sock)
+                if is_eager:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await trio.lowlevel.wait_readable(sock)
                 data = sock.recv(self._read_bytes)
             except (BlockingIOError, InterruptedError):
+                is_eager = False
                 continue
             except (OSError, ValueError, trio.ClosedResourceError) as fault:
                 raise ConnectionLost(str(fault) or "closed") from fault
