@@ -66,7 +66,10 @@ class _Writer:
 class Http1Client:
     """A client's connection. `next_request` makes it ready for the next exchange; it is the stream of this one."""
 
-    __slots__ = ("_link", "_reader", "_writer", "closes", "head", "is_abandoned", "upgraded")
+    __slots__ = (
+        *("_link", "_reader", "_told", "_told_as", "_told_to", "_writer"),
+        *("closes", "head", "is_abandoned", "upgraded"),
+    )
 
     def __init__(self, link: Link, reader: RequestReader) -> None:
         self._link = link
@@ -76,6 +79,10 @@ class Http1Client:
         self.closes = False
         self.is_abandoned = False
         self.upgraded = False
+        # The last head as it was written, since answers often begin with the very same.
+        self._told: ResponseHead | None = None
+        self._told_to = ""
+        self._told_as = b""
 
     @property
     def link(self) -> Link:
@@ -148,7 +155,11 @@ class Http1Client:
         if head.keep_alive is self.closes:
             head = msgspec.structs.replace(head, keep_alive=not self.closes)
         try:
-            data = response_head(head, version=request.version)
+            if head is self._told and request.version == self._told_to:
+                data = self._told_as
+            else:
+                data = response_head(head, version=request.version)
+                self._told, self._told_to, self._told_as = head, request.version, data
         except LocalProtocolError as fault:
             self.closes = True
             raise PeerGone(fault.message) from fault

@@ -13,6 +13,7 @@ import trio
 
 from protocols.http.http1 import Http1Limits, ResponseReader
 from protocols.http.http2 import Http2Limits
+from protocols.http.messages import ResponseHead
 from proxyd.dialling import dial, os_reason
 from proxyd.http1_connection import Http1Target
 from proxyd.http2_connection import MAX_SHARED_STREAMS, Http2Connection, Http2Stream
@@ -82,6 +83,7 @@ class HttpPool:
         self._changed = trio.Event()
         self._idle_s = config.timeouts.idle
         self._connect_s = config.connect_timeout
+        self._known_heads: dict[bytes, ResponseHead] = {}
         self._limits1 = Http1Limits(head_bytes=config.limits.response_head)
         # Room for every stream's window: one whose client reads slowly must not hold up the others.
         window = Http2Limits().stream_window * MAX_SHARED_STREAMS
@@ -156,7 +158,7 @@ class HttpPool:
         return self._lend(wire, epoch)
 
     def _lend(self, wire: Wire, epoch: int) -> Lent:
-        return Lent(self, Http1Target(wire, ResponseReader(self._limits1)), wire, epoch)
+        return Lent(self, Http1Target(wire, ResponseReader(self._limits1, self._known_heads)), wire, epoch)
 
     async def _open_shared(self) -> tuple[TargetStream, Callable[[], None]]:
         self._open += 1

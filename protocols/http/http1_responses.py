@@ -12,17 +12,24 @@ from protocols.http.messages import Headers, ResponseEvent, ResponseHead
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*)?")
 _MAX_INFORMATIONAL = 16
+_MAX_KNOWN_HEADS = 32
+_MAX_KNOWN_BYTES = 2048
+_WITHOUT_BODY = frozenset({"HEAD", "CONNECT"})  # here the length in a head is not that of what follows
 
 
 class ResponseReader(MessageReader):
     """Reads what one target answers. Each response has to be expected first: its framing depends on the request."""
 
-    __slots__ = ("_informational", "_is_expected", "_method", "_upgrade")
+    __slots__ = ("_informational", "_is_expected", "_known", "_method", "_upgrade")
     _code = "502"
     _too_large = "502"
 
-    def __init__(self, limits: Http1Limits) -> None:
+    def __init__(self, limits: Http1Limits, known: dict[bytes, ResponseHead] | None = None) -> None:
+        """`known`: heads by their bytes, of bodies of a given length. Readers of one target may share it: the same
+        bytes mean the same, and give the very same object.
+        """
         super().__init__(limits)
+        self._known = {} if known is None else known
         self._method = ""
         self._upgrade = ""
         self._is_expected = False
@@ -65,6 +72,30 @@ class ResponseReader(MessageReader):
             if self._position < len(self._buffer):
                 raise RemoteProtocolError("the target sent what nobody asked for", "502")
             return None
+        if self._method in _WITHOUT_BODY:
+            return self._read_new_head()
+        start = self._position
+        end = self._buffer.find(b"\r\n\r\n", start)
+        raw = self._buffer[start:end] if end > 0 else b""
+        known = self._known.get(raw)
+        if known is not None:
+            self._position = end + 4
+            self._scanned = 0
+            self._start(SizedBody(known.body_bytes) if known.body_bytes else None)
+            return known
+        head = self._read_new_head()
+        if (
+            head is not None
+            and head.status == 200
+            and head.body_bytes is not None
+            and len(raw) <= _MAX_KNOWN_BYTES
+        ):
+            if len(self._known) >= _MAX_KNOWN_HEADS:
+                self._known.clear()
+            self._known[raw] = head
+        return head
+
+    def _read_new_head(self) -> ResponseHead | None:
         lines = self._head_lines()
         if lines is None:
             return None
