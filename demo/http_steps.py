@@ -38,8 +38,8 @@ def _token_steps(stage: Stage) -> tuple[Step, ...]:
         "token_ssh",
         "The same one by ssh",
         "ssh is asked for the token, and here a small program gives it.",
-        (*SHELL, "SSH_ASKPASS={askpass} SSH_ASKPASS_REQUIRE=force ssh -F {ssh_config} token.web1 uptime"),
-        (ends_with(0), shows("load average")),
+        (*SHELL, "SSH_ASKPASS={askpass} SSH_ASKPASS_REQUIRE=force ssh -F {ssh_config} token.web1 ls www"),
+        (ends_with(0), shows("index.html", "prices.csv")),
     )
     return (by_psql, by_ssh) if stage.has_ssh_client else (by_psql,)
 
