@@ -88,7 +88,8 @@ class Ansible:
         """End the connections that were kept for a next run."""
         for socket in self._sockets.iterdir():
             run(self.route.words("-S", str(socket), "-O", "exit", self.route.name), status=None)
-        os.rmdir(self._sockets)
+        # A master says that it ends, and takes its socket away a moment later.
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
 
 TRANSPORTS = {
