@@ -10,6 +10,9 @@ BENCH_ARGS ?=
 # TOUR=1 ends the demo after its tour.
 TOUR ?=
 
+# Where it is set, each of the hundreds of daemons that the tests start would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help venv demo test check format bench test-systemd clean
