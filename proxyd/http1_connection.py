@@ -91,6 +91,9 @@ class Http1Client:
     def leftover(self) -> bytes:
         return self._reader.leftover()
 
+    async def part(self, timeout_s: float) -> None:
+        """What was changed ends with its connection, which whoever has opened it closes."""
+
     def announced(self) -> RequestHead | None:
         """The next request, if its head is here already. Raises ProtocolError."""
         event = self._reader.next_event()
@@ -192,6 +195,9 @@ class Http1Client:
         self.closes = True
         self.is_abandoned = True
 
+    def count_as_answered(self) -> None:
+        """Nothing counts on this: there is one exchange at a time."""
+
     @property
     def is_gone(self) -> bool:
         return self._link.is_gone
@@ -218,6 +224,9 @@ class Http1Target:
 
     def leftover(self) -> bytes:
         return self._reader.leftover()
+
+    async def part(self, timeout_s: float) -> None:
+        """What was changed ends with its connection, which whoever has opened it closes."""
 
     def put_head(self, head: RequestHead, encoded: bytes = b"") -> None:
         self.used += 1

@@ -16,7 +16,9 @@ from proxyd.gates.http.answers import client_headers
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
 from proxyd.gates.http.bodies.transformers import transformer_for
 from proxyd.gates.http.refusals import GRPC, Kind, Refusal
+from proxyd.gates.http.upgrades import changed, refuse_unchanged
 from proxyd.http1_connection import Http1Client, Http1Target
+from proxyd.http2_streams import Http2Request, Http2Stream
 from proxyd.http_exchange_state import ExchangeState
 from proxyd.http_sessions import HttpSession
 from proxyd.http_streams import TargetStream
@@ -74,6 +76,7 @@ class Answering:
                     continue
                 if event.status == 401:
                     session.account.injector.invalidate()
+                refuse_unchanged(self._state.head, event)
                 self._start_answer(session, event, masks)
 
     def _interim(self, session: HttpSession, head: ResponseHead) -> None:
@@ -192,13 +195,16 @@ class Answering:
     ) -> None:
         """The target changes to WebSocket: from here on it is messages."""
         stream = self._state.stream
-        if not isinstance(stream, Http1Client) or not isinstance(upstream, Http1Target):
-            raise Refusal(501, Kind.PROTOCOL, "An upgrade over HTTP/2 is not done.", hint="Use HTTP/1.1.")
-        headers = tuple(field for field in head.headers if field[0] != "sec-websocket-extensions")
-        session.tape.response(self._state.number, 101, headers, made_here=False)
+        if not isinstance(stream, Http1Client | Http2Request) or not isinstance(
+            upstream, Http1Target | Http2Stream
+        ):
+            raise RuntimeError("a change of protocol where there is none")
+        client_key, sent_key = self._state.websocket_keys
+        head = changed(head, sent_key, client_key)
+        session.tape.response(self._state.number, 101, head.headers, made_here=False)
         session.tape.flush()
         self._state.has_answered = True
-        self._state.stream.put_head(ResponseHead(101, headers, 0, upgrade=head.upgrade))
+        stream.put_head(head)
         await self._state.client_flush()
         stream.upgraded = self._state.is_switched = True
         await relay_messages(stream, upstream, session, self._state.number, masks.request, masks.response)

@@ -14,7 +14,8 @@ from proxyd.doors import Door
 from proxyd.gates.http.refusals import Kind, Refusal, answer
 from proxyd.gateway import Gateway
 from proxyd.http1_connection import whole
-from proxyd.http_connection import HTTP2_PREFACE, HttpConnection
+from proxyd.http_caller import HttpCaller
+from proxyd.http_connection import HttpConnection
 from proxyd.http_listener import HttpListenerRuntime
 from proxyd.identity.certificate import IdentityError, subject_from_certificate
 from proxyd.metrics import HandshakeFailure
@@ -23,6 +24,7 @@ from proxyd.tls_engine import HandshakeError
 from proxyd.wire import ConnectionLost, Wire
 
 LAST_WORD_TIMEOUT_S = 2.0
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 
 def full_notice(listener: HttpListenerRuntime) -> bytes:
@@ -52,8 +54,7 @@ async def serve_http(stream: trio.SocketStream, listener: HttpListenerRuntime, g
     try:
         tls, certificate = await _secure(stream, listener)
         wire = Wire(stream, tls, is_eager=True)
-        connection = HttpConnection(
-            wire,
+        caller = HttpCaller(
             listener,
             gateway,
             log,
@@ -63,7 +64,7 @@ async def serve_http(stream: trio.SocketStream, listener: HttpListenerRuntime, g
             scheme="http" if tls is None else "https",
         )
         protocol, received = await _spoken(wire, tls, listener)
-        await connection.serve(protocol, received)
+        await HttpConnection(wire, caller).serve(protocol, received)
         metrics = gateway.metrics
         metrics.bytes_from_clients += wire.received_bytes
         metrics.bytes_to_clients += wire.sent_bytes

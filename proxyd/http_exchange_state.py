@@ -1,7 +1,7 @@
 """What the parts of one exchange share: its streams, its session, how far it has come.
 
-Made by `http_exchange` for each request, worked on by it, `http_forwarding` and `http_answering`. Also what the
-exchange asks of its connection, and what follows from the head of a request alone.
+Made by `http_exchange` for each request, worked on by it, `http_judging`, `http_forwarding` and `http_answering`. Also
+what the exchange asks of its connection, and what follows from the head of a request alone.
 """
 
 from __future__ import annotations
@@ -113,6 +113,7 @@ class ExchangeState:
             "gateway",
             "has_answered",
             "head",
+            "held_body_bytes",
             "is_recorded",
             "is_switched",
         ),
@@ -126,6 +127,7 @@ class ExchangeState:
             "stream",
             "trailers",
             "waits_since",
+            "websocket_keys",
         ),
     )
 
@@ -146,7 +148,9 @@ class ExchangeState:
         self.is_switched = False
         self.client_gone: PeerGone | None = None
         self.may_send: trio.Event | None = None  # made where a client waits for a 100
+        self.held_body_bytes = 0  # of the gateway's, which are given back at the end
         self.trailers: Headers = ()  # of a request that was read whole
+        self.websocket_keys = ("", "")  # the client's, and the one that the target was sent; "" over HTTP/2
         self.waits_since = 0.0
         self.awaits_client = False  # it is the client's turn to say something
         self.moved_at = time.monotonic()

@@ -1,11 +1,12 @@
 """An allowed and recorded request on its way to the target, and the answer back.
 
 A request that is here whole is sent in one go; one that streams is sent by a second task while the answer is read. What
-was sent on a connection that turned out to be closed is sent once more, where that is safe. Called by `http_exchange`.
+was sent on a connection that turned out to be closed is sent once more, where that is safe. Called by `http_judging`.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Final
 
@@ -16,6 +17,7 @@ from protocols.http.messages import Data, RequestHead
 from proxyd.gates.http import requests
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
 from proxyd.gates.http.refusals import Kind, Refusal
+from proxyd.gates.http.upgrades import KEY_BYTES, client_key, new_key, with_key
 from proxyd.http1_connection import Http1Target
 from proxyd.http_answering import CONTINUE, Answering
 from proxyd.http_exchange_state import ExchangeState
@@ -55,26 +57,24 @@ class Forwarding:
             tape.request_end(number, self._state.trailers)
         tape.flush()
         pool = self._state.gateway.http_pools.of(session.target, session.account)
-        may_repeat = is_whole and not head.upgrade
-        is_idempotent = head.method in IDEMPOTENT
-        is_fresh = bool(head.upgrade)
+        is_upgrade = bool(head.upgrade)
+        key = client_key(self._state.head) if is_upgrade else ""
+        is_idempotent = head.method in IDEMPOTENT and not is_upgrade
+        is_fresh = False
         while True:
             try:
-                upstream, release = await pool.acquire(is_fresh=is_fresh)
+                upstream, release = await pool.acquire(is_fresh=is_fresh, is_upgrade=is_upgrade)
             except TargetUnavailable as fault:
                 if self._state.call is not None:
                     self._state.call.unsent()
                 raise Refusal(
-                    fault.status, Kind.TARGET, fault.text, hint="Try again in a moment.", reason=fault.reason
+                    fault.status, Kind.TARGET, fault.text, hint=fault.hint, reason=fault.reason
                 ) from fault
             try:
-                if head.upgrade and not isinstance(upstream, Http1Target):
-                    raise Refusal(
-                        501,
-                        Kind.PROTOCOL,
-                        "This target is spoken to by HTTP/2, where nothing can be upgraded.",
-                        hint="Tell the operators of the gateway: its `protocols` have to be [http/1.1].",
-                    )
+                if is_upgrade:
+                    await self._ask_for_upgrade(upstream, head, key)
+                    await Answering(self._state).run(session, upstream, masks)
+                    return
                 upstream.put_head(head, encoded)
                 if body:
                     upstream.put_data(body)
@@ -89,12 +89,21 @@ class Forwarding:
                 if self._state.client_gone is gone:
                     raise
                 is_unheard = gone.is_unheard or (gone.is_untouched and is_idempotent)
-                if is_unheard and may_repeat and not is_fresh and not self._state.has_answered:
+                if is_unheard and is_whole and not is_fresh and not self._state.has_answered:
                     is_fresh = True  # a connection kept open was closed meanwhile: once more, on a new one
                     continue
                 raise self._target_lost(gone) from gone
             finally:
                 release()
+
+    async def _ask_for_upgrade(self, upstream: TargetStream, head: RequestHead, client_key: str) -> None:
+        """Each hop has a key of its own. Over HTTP/2 there is none, and the request ends with the messages."""
+        sent_key = new_key(os.urandom(KEY_BYTES)) if isinstance(upstream, Http1Target) else ""
+        self._state.websocket_keys = client_key, sent_key
+        upstream.put_head(with_key(head, sent_key) if sent_key else head)
+        if sent_key:
+            upstream.put_end()
+        await upstream.flush()
 
     def _target_lost(self, gone: PeerGone) -> Refusal:
         return Refusal(

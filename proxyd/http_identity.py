@@ -2,7 +2,7 @@
 
 Each request of a connection is asked anew: a connection may carry requests of several people. A token that was
 verified before is looked up; one that was not is verified, which may have to wait for the issuer's keys. Called by
-`http_connection`.
+`http_caller`.
 """
 
 from __future__ import annotations

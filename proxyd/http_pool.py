@@ -16,7 +16,8 @@ from protocols.http.http2 import Http2Limits
 from protocols.http.messages import ResponseHead
 from proxyd.dialling import dial, os_reason
 from proxyd.http1_connection import Http1Target
-from proxyd.http2_connection import MAX_SHARED_STREAMS, Http2Connection, Http2Stream
+from proxyd.http2_connection import MAX_SHARED_STREAMS, Http2Connection
+from proxyd.http2_streams import Http2Stream
 from proxyd.http_streams import TargetStream
 from proxyd.http_targets import HttpAccount, HttpTargetRuntime
 from proxyd.http_upstream_target import HttpUpstreamTarget
@@ -30,10 +31,11 @@ SWEEP_S = 5.0
 
 
 class TargetUnavailable(Exception):
-    """`status` and `text` are for the client, `reason` for the log."""
+    """`status`, `text` and `hint` are for the client, `reason` for the log."""
 
-    def __init__(self, status: int, text: str, reason: str) -> None:
+    def __init__(self, status: int, text: str, reason: str, hint: str = "Try again in a moment.") -> None:
         super().__init__(reason)
+        self.hint = hint
         self.status = status
         self.text = text
         self.reason = reason
@@ -92,16 +94,21 @@ class HttpPool:
         self._is_sharing = trio.Lock()
         self._epoch = 0  # a connection of an earlier one is not used again
 
-    async def acquire(self, *, is_fresh: bool = False) -> tuple[TargetStream, Callable[[], None]]:
+    async def acquire(
+        self, *, is_fresh: bool = False, is_upgrade: bool = False
+    ) -> tuple[TargetStream, Callable[[], None]]:
         """A stream for one exchange, and what to call when that is over. Raises TargetUnavailable.
 
-        `is_fresh`: not on a connection that was used before.
+        `is_fresh`: not on a connection that was used before. `is_upgrade`: where its protocol can be changed.
         """
-        if not is_fresh and (lent := self._quiet()) is not None:
-            return lent.connection, lent.release
-        if self._shared and (stream := self._room()) is not None:
-            return stream, stream.release
+        if not is_upgrade:
+            if not is_fresh and (lent := self._quiet()) is not None:
+                return lent.connection, lent.release
+            if self._shared and (stream := self._room()) is not None:
+                return stream, stream.release
         with trio.move_on_after(self._connect_s):
+            if is_upgrade:
+                return await self._acquire_for_upgrade()
             return await self._acquire_slowly(is_fresh=is_fresh)
         if self._open >= self._limit:
             text = "All connections to the target are in use."
@@ -131,6 +138,39 @@ class HttpPool:
                 if self._open < self._limit:
                     return await self._open_shared()
 
+    async def _acquire_for_upgrade(self) -> tuple[TargetStream, Callable[[], None]]:
+        """By HTTP/2 where the target has offered that (RFC 8441, 3), else on an HTTP/1.1 connection of its own."""
+        if "h2" in self._protocols:
+            stream, release = await self._acquire_slowly(is_fresh=True)
+            if not isinstance(stream, Http2Stream):
+                return stream, release  # by ALPN the target has chosen HTTP/1.1
+            takes_upgrades = False
+            try:
+                takes_upgrades = await stream.takes_upgrades()
+            finally:
+                if not takes_upgrades:
+                    release()
+            if takes_upgrades:
+                return stream, release
+            if "http/1.1" not in self._protocols:
+                raise TargetUnavailable(
+                    501,
+                    "The target speaks HTTP/2, and does not offer WebSockets over it.",
+                    "the target has not announced the extended CONNECT",
+                    "Tell the operators of the gateway: its `protocols` need http/1.1 too.",
+                )
+        await self._wait_for_room()
+        lent = await self._open_one(is_upgrade=True)
+        return lent.connection, lent.release
+
+    async def _wait_for_room(self) -> None:
+        while self._open >= self._limit:
+            if self._idle:
+                self._close(self._idle.pop(0))
+                continue
+            changed = self._changed
+            await changed.wait()
+
     def _quiet(self) -> Lent | None:
         while self._idle:
             lent = self._idle.pop()
@@ -147,11 +187,11 @@ class HttpPool:
                 return connection.open()
         return None
 
-    async def _open_one(self) -> Lent:
+    async def _open_one(self, *, is_upgrade: bool = False) -> Lent:
         self._open += 1
         epoch = self._epoch
         try:
-            wire, _ = await self._connect()
+            wire, _ = await self._connect(is_upgrade=is_upgrade)
         except BaseException:
             self._gone()
             raise
@@ -188,20 +228,20 @@ class HttpPool:
         stream = connection.open()
         return stream, stream.release
 
-    async def _connect(self) -> tuple[Wire, str]:
-        """Raises TargetUnavailable."""
+    async def _connect(self, *, is_upgrade: bool = False) -> tuple[Wire, str]:
+        """`is_upgrade`: HTTP/1.1 alone will do. Raises TargetUnavailable."""
         upstream = self._upstream
         try:
             transport = await dial(upstream.address)
         except OSError as error:
             raise _unreachable(os_reason(error)) from error
         try:
-            tls, engine = None, upstream.engine()
+            tls, engine = None, upstream.engine(is_upgrade=is_upgrade)
             if engine is not None:
                 tls = TlsStream(transport, engine)
                 await tls.do_handshake(timeout_s=self._connect_s)
             protocol = upstream.version_after(None if tls is None else tls.alpn_protocol)
-            if protocol is None:
+            if protocol is None or (is_upgrade and protocol != "http/1.1"):
                 why = "the target agreed by ALPN on none of its protocols in the configuration"
                 raise TargetUnavailable(502, "The target speaks another version of HTTP.", why)
             return Wire(transport, tls, is_eager=True), protocol

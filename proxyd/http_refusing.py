@@ -52,7 +52,7 @@ async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = Tru
     state.stream.put_data(told.body)
     state.stream.put_end(told.trailers)
     await state.stream.flush()
-    if state.head.version == "2" and not refusal.closes:
+    if state.head.version == "2" and not refusal.closes and not state.head.upgrade:
         # A reset would do. But some clients (httpx) send to the end before they look at the answer.
         with suppress(PeerGone):
             await _drained(state)

@@ -65,6 +65,7 @@ class HttpSession:
         self.requests = 0
         self.ended: tuple[SessionOutcome, str] | None = None
         self.on_end: Callable[[], None] = _nothing
+        self.takes_late: Callable[[], bool] = _never
         self._policy: object = gateway.in_force
         self._stack = stack
         self._gateway = gateway
@@ -76,7 +77,7 @@ class HttpSession:
         session.tape_path, session.record = tape.path, tape.event
         session.operations = lambda: self.requests
         session.end = self.end
-        session.is_idle = lambda: not self.running
+        session.is_idle = lambda: not self.running and not self.takes_late()
         session.idle_s = lambda: time.monotonic() - self.moved_at
 
     def end(self, outcome: SessionOutcome, reason: str) -> None:
@@ -109,7 +110,7 @@ class HttpSession:
 
     def begin_request(self) -> int:
         """The number of the exchange. Raises Refusal."""
-        if self.ended is not None or self._gateway.drain.is_set():
+        if self.ended is not None or (self._gateway.drain.is_set() and not self.takes_late()):
             raise self.over()
         if self.limits.statements is not None and self.requests >= self.limits.statements:
             raise Refusal(
@@ -161,8 +162,16 @@ def _nothing() -> None:
     """Nobody waits for the end."""
 
 
+def _never() -> bool:
+    """A drain finds every session idle that has nothing under way."""
+    return False
+
+
 class HttpSessions:
-    """Those of one connection. `one_ended` is set when one of them has been ended, until the next `check`."""
+    """Those of one connection. `one_ended` is set when one of them has been ended, until the next `check`.
+
+    `takes_late`: in a drain, what the client sends is still taken, for it has not heard of that yet.
+    """
 
     def __init__(self, listener: HttpListenerRuntime, gateway: Gateway, log: Log, client: str) -> None:
         self._listener = listener
@@ -172,6 +181,7 @@ class HttpSessions:
         self._open: dict[Key, HttpSession] = {}
         self._by_identity: dict[tuple[int, str, str], HttpSession] = {}
         self.one_ended = trio.Event()
+        self.takes_late = False
 
     def all(self) -> tuple[HttpSession, ...]:
         return tuple(self._open.values())
@@ -245,6 +255,7 @@ class HttpSessions:
             )
         log.info("session opened", tape=str(tape.path))
         opened.on_end = self._note_end
+        opened.takes_late = lambda: self.takes_late
         self._open[key] = opened
         return opened
 
@@ -263,7 +274,7 @@ class HttpSessions:
 
     def _admitted(self, subject: Subject, target: HttpTargetRuntime, account: HttpAccount) -> SessionLimits:
         gateway = self._gateway
-        if gateway.drain.is_set():
+        if gateway.drain.is_set() and not self.takes_late:
             raise Refusal(
                 503, Kind.NOT_ADMITTED, "The gateway is shutting down.", hint="Try again in a moment."
             )

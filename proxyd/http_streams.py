@@ -1,7 +1,7 @@
 """One exchange as either end of a connection sees it, whichever version of HTTP the connection speaks.
 
 `put_*` collects, `flush` sends: so a small answer leaves as one write. `poll` gives what is there, `receive` waits.
-Implemented by `http1_connection` and `http2_connection`; used by `http_exchange`.
+Implemented by `http1_connection` and `http2_streams`; used by `http_exchange`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from proxyd.tls_engine import TlsEngine
 class HttpUpstreamTarget:
     """`server_name`: whom TLS has to meet. `authority`: for the Host field. `base_path`: put before every path.
 
-    tls: None for a connection in clear. protocols: offered by ALPN, in this order; in clear there is one.
+    tls: None for a connection in clear. protocols: offered by ALPN, in this order; in clear there is one. upgrade_tls:
+    as tls, but with HTTP/1.1 alone, where protocols have both.
     """
 
     name: str
@@ -32,17 +33,20 @@ class HttpUpstreamTarget:
     base_path: str
     protocols: tuple[HttpVersion, ...]
     tls: ClientTls | None
+    upgrade_tls: ClientTls | None
     connect_timeout_s: float
 
     @classmethod
     def from_config(cls, target: HttpTarget, login: HttpTargetLogin) -> Self:
         """Raises TlsSettingsError. Reads the TLS files."""
         url = target.url
-        tls = None
+        tls = upgrade_tls = None
         if target.tls is not None:
             own = login.certificate
             certificate, key = (None, None) if own is None else (own.certificate, own.key)
             tls = ClientTls(client_tls_settings(target.tls, target.protocols, certificate, key))
+            if len(target.protocols) > 1:
+                upgrade_tls = ClientTls(client_tls_settings(target.tls, ("http/1.1",), certificate, key))
         return cls(
             name=target.name,
             login=login.name,
@@ -53,6 +57,7 @@ class HttpUpstreamTarget:
             base_path=url.path,
             protocols=target.protocols,
             tls=tls,
+            upgrade_tls=upgrade_tls,
             connect_timeout_s=target.connect_timeout,
         )
 
@@ -61,9 +66,10 @@ class HttpUpstreamTarget:
         """As the target calls itself in redirects."""
         return f"{self.scheme}://{self.authority}"
 
-    def engine(self) -> TlsEngine | None:
-        """For a new connection; None when it stays in clear."""
-        return None if self.tls is None else self.tls.engine(self.server_name)
+    def engine(self, *, is_upgrade: bool = False) -> TlsEngine | None:
+        """For a new connection; None when it stays in clear. `is_upgrade`: for HTTP/1.1, if that is one of several."""
+        tls = (self.upgrade_tls or self.tls) if is_upgrade else self.tls
+        return None if tls is None else tls.engine(self.server_name)
 
     def version_after(self, alpn: str | None) -> HttpVersion | None:
         """What is spoken once TLS has settled on `alpn` (None: on nothing, or there is no TLS). None: nothing of ours.
@@ -78,6 +84,8 @@ class HttpUpstreamTarget:
 
     def reload(self) -> bool:
         """True when the TLS files have changed. Raises TlsSettingsError and keeps what it has."""
+        if self.upgrade_tls is not None:
+            self.upgrade_tls.reload()
         return False if self.tls is None else self.tls.reload()
 
     @property

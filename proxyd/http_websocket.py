@@ -7,6 +7,7 @@ masks a text message is held until it is whole; a binary one is refused, since n
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 import trio
@@ -32,6 +33,11 @@ from proxyd.wire import ConnectionLost
 
 MAX_MESSAGE_BYTES = 1 << 20
 CLOSE_TIMEOUT_S = 2.0
+# A close is answered within so long, and the end of a stream by the end of the other side's.
+ANSWER_TIMEOUT_S = 10.0
+PART_TIMEOUT_S = 1.0
+# Nobody waits longer for who is cut off, or for a target.
+CUT_TIMEOUT_S = 0.25
 # Who takes nothing for so long is not there any more.
 SEND_TIMEOUT_S = 60.0
 
@@ -42,6 +48,8 @@ class Upgraded(Protocol):
     @property
     def link(self) -> Link: ...
     def leftover(self) -> bytes: ...
+    async def part(self, timeout_s: float) -> None:
+        """All has been said: let the peer see that, and say so itself, where no connection ends with it."""
 
 
 class _End:
@@ -56,7 +64,7 @@ class _End:
 
     async def close(self, code: int, reason: str) -> None:
         """Say that it is over, if that can still be said."""
-        if not self.frames.may_close:
+        if not self.frames.may_close or self.link.is_gone:
             return
         with trio.move_on_after(CLOSE_TIMEOUT_S, shield=True):
             try:
@@ -84,6 +92,7 @@ class _Direction:
         masks: BodyMasks,
         session: HttpSession,
         exchange: int,
+        on_close: Callable[[], None],
         *,
         from_client: bool,
     ) -> None:
@@ -93,18 +102,21 @@ class _Direction:
         self._is_masked = bool(masks.json) or masks.detectors is not None
         self._session = session
         self._exchange = exchange
+        self._on_close = on_close
         self._from_client = from_client
         self._held: list[str | bytes] = []
         self._held_bytes = 0
 
     async def run(self) -> None:
-        """Until a close has gone through. Raises _Ended."""
+        """Until a close has gone through and its sender is gone. Raises _Ended for every other end."""
         side = "client" if self._from_client else "target"
         while True:
             try:
                 data = await self._source.receive()
                 out = b"".join([self._take(event) for event in self._source.frames.receive(data)])
             except ConnectionLost as lost:
+                if self._source.frames.has_closed:
+                    return  # it has said what it had to say: the other side answers
                 raise _Ended(GOING_AWAY, f"{side}: {lost}") from lost
             except ProtocolError as fault:
                 code = PROTOCOL_ERROR if self._from_client else INTERNAL_ERROR
@@ -136,6 +148,7 @@ class _Direction:
                 self._record("pong", data)
             case Closed(code=code, reason=reason):
                 self._record("close", f"{code} {reason}".strip().encode())
+                self._on_close()
         frames = self._sink.frames
         if not (frames.may_close if isinstance(event, Closed) else frames.is_open):
             return b""  # what still comes behind a close goes nowhere
@@ -184,30 +197,45 @@ async def relay_messages(
     """Until either side is done. When the session is ended meanwhile the client is told so by a close."""
     ours = _End(client, is_server=True)
     theirs = _End(target, is_server=False)
-    there = _Direction(ours, theirs, request_masks, session, exchange, from_client=True)
-    back = _Direction(theirs, ours, response_masks, session, exchange, from_client=False)
     ends: list[_Ended] = []
+    faults: list[TapeError] = []
+    end = _Ended(POLICY_VIOLATION, "")
+    timeout_s = CUT_TIMEOUT_S
 
     async def run(direction: _Direction) -> None:
         try:
             await direction.run()
-        except _Ended as end:
-            ends.append(end)
+        except _Ended as why:
+            ends.append(why)
             nursery.cancel_scope.cancel()
         except TapeError as fault:
             ends.append(_Ended(INTERNAL_ERROR, "proxyd: the session cannot be recorded"))
             faults.append(fault)
             nursery.cancel_scope.cancel()
 
-    faults: list[TapeError] = []
+    def hurry() -> None:
+        """A close has gone through one way: the other side has so long to answer it."""
+        nursery.cancel_scope.deadline = min(
+            nursery.cancel_scope.deadline, trio.current_time() + ANSWER_TIMEOUT_S
+        )
+
+    there = _Direction(ours, theirs, request_masks, session, exchange, hurry, from_client=True)
+    back = _Direction(theirs, ours, response_masks, session, exchange, hurry, from_client=False)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run, there)
             nursery.start_soon(run, back)
+        end = ends[0] if ends else _Ended(GOING_AWAY, "a close was not answered")
+        timeout_s = PART_TIMEOUT_S
     finally:
-        end = ends[0] if ends else _Ended(POLICY_VIOLATION, _why(session))
+        if not end.reason:
+            end = _Ended(POLICY_VIOLATION, _why(session))
         await theirs.close(GOING_AWAY if end.code in (POLICY_VIOLATION, PROTOCOL_ERROR) else end.code, "")
         await ours.close(end.code, end.reason if end.reason.startswith("proxyd") else "")
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.part, timeout_s)
+                nursery.start_soon(target.part, CUT_TIMEOUT_S)
     if faults:
         raise faults[0]
 

@@ -1,16 +1,14 @@
 """HTTP/2 (RFC 9113) for either end of a connection: bytes in, messages of streams out, and the way back.
 
-Over h2, which keeps the protocol's state and its windows. Here: heads in the shape that HTTP/1.1 has too, nothing in a
-head that a later hop could read otherwise, and a bound for every way in which a peer can make work without asking for
-anything (resets, settings, pings, empty frames). Sans-IO; driven by `proxyd.http2_connection`. Raises ProtocolError:
-the connection is over then, and `take` has the last words for the peer.
+Over h2, which keeps the protocol's state and its windows. Here: heads as `http2_heads` reads them, a bound for every
+way in which a peer can make work without asking for anything (resets, settings, pings, empty frames), and the two steps
+in which a server takes its leave. Sans-IO; driven by `proxyd.http2_connection`. Raises ProtocolError: the connection is
+over then, and `take` has the last words for the peer.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final
 
 import h2.config
 import h2.connection
@@ -19,9 +17,27 @@ import h2.events
 import h2.exceptions
 import h2.settings
 import msgspec
+from hyperframe.frame import GoAwayFrame
 
 from protocols.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
-from protocols.http.http1_fields import NOT_TRAILERS
+from protocols.http.http2_events import (
+    ConnectionEnding,
+    FarewellHeard,
+    Received,
+    StreamEvent,
+    StreamReset,
+    WindowOpened,
+)
+from protocols.http.http2_heads import (
+    MalformedHead,
+    RawFields,
+    read_request,
+    read_response,
+    read_trailers,
+    request_fields,
+    response_fields,
+    trailer_fields,
+)
 from protocols.http.messages import Headers, MessageEnded, RequestHead, ResponseHead
 
 # Resets that a client gets for nothing, and how many more for each answer it has let us finish (CVE-2023-44487).
@@ -29,23 +45,9 @@ FREE_RESETS: Final = 200
 MAX_INTERIM: Final = 16
 # Frames without content that may come between two that have some (CVE-2019-9512, 9515, 9518).
 MAX_IDLE_FRAMES: Final = 1000
-
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# RFC 9113, 8.2.2: these belong to HTTP/1.1's connections. h2 refuses the others of them itself.
-_CONNECTION_FIELDS: Final = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
-)
-_GUARDED_FIELDS: Final = frozenset(
-    {
-        *("host", "content-length", "transfer-encoding", "authorization", "proxy-authorization", "cookie"),
-        *("x-api-key", "api-key", "content-type", "content-encoding", "connection", "upgrade", "expect"),
-    }
-)
-_METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}")  # as in HTTP/1.1 here
-_ODD_NAME = re.compile(r"[^a-z0-9-]")
-_STATUS = re.compile(r"[1-5][0-9]{2}")
-_NUMBER = re.compile(r"[0-9]{1,19}")
+# RFC 9113, 6.8: no stream has a higher number, so nobody who has asked already is turned away.
+ANY_STREAM: Final = 2**31 - 1
+_FAREWELL: Final = b"farewell"
 
 
 class Http2Limits(msgspec.Struct, frozen=True):
@@ -56,43 +58,6 @@ class Http2Limits(msgspec.Struct, frozen=True):
     fields: int = 128
     stream_window: int = 256 * 1024
     connection_window: int = 1024 * 1024
-
-
-class StreamReset(msgspec.Struct, frozen=True):
-    """The peer gives a stream up. `code` is RFC 9113's error code."""
-
-    code: int
-
-
-class WindowOpened(msgspec.Struct, frozen=True):
-    """More may be sent on this stream; on any, where the stream is 0."""
-
-
-class ConnectionEnding(msgspec.Struct, frozen=True):
-    """The peer takes no more streams; those above `last_stream` were not looked at."""
-
-    last_stream: int
-    code: int
-
-
-class Received(msgspec.Struct, frozen=True):
-    """A piece of a body. `flow_bytes` have to be given back by `acknowledge` once it has been passed on."""
-
-    data: bytes
-    flow_bytes: int
-
-
-StreamEvent: TypeAlias = (
-    RequestHead | ResponseHead | Received | MessageEnded | StreamReset | WindowOpened | ConnectionEnding
-)
-
-
-class MalformedMessage(Exception):
-    """A message of one stream is not what it should be; the connection is sound."""
-
-    def __init__(self, stream: int, why: str) -> None:
-        super().__init__(why)
-        self.stream = stream
 
 
 class _StateMachine(h2.connection.H2ConnectionStateMachine):
@@ -119,10 +84,14 @@ class Http2:
         self._h2.state_machine = _StateMachine()
         self._unsent = bytearray()
         self._interim: dict[int, int] = {}
+        # Extended CONNECTs of ours that are not answered yet, with their protocols.
+        self._asked: dict[int, str] = {}
         self._resets = 0
         self._finished = 0
         self._idle_frames = 0
-        self._began = False
+        self._farewell_stream = ANY_STREAM
+        self._is_closed = False
+        self.has_peer_settings = False
         self.malformed: list[tuple[int, str]] = []
 
     def begin(self) -> None:
@@ -136,6 +105,7 @@ class Http2:
         }
         if self._is_server:
             settings[codes.MAX_CONCURRENT_STREAMS] = limits.streams
+            settings[codes.ENABLE_CONNECT_PROTOCOL] = 1  # RFC 8441, 3
             del settings[codes.ENABLE_PUSH]
         self._h2.local_settings = h2.settings.Settings(client=not self._is_server, initial_values=settings)
         self._h2.initiate_connection()
@@ -165,6 +135,11 @@ class Http2:
         """How many streams the peer lets us have open."""
         return self._h2.remote_settings.max_concurrent_streams
 
+    @property
+    def takes_upgrades(self) -> bool:
+        """Has the peer, a server, said that it knows the extended CONNECT? Not before `has_peer_settings`."""
+        return bool(self._h2.remote_settings.enable_connect_protocol)
+
     # Receiving
 
     def receive(self, data: bytes) -> list[tuple[int, StreamEvent]]:
@@ -185,22 +160,37 @@ class Http2:
         for event in events:
             try:
                 self._take_event(event, found)
-            except MalformedMessage as fault:
-                self.malformed.append((fault.stream, str(fault)))
+            except MalformedHead as fault:
+                self.malformed.append((getattr(event, "stream_id", 0), str(fault)))
         return found
 
     def _take_event(self, event: h2.events.Event, found: list[tuple[int, StreamEvent]]) -> None:
         match event:
             case h2.events.RequestReceived():
                 self._idle_frames = 0
-                found.append((event.stream_id, self._request(event)))
-                if event.stream_ended is not None:
+                is_ended = event.stream_ended is not None
+                head = read_request(
+                    event.headers or (),
+                    scheme=self._scheme,
+                    max_fields=self._limits.fields,
+                    is_ended=is_ended,
+                )
+                found.append((event.stream_id, head))
+                if is_ended:
                     found.append((event.stream_id, MessageEnded()))
-            case h2.events.ResponseReceived() | h2.events.InformationalResponseReceived():
+            case h2.events.ResponseReceived():
                 self._idle_frames = 0
-                found.append((event.stream_id, self._response(event)))
-                if getattr(event, "stream_ended", None) is not None:
+                is_ended = event.stream_ended is not None
+                found.append(
+                    (event.stream_id, self._response(event.stream_id, event.headers, is_ended=is_ended))
+                )
+                if is_ended:
                     found.append((event.stream_id, MessageEnded()))
+            case h2.events.InformationalResponseReceived():
+                self._idle_frames = 0
+                found.append(
+                    (event.stream_id, self._response(event.stream_id, event.headers, is_ended=False))
+                )
             case h2.events.DataReceived():
                 size = event.flow_controlled_length or 0
                 if event.data:
@@ -212,23 +202,28 @@ class Http2:
                 if event.stream_ended is not None:
                     found.append((event.stream_id, MessageEnded()))
             case h2.events.TrailersReceived():
-                found.append(
-                    (event.stream_id, MessageEnded(self._trailers(event.stream_id, event.headers or [])))
-                )
+                fields = self._limits.fields
+                trailers = read_trailers(event.headers or (), max_fields=fields, is_request=self._is_server)
+                found.append((event.stream_id, MessageEnded(trailers)))
             case h2.events.StreamReset():
                 # Also those that h2 makes itself for what the peer has done: a stream is a stream.
                 self._count_reset()
                 self._interim.pop(event.stream_id, None)
+                self._asked.pop(event.stream_id, None)
                 found.append((event.stream_id, StreamReset(int(event.error_code or 0))))
             case h2.events.WindowUpdated():
                 self._idle()
                 found.append((event.stream_id, WindowOpened()))
             case h2.events.RemoteSettingsChanged():
                 self._idle()
+                self.has_peer_settings = True
                 found.append((0, WindowOpened()))
             case h2.events.ConnectionTerminated():
                 last = event.last_stream_id if event.last_stream_id is not None else 0
                 found.append((0, ConnectionEnding(last, int(event.error_code or 0))))
+            case h2.events.PingAckReceived(ping_data=data) if data == _FAREWELL:
+                self._idle()
+                found.append((0, FarewellHeard()))
             case h2.events.StreamEnded() | h2.events.SettingsAcknowledged():
                 pass
             case _:
@@ -248,104 +243,17 @@ class Http2:
         self.close(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
         raise LimitExceeded(f"HTTP/2: {why}", "429")
 
-    # Heads
-
-    def _request(self, event: h2.events.RequestReceived) -> RequestHead:
-        stream = event.stream_id
-        pseudo, headers = self._split(stream, event.headers or [])
-        method, authority = pseudo.get(":method", ""), pseudo.get(":authority", "")
-        if _METHOD.fullmatch(method) is None:
-            raise MalformedMessage(stream, "a method that is not in upper case")
-        if ":protocol" in pseudo:
-            raise MalformedMessage(stream, "an extended CONNECT, which was not offered")
-        length, headers = self._length(stream, headers)
-        host = [value for name, value in headers if name == "host"]
-        if host:
-            if len(host) > 1 or (authority and host[0] != authority):
-                raise MalformedMessage(stream, "Host and :authority differ")
-            authority = host[0]
-            headers = tuple(field for field in headers if field[0] != "host")
-        ended = event.stream_ended is not None
-        if ended and length not in (None, 0):
-            raise MalformedMessage(stream, "a length, and no body")
-        expects = any(name == "expect" and value.lower() == "100-continue" for name, value in headers)
-        return RequestHead(
-            method,
-            pseudo.get(":path", ""),
-            pseudo.get(":scheme", self._scheme),
-            authority,
-            tuple(field for field in headers if field[0] != "expect"),
-            "2",
-            0 if ended else length,
-            expects,
-        )
-
-    def _response(
-        self, event: h2.events.ResponseReceived | h2.events.InformationalResponseReceived
-    ) -> ResponseHead:
-        stream = event.stream_id
-        pseudo, headers = self._split(stream, event.headers or [])
-        status = pseudo.get(":status", "")
-        if _STATUS.fullmatch(status) is None:
-            raise MalformedMessage(stream, "a status that is none")
-        if status == "101":
-            raise MalformedMessage(stream, "a change of protocol, which HTTP/2 does not know")
-        length, headers = self._length(stream, headers)
-        ended = getattr(event, "stream_ended", None) is not None
-        if status[0] != "1":
+    def _response(self, stream: int, raw: RawFields | None, *, is_ended: bool) -> ResponseHead:
+        upgrade = self._asked.get(stream, "")
+        head = read_response(raw or (), max_fields=self._limits.fields, is_ended=is_ended, upgrade=upgrade)
+        if head.status >= 200 or head.upgrade:
             self._interim.pop(stream, None)
+            self._asked.pop(stream, None)
         else:
             self._interim[stream] = self._interim.get(stream, 0) + 1
-            if self._interim[stream] > MAX_INTERIM or length:
-                raise MalformedMessage(
-                    stream, f"more than {MAX_INTERIM} interim responses, or one with a body"
-                )
-        # With its head alone come the answers to HEAD and 304s too: they say what the body would have been.
-        return ResponseHead(int(status), headers, 0 if ended and length is None else length)
-
-    def _split(self, stream: int, raw: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], Headers]:
-        pseudo: dict[str, str] = {}
-        headers: list[tuple[str, str]] = []
-        cookies: list[str] = []
-        for raw_name, raw_value in raw:
-            name, value = bytes(raw_name).decode("latin-1"), bytes(raw_value).decode("latin-1").strip(" \t")
-            if _BAD_VALUE.search(value) is not None:
-                raise MalformedMessage(stream, "a control character in a field")
-            if name.startswith(":"):
-                pseudo[name] = value
-            elif _TOKEN.fullmatch(name) is None or name in _CONNECTION_FIELDS:
-                raise MalformedMessage(stream, "a field that does not belong in HTTP/2")
-            elif self._is_server and _ODD_NAME.search(name) is not None:
-                # As in HTTP/1.1 here: CGI and its heirs would take `content_type` for `content-type`.
-                if _ODD_NAME.sub("-", name) in _GUARDED_FIELDS:
-                    raise MalformedMessage(stream, "a field whose name looks like another one's")
-            elif name == "cookie":
-                cookies.append(value)  # RFC 9113, 8.2.3: in pieces here, one field everywhere else
-            else:
-                headers.append((name, value))
-        if len(headers) + len(cookies) > self._limits.fields:
-            raise MalformedMessage(stream, f"more than {self._limits.fields} fields")
-        if cookies:
-            headers.append(("cookie", "; ".join(cookies)))
-        return pseudo, tuple(headers)
-
-    @staticmethod
-    def _length(stream: int, headers: Headers) -> tuple[int | None, Headers]:
-        found = [value for name, value in headers if name == "content-length"]
-        if not found:
-            return None, headers
-        if len(found) > 1 or _NUMBER.fullmatch(found[0]) is None:
-            raise MalformedMessage(stream, "a length that is no number, or several")
-        return int(found[0]), tuple(field for field in headers if field[0] != "content-length")
-
-    def _trailers(self, stream: int, raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-        pseudo, headers = self._split(stream, raw)
-        if pseudo:
-            raise MalformedMessage(stream, "a pseudo field among the trailers")
-        for name, _ in headers:
-            if name in NOT_TRAILERS:
-                raise MalformedMessage(stream, f"the field {name}, which may not stand in a trailer")
-        return headers
+            if self._interim[stream] > MAX_INTERIM:
+                raise MalformedHead(f"more than {MAX_INTERIM} interim responses")
+        return head
 
     # Sending
 
@@ -358,30 +266,20 @@ class Http2:
 
     def send_request(self, stream: int, head: RequestHead, *, ends: bool) -> None:
         """`target` and `authority` of the head are sent as they are."""
-        fields = [(":method", head.method), (":scheme", head.scheme), (":authority", head.authority)]
-        fields.append((":path", head.target))
-        self._send_head(stream, fields, head.headers, head.body_bytes, ends=ends, method=head.method)
+        if head.upgrade:
+            self._asked[stream] = head.upgrade
+        self._send_fields(stream, request_fields(head, ends=ends), ends=ends)
 
     def send_response(self, stream: int, head: ResponseHead, *, ends: bool) -> None:
-        self._send_head(stream, [(":status", str(head.status))], head.headers, head.body_bytes, ends=ends)
+        self._send_fields(stream, response_fields(head), ends=ends)
 
-    def _send_head(
-        self,
-        stream: int,
-        fields: list[tuple[str, str]],
-        headers: Headers,
-        length: int | None,
-        *,
-        ends: bool,
-        method: str = "",
-    ) -> None:
-        fields.extend(headers)
-        if length is not None and (length or (method in {"POST", "PUT", "PATCH"} and ends)):
-            fields.append(("content-length", str(length)))
+    def send_trailers(self, stream: int, trailers: Headers) -> None:
+        self._send_fields(stream, trailer_fields(trailers), ends=True)
+
+    def _send_fields(self, stream: int, fields: list[tuple[bytes, bytes]], *, ends: bool) -> None:
         try:
-            encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields]
-            self._h2.send_headers(stream, encoded, end_stream=ends)
-        except (h2.exceptions.ProtocolError, UnicodeEncodeError) as error:
+            self._h2.send_headers(stream, fields, end_stream=ends)
+        except h2.exceptions.ProtocolError as error:
             raise LocalProtocolError(f"HTTP/2: {error}"[:300]) from error
 
     def window(self, stream: int) -> int:
@@ -404,13 +302,6 @@ class Http2:
         except h2.exceptions.ProtocolError as error:
             raise LocalProtocolError(f"HTTP/2: {error}"[:300]) from error
 
-    def send_trailers(self, stream: int, trailers: Headers) -> None:
-        try:
-            encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in trailers]
-            self._h2.send_headers(stream, encoded, end_stream=True)
-        except (h2.exceptions.ProtocolError, UnicodeEncodeError) as error:
-            raise LocalProtocolError(f"HTTP/2: {error}"[:300]) from error
-
     def acknowledge(self, stream: int, flow_bytes: int) -> None:
         """What came has been passed on: the peer may send as much again."""
         if not flow_bytes:
@@ -430,9 +321,37 @@ class Http2:
         except h2.exceptions.ProtocolError:
             return  # it has ended by itself
 
-    def close(self, code: int = h2.errors.ErrorCodes.NO_ERROR) -> None:
-        """Say that no more streams are taken."""
+    # Taking leave
+
+    def say_farewell(self) -> None:
+        """As a server: no more streams will be taken soon. What the client sends before it hears of this still is.
+
+        RFC 9113, 6.8. `FarewellHeard` comes when it has heard.
+        """
+        self._say_goodbye(ANY_STREAM)
         try:
-            self._h2.close_connection(code)
+            self._h2.ping(_FAREWELL)
+        except h2.exceptions.ProtocolError:
+            return  # it is over
+
+    def refuse_more(self) -> None:
+        """As a server: no stream is taken that has not begun by now."""
+        self._farewell_stream = min(self._farewell_stream, self._h2.highest_inbound_stream_id)
+        self._say_goodbye(self._farewell_stream)
+
+    def _say_goodbye(self, last_stream: int) -> None:
+        """Not by h2, for which a GOAWAY of ours is the end."""
+        self._unsent += self._h2.data_to_send()
+        self._unsent += GoAwayFrame(0, last_stream_id=last_stream).serialize()
+
+    def close(self, code: int = h2.errors.ErrorCodes.NO_ERROR) -> None:
+        """Say that this is the end, once."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        try:
+            self._h2.close_connection(
+                code, last_stream_id=min(self._farewell_stream, self._h2.highest_inbound_stream_id)
+            )
         except h2.exceptions.ProtocolError:
             return

@@ -62,7 +62,7 @@ def destination(head: RequestHead, *, keep_encoded_slashes: bool = False) -> Des
         raise RemoteProtocolError(
             f"{head.method} is not passed on: it would answer with the target's credentials", "501"
         )
-    if head.method == "CONNECT" and not head.upgrade:  # with a protocol it is RFC 8441's, which has a path
+    if head.method == "CONNECT":
         return _of_connect(head)
     if target.startswith("/"):
         host, port = (

@@ -65,7 +65,7 @@ class WebSocket:
         try:
             self._connection.receive_data(data)
             for raw in self._connection.events():
-                if isinstance(raw, CloseConnection) and not self._is_closing:
+                if isinstance(raw, CloseConnection) and not self.has_closed:
                     # wsproto's way of saying that a frame is broken; a close that came has changed the state.
                     raise RemoteProtocolError(f"WebSocket: {raw.reason}"[:300])
                 event = _event(raw)
@@ -78,7 +78,8 @@ class WebSocket:
         return found
 
     @property
-    def _is_closing(self) -> bool:
+    def has_closed(self) -> bool:
+        """The peer has said that it closes."""
         return self._connection.state in (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED)
 
     @property

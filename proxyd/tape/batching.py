@@ -25,7 +25,7 @@ _write = os.write
 
 
 class BatchingWriter(TapeWriter):
-    """See `writer.TapeWriter`. Extended by `http_taping`."""
+    """See `writer.TapeWriter`. Extended by `http_frames`."""
 
     def __init__(self, fd: int, path: Path, *, clock: Callable[[], float], fsync: bool = False) -> None:
         super().__init__(fd, path, clock=clock, fsync=fsync)

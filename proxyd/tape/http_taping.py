@@ -23,15 +23,15 @@ import msgspec
 
 from policy.decision import Decision, Effect
 from policy.facts import HttpFacts
-from proxyd.tape.batching import BatchingWriter
 from proxyd.tape.entries import DENIED, TapeHeader
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import MAX_FRAME_BYTES, Buffer
 from proxyd.tape.frames import FrameKind
 from proxyd.tape.http_entries import TO_CLIENT, TO_TARGET
 from proxyd.tape.http_facts import recorded_facts
+from proxyd.tape.http_frames import HttpFrames
 from proxyd.tape.http_secrets import without_header_secrets, without_url_secrets
-from proxyd.tape.writer import COPY_LIMIT_BYTES, MICROSECONDS, Opener, create_file
+from proxyd.tape.writer import COPY_LIMIT_BYTES, Opener, create_file
 
 MAX_OPEN_EXCHANGES: Final = 4096
 MAX_REMEMBERED: Final = 512
@@ -82,7 +82,7 @@ class _Exchange:
         self.has_ended = [False, False]
 
 
-class HttpTape(BatchingWriter):
+class HttpTape(HttpFrames):
     """The open tape of one HTTP session; `path` is its file."""
 
     def __init__(
@@ -104,12 +104,6 @@ class HttpTape(BatchingWriter):
         self._known_headers: dict[tuple[tuple[str, str], ...], int] = {}
         self._headers_count = 0
         self._remembered_bytes = 0
-        # A head waits here for the body and the end that mostly come with it: one frame instead of three.
-        self._held: tuple[object, ...] | None = None
-        self._held_exchange = 0
-        self._held_way = TO_TARGET
-        self._held_body = b""
-        self._held_has_ended = False
 
     @classmethod
     def open(
@@ -231,12 +225,6 @@ class HttpTape(BatchingWriter):
         super().event(name, data)
         self.flush()
 
-    def flush(self) -> None:
-        """Write all that is pending in one go. Must return before what it records is forwarded."""
-        if self._held is not None:
-            self._emit()
-        self._write_pending()
-
     def end(self, reason: str) -> str:
         """Finish the tape; its final chain hash, which proves the whole tape when it is kept elsewhere.
 
@@ -252,51 +240,6 @@ class HttpTape(BatchingWriter):
             self.close()
             raise
         return super().end(reason)
-
-    def _hold(self, exchange: int, way: int, head: tuple[object, ...]) -> None:
-        if self._fault is not None:
-            raise TapeError(self._fault)
-        if self._held is not None:
-            self._emit()
-        self._held = head
-        self._held_exchange = exchange
-        self._held_way = way
-        self._held_body = b""
-        self._held_has_ended = False
-
-    def _emit(self) -> None:
-        """The head that waited becomes a frame, with what has come for it."""
-        head, self._held = self._held, None
-        if head is not None:
-            super()._write_frame(self._packed((*head, self._held_body, self._held_has_ended)))
-
-    def _write_frame(self, payload: bytes) -> None:
-        if self._held is not None:
-            self._emit()
-        super()._write_frame(payload)
-
-    def _write_parts(self, prefix: bytes, raw: memoryview) -> None:
-        if self._held is not None:
-            self._emit()
-        super()._write_parts(prefix, raw)
-
-    def _now_us(self) -> int:
-        return int((self._clock() - self._began) * MICROSECONDS)
-
-    def _packed(self, fields: tuple[object, ...]) -> bytes:
-        """A payload. Text with lone surrogates, which only the slower packer takes, is rare here."""
-        try:
-            payload = _encode(fields)
-        except (UnicodeEncodeError, OverflowError):
-            try:
-                payload = self._pack(msgspec.to_builtins(fields, builtin_types=(bytes,)))
-            except (TypeError, ValueError, OverflowError) as error:
-                raise self._fail(f"a frame of kind {fields[0]} cannot be packed: {error}") from error
-        except (TypeError, ValueError) as error:
-            raise self._fail(f"a frame of kind {fields[0]} cannot be packed: {error}") from error
-        if len(payload) > MAX_FRAME_BYTES:
-            raise self._fail(f"a frame of {len(payload)} bytes is over the limit")
-        return payload
 
     # --- written once -----------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@
 /slow?wait=1        says nothing for so long
 /broken?at=10       ends in the middle of a body of known length
 /typed?type=T       the request's body again, as that media type
-(websocket) any     echoes; "close" closes with 4000
+(websocket) any     echoes; "close" closes with 4000; takes the first sub-protocol that is asked for
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 async def _websocket(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
-    await send({"type": "websocket.accept"})
+    asked = scope["subprotocols"]
+    await send({"type": "websocket.accept", "subprotocol": asked[0] if asked else None})
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":

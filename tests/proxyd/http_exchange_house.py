@@ -196,7 +196,9 @@ class House:
         self.state.number = 1
         self.state.route = Route("target", "", "/x", "")
 
-    async def acquire(self, *, is_fresh: bool = False) -> tuple[Target, Callable[[], None]]:
+    async def acquire(
+        self, *, is_fresh: bool = False, is_upgrade: bool = False
+    ) -> tuple[Target, Callable[[], None]]:
         """As a pool."""
         await trio.lowlevel.checkpoint()
         self.fresh.append(is_fresh)

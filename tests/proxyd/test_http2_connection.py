@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.settings
 import pytest
@@ -16,7 +17,8 @@ from hyperframe.frame import GoAwayFrame
 
 from protocols.http.http2 import Http2Limits
 from protocols.http.messages import Data, MessageEnded, RequestHead, ResponseHead
-from proxyd.http2_connection import MAX_UNSENT_BYTES, Http2Connection, Http2Request, Http2Stream
+from proxyd.http2_connection import MAX_UNSENT_BYTES, Http2Connection
+from proxyd.http2_streams import Http2Request, Http2Stream
 from proxyd.http_streams import PeerGone
 from tests.proxyd.http_links import PlayedLink
 
@@ -314,3 +316,58 @@ async def test_a_silent_target_gets_no_more_streams_on_that_connection(autojump_
         await trio.sleep(5)
         slow.release()
         assert not connection.has_room
+
+
+# --- taking leave, as a server ----------------------------------------------------------------------------------
+
+
+def last_streams(events: list[h2.events.Event]) -> list[int | None]:
+    return [event.last_stream_id for event in events if isinstance(event, h2.events.ConnectionTerminated)]
+
+
+class PatientPeer(Peer):
+    """A client that goes on after a GOAWAY, as all but h2's own do."""
+
+    def __init__(self, link: PlayedLink) -> None:
+        super().__init__(link, is_client=True)
+        machine = self.h2.state_machine
+        received = h2.connection.ConnectionInputs.RECV_GOAWAY
+        state = h2.connection.ConnectionState.CLIENT_OPEN
+        machine._transitions = machine._transitions | {(state, received): (None, state)}
+
+
+async def test_a_farewell_takes_what_is_under_way_and_then_no_more() -> None:
+    link = PlayedLink()
+    requests: list[Http2Request] = []
+    connection = Http2Connection(link, Http2Limits(), is_server=True, on_request=requests.append)
+    heard: list[bool] = []
+    connection.on_farewell = lambda: heard.append(connection.takes_no_more)
+    await connection.begin()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.run)
+        peer = PatientPeer(link)
+        first = peer.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        peer.events()
+        connection.say_farewell()
+        connection.say_farewell()
+        before = peer.ask()  # sent before it was heard
+        await trio.testing.wait_all_tasks_blocked()
+        assert [stream.number for stream in requests] == [first, before]
+        assert heard == []
+        assert last_streams(peer.events()) == [2**31 - 1]  # and answers the ping
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == [True]
+        late = peer.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        events = peer.events()
+        assert last_streams(events) == [before]
+        (reset,) = [event for event in events if isinstance(event, h2.events.StreamReset)]
+        assert (reset.stream_id, reset.error_code) == (late, h2.errors.ErrorCodes.REFUSED_STREAM)
+        for stream in requests:
+            stream.put_head(ResponseHead(200, (), 0))
+            stream.put_end()
+            await stream.flush()
+        ended = [event.stream_id for event in peer.events() if isinstance(event, h2.events.StreamEnded)]
+        assert ended == [first, before]
+        nursery.cancel_scope.cancel()

@@ -19,6 +19,7 @@ import trio.testing
 from protocols.http.messages import MessageEnded, RequestHead, ResponseHead
 from proxyd.addresses import Address
 from proxyd.gateway import Gateway
+from proxyd.http2_streams import Http2Stream
 from proxyd.http_pool import HttpPool, HttpPools, TargetUnavailable
 from proxyd.http_streams import PeerGone, TargetStream
 from proxyd.references import Material
@@ -63,13 +64,18 @@ async def is_silent(stream: trio.SocketStream) -> None:
         pass
 
 
-def http2(streams: int = 100, *, answered: bool = True) -> Serve:
+def http2(streams: int = 100, *, answered: bool = True, upgrades: int = 0, delay_s: float = 0) -> Serve:
+    """`upgrades`: what is said of the extended CONNECT. The settings come after `delay_s`."""
+
     async def serve(stream: trio.SocketStream) -> None:
         peer = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        codes = h2.settings.SettingCodes
         peer.local_settings = h2.settings.Settings(
-            client=False, initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: streams}
+            client=False,
+            initial_values={codes.MAX_CONCURRENT_STREAMS: streams, codes.ENABLE_CONNECT_PROTOCOL: upgrades},
         )
         peer.initiate_connection()
+        await trio.sleep(delay_s)
         await stream.send_all(peer.data_to_send())
         async for data in stream:
             for event in peer.receive_data(data):
@@ -277,3 +283,48 @@ async def test_idle_connections_are_closed(tmp_path: Path) -> None:
             await trio.testing.wait_all_tasks_blocked(0.01)
             assert pool._open == 0
             assert "failed" not in str(pools._log)
+
+
+# --- where a protocol can be changed ----------------------------------------------------------------------------
+
+
+async def test_an_upgrade_has_an_http1_connection_of_its_own(tmp_path: Path) -> None:
+    async with pool_before(tmp_path, answers) as (pool, _, server):
+        stream, release = await pool.acquire()
+        assert await ask(stream) == 200
+        release()
+        _, release = await pool.acquire(is_upgrade=True)
+        assert server.opened == 2  # not the one that was kept
+        release()
+
+
+async def test_upgrades_share_an_http2_connection_that_offers_them(tmp_path: Path) -> None:
+    async with pool_before(tmp_path, http2(upgrades=1, delay_s=0.05), protocols="[h2]") as (pool, _, server):
+        stream, release = await pool.acquire()
+        assert isinstance(stream, Http2Stream)
+        first, release_first = await pool.acquire(is_upgrade=True)  # waits for the settings
+        second, release_second = await pool.acquire(is_upgrade=True)
+        assert isinstance(first, Http2Stream)
+        assert isinstance(second, Http2Stream)
+        assert server.opened == 1
+        for done in (release, release_first, release_second):
+            done()
+
+
+async def test_a_target_that_does_not_offer_them_is_not_asked(tmp_path: Path) -> None:
+    async with pool_before(tmp_path, http2(), protocols="[h2]") as (pool, _, _):
+        for _ in range(3):
+            with pytest.raises(TargetUnavailable) as refused:
+                await pool.acquire(is_upgrade=True)
+            assert (refused.value.status, "http/1.1" in refused.value.hint) == (501, True)
+        ((connection, _),) = pool._shared
+        assert connection.streams == 0
+
+
+async def test_a_target_that_says_nothing_at_all_is_not_waited_for(tmp_path: Path) -> None:
+    async with pool_before(tmp_path, is_silent, protocols="[h2]") as (pool, _, _):
+        with pytest.raises(TargetUnavailable) as late:
+            await pool.acquire(is_upgrade=True)
+        assert late.value.status == 504
+        ((connection, _),) = pool._shared
+        assert connection.streams == 0

@@ -18,6 +18,7 @@ from protocols.http.paths import percent_decoded, read_path
 from protocols.http.targets import Destination
 from proxyd.gates.http.refusals import Kind, Refusal
 from proxyd.gates.http.routing import Route
+from proxyd.gates.http.upgrades import OF_ONE_HOP
 from proxyd.http_credentials.injecting import KEY_FIELDS, Injected, never_goes_on
 
 FORM = "application/x-www-form-urlencoded"
@@ -172,8 +173,8 @@ def target_head(
     ]
     if any(name == "te" and "trailers" in value for name, value in headers):
         kept.append(("te", "trailers"))
-    if head.upgrade:  # without extensions every frame is what it says
-        kept = [field for field in kept if field[0] != "sec-websocket-extensions"]
+    if head.upgrade:
+        kept = [field for field in kept if field[0] not in OF_ONE_HOP]
     if is_masked:
         kept.append(("accept-encoding", "identity"))
     else:

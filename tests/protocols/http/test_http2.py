@@ -26,9 +26,11 @@ from protocols.http.http2 import (
     FREE_RESETS,
     MAX_IDLE_FRAMES,
     MAX_INTERIM,
-    ConnectionEnding,
     Http2,
     Http2Limits,
+)
+from protocols.http.http2_events import (
+    ConnectionEnding,
     Received,
     StreamEvent,
     StreamReset,

@@ -118,9 +118,10 @@ def test_under_masks_the_answer_has_to_be_readable_and_whole() -> None:
     assert sent(headers, is_masked=True).headers == (("accept", "*/*"), ("accept-encoding", "identity"))
 
 
-def test_an_upgrade_has_no_extensions() -> None:
-    headers = (("sec-websocket-extensions", "permessage-deflate"), ("sec-websocket-key", "x"))
-    assert sent(headers, upgrade="websocket").headers == (("sec-websocket-key", "x"),)
+def test_an_upgrade_has_no_extensions_and_no_key_of_the_clients() -> None:
+    own = (("sec-websocket-extensions", "permessage-deflate"), ("sec-websocket-key", "x"))
+    passed = (("sec-websocket-version", "13"), ("sec-websocket-protocol", "chat"))
+    assert sent((*own, *passed), upgrade="websocket").headers == passed
 
 
 def test_the_credential_takes_the_place_of_all_of_its_name() -> None:
