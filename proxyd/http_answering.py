@@ -135,13 +135,13 @@ class Answering:
             return None
         encoding = requests.content_encoding_of(head.headers)
         try:
+            if not masks.response.is_empty:
+                _check_readable(head)
             encoding = "" if requests.is_plain(encoding) else encoding
             if self._state.call is not None:
                 return self._state.call.answer_transformer(
                     head.status, content_type, encoding, masks.response
                 )
-            if head.status == 206:
-                raise BodyRefused("the target sent a part of a body, and masks apply to it")
             return transformer_for(content_type, masks.response, content_encoding=encoding)
         except BodyRefused as refused:
             raise self._unmaskable(refused) from refused
@@ -204,3 +204,11 @@ class Answering:
         await relay_messages(stream, upstream, session, self._state.number, masks.request, masks.response)
         session.tape.response_end(self._state.number)
         session.tape.flush()
+
+
+def _check_readable(head: ResponseHead) -> None:
+    """Raises BodyRefused for a body that is cut out of another, or that clients take for different things."""
+    if head.status == 206:
+        raise BodyRefused("the target sent a part of a body, and masks apply to it")
+    if sum(name == "content-type" for name, _ in head.headers) > 1:
+        raise BodyRefused("it has two content types")

@@ -190,6 +190,7 @@ class Exchange:
             asked = destination(head, keep_encoded_slashes=True)
         except ProtocolError as fault:
             raise Refusal(int(fault.code or 400), Kind.PROTOCOL, fault.message) from fault
+        requests.refuse_doubled_fields(head.headers)
         subject, field = await connection.identify(head, is_proxied=asked.form == "absolute")
         if not field:
             requests.refuse_other_sites(head)
@@ -203,7 +204,9 @@ class Exchange:
                 "The path holds an encoded slash, which this target does not take.",
                 hint="Leave it out. Where the target needs it, its `encoded_slashes` can be set to `keep`.",
             )
-        headers = requests.shown_headers(head.headers, field)
+        headers = requests.without_tokens(
+            requests.shown_headers(head.headers, field), gateway.tokens.is_of_issuer
+        )
         facts = requests.head_facts(head, asked, route, config.url.host, config.url.scheme, headers)
         masks = masks_for_http(document, subject, target.facts)
         prepared = Prepared(

@@ -256,6 +256,8 @@ class Http2:
         method, authority = pseudo.get(":method", ""), pseudo.get(":authority", "")
         if _METHOD.fullmatch(method) is None:
             raise MalformedMessage(stream, "a method that is not in upper case")
+        if pseudo.get(":scheme", self._scheme) not in ("http", "https"):
+            raise MalformedMessage(stream, "a scheme that is neither http nor https")
         if ":protocol" in pseudo:
             raise MalformedMessage(stream, "an extended CONNECT, which was not offered")
         length, headers = self._length(stream, headers)

@@ -74,6 +74,13 @@ class Tokens:
         """The subject of a token that was verified before, by keys that still count, and has not ended."""
         return self._remembered(_digest(token))
 
+    def is_of_issuer(self, token: str) -> bool:
+        """Does it say that one of our issuers has made it? Whether it still counts does not matter: it is a secret."""
+        try:
+            return read_token(token).issuer in self._sources
+        except TokenRefused:
+            return False
+
     def _remembered(self, digest: bytes) -> Subject | None:
         found = self._known.get(digest)
         if found is None:

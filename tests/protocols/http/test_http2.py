@@ -164,6 +164,7 @@ MALFORMED_REQUESTS: dict[str, Fields] = {
     "hosts that differ": [*HEAD, (b"host", b"b")],
     "two hosts": [*HEAD[:2], HEAD[3], (b"host", b"a"), (b"host", b"a")],
     "a line break": [*HEAD, (b"x", b"a\nb")],
+    "a scheme of its own": [HEAD[0], (b":scheme", b"ftp"), *HEAD[2:]],
     "a NUL": [*HEAD, (b"x", b"a\0b")],
     "a line break in the path": [*HEAD[:3], (b":path", b"/a\r\nb")],
     "a length that is none": [*HEAD, (b"content-length", b"+1")],

@@ -66,6 +66,12 @@ def test_a_token_that_is_sent_twice_goes_on_in_neither_field() -> None:
         (requests.FORM, b"a=%zz", BodyState.BROKEN, None),
         (requests.FORM, "a=\u00e9".encode(), BodyState.BROKEN, None),
         ("text/plain", b'{"a": 1}', BodyState.UNKNOWN, None),
+        ('application/json; charset="UTF-8"; x=y', b'{"a": 1}', BodyState.JSON, {"a": 1}),
+        ("application/json; charset=utf-7", b'{"x": "+ACI-"}', BodyState.UNKNOWN, None),
+        ("application/json; charset=utf-16", b'{"a": 1}', BodyState.UNKNOWN, None),
+        ("application/json; charset=utf-8; charset=utf-7", b'{"a": 1}', BodyState.UNKNOWN, None),
+        ("application/json; charset", b'{"a": 1}', BodyState.UNKNOWN, None),
+        (f"{requests.FORM}; charset=ibm037", b"a=1", BodyState.UNKNOWN, None),
         ("", b'{"a": 1}', BodyState.UNKNOWN, None),
     ],
 )
@@ -75,6 +81,33 @@ def test_bodies(content_type: str, body: bytes, state: BodyState, value: object)
     assert read.body_state is state
     assert read.body == value
     assert read.body_bytes == len(body)
+
+
+def test_a_long_body_is_read_as_far_as_it_was_let_in() -> None:
+    body = b'{"a": "%b"}' % (b"x" * (2 << 20))
+    facts = facts_of(head_of((("content-type", "application/json"),), body_bytes=len(body)))
+    assert requests.with_body(facts, body, "", is_whole=True).body_state is BodyState.JSON
+
+
+@pytest.mark.parametrize("second", ["application/json", "text/plain"])
+def test_two_types_of_one_body(second: str) -> None:
+    headers = (("content-type", "application/json"), ("accept", "*/*"))
+    requests.refuse_doubled_fields(headers)
+    with pytest.raises(Refusal) as raised:
+        requests.refuse_doubled_fields((*headers, ("content-type", second)))
+    assert raised.value.status == 400
+
+
+def test_a_token_does_not_go_on_in_the_place_of_a_key() -> None:
+    headers = (
+        ("x-api-key", "ours"),
+        ("api-key", "Bearer ours"),
+        ("x-goog-api-key", "its"),
+        ("x-other", "ours"),
+    )
+    kept = requests.without_tokens(headers, lambda text: text == "ours")
+    assert kept == (("x-goog-api-key", "its"), ("x-other", "ours"))
+    assert requests.without_tokens(headers[3:], lambda text: True) == headers[3:]
 
 
 def test_a_compressed_body_is_unknown() -> None:
