@@ -23,7 +23,7 @@ from policy.document import PolicyDocument
 from policy.sql.catalog import Catalog
 from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
-from proxyd.gates.judge import VerdictCache
+from proxyd.gates.postgres.judge import VerdictCache
 from proxyd.http_pool import HttpPools
 from proxyd.http_targets import HttpTargetIndex, HttpTargetRuntime, http_target_runtime
 from proxyd.identity.oidc import Tokens

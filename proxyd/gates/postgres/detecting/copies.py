@@ -12,10 +12,10 @@ from policy.sql.state import CopyShape
 from protocols.errors import LocalProtocolError
 from protocols.postgres.copy import CopyRewriter
 from protocols.postgres.messages import CopyResponse
-from proxyd.gates.copying import copy_options, is_takeable, refused_copy, rewrite_copy_run, type_of
-from proxyd.gates.denials import Denial
-from proxyd.gates.detecting import Rewrite, ValueDetection
-from proxyd.gates.judge import JudgedStatement
+from proxyd.gates.postgres.copying import copy_options, is_takeable, refused_copy, rewrite_copy_run, type_of
+from proxyd.gates.postgres.denials import Denial
+from proxyd.gates.postgres.detecting.values import Rewrite, ValueDetection
+from proxyd.gates.postgres.judge import JudgedStatement
 
 _UNKNOWN = 0
 

@@ -36,9 +36,9 @@ from protocols.postgres.messages import (
     ready_for_query,
     row_description,
 )
-from proxyd.gates.actions import Need
-from proxyd.gates.provocations import FAILING_PARSE, FAILING_QUERY, NOBODY
-from tests.proxyd.gates.playbook import (
+from proxyd.gates.postgres.actions import Need
+from proxyd.gates.postgres.provocations import FAILING_PARSE, FAILING_QUERY, NOBODY
+from tests.proxyd.gates.postgres.playbook import (
     EMAIL,
     EMAIL_ROWS,
     ID,
@@ -528,8 +528,7 @@ def test_the_row_limit_ends_the_session() -> None:
 
 
 def test_an_overlong_statement_is_refused() -> None:
-    play = Playbook()
-    play.requests._max_statement_bytes = 100
+    play = Playbook(max_statement_bytes=100)
     play.client(query("select " + "1," * 100 + "1")).forwards()
     play.tells_error("54000", then=READY)
     play.done()

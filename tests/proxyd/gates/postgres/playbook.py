@@ -22,11 +22,11 @@ from protocols.postgres.messages import (
     decode_backend,
     row_description,
 )
-from proxyd.gates.actions import Actions, Need
-from proxyd.gates.judge import VerdictCache
-from proxyd.gates.postgres_replies import Replies
-from proxyd.gates.postgres_requests import Requests
-from proxyd.gates.state import SessionSetting, State
+from proxyd.gates.postgres.actions import Actions, Need
+from proxyd.gates.postgres.judge import VerdictCache
+from proxyd.gates.postgres.replies import Replies
+from proxyd.gates.postgres.requests import Requests
+from proxyd.gates.postgres.state import SessionSetting, State
 
 INT4, TEXT = 23, 25
 CUSTOMERS, ORDERS = 20001, 20002
@@ -107,6 +107,7 @@ class Playbook:
     policy: str = POLICY
     limits: SessionLimits = field(default_factory=SessionLimits)
     catalog: Catalog = field(default_factory=shop)
+    max_statement_bytes: int = MAX_BYTES
 
     def __post_init__(self) -> None:
         self.in_force = InForce(load_document(self.policy, "policy.yaml"))
@@ -125,7 +126,7 @@ class Playbook:
                 search_path=("shop",),
             )
         )
-        self.requests = Requests(self.state, MAX_BYTES)
+        self.requests = Requests(self.state, self.max_statement_bytes)
         self.replies = Replies(self.state)
         self.frontend = FrontendCodec(MAX_BYTES)
         self.backend = BackendCodec(MAX_BYTES)

@@ -30,9 +30,9 @@ from protocols.postgres.messages import (
     row_description,
 )
 from protocols.postgres.values import binary_from_text
-from proxyd.gates.detected_rows import RowDetection
-from proxyd.gates.detecting import VALUE_FAULTS, ValueDetection
-from tests.proxyd.gates.playbook import NO_MASKS, POLICY, TEXT, InForce, Playbook, column
+from proxyd.gates.postgres.detecting.rows import RowDetection
+from proxyd.gates.postgres.detecting.values import VALUE_FAULTS, ValueDetection
+from tests.proxyd.gates.postgres.playbook import NO_MASKS, POLICY, TEXT, InForce, Playbook, column
 
 MAIL = b"alice@example.com"
 CARD = b"4111111111111111"

@@ -27,7 +27,7 @@ from protocols.postgres.values import (
     map_array_text,
     text_from_binary,
 )
-from proxyd.gates.denials import Denial
+from proxyd.gates.postgres.denials import Denial
 
 Rewrite = Callable[[bytes | None], bytes | None]
 

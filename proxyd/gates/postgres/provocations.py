@@ -12,7 +12,7 @@ from __future__ import annotations
 from protocols.postgres.exchange import OwedKind
 from protocols.postgres.message_types import Frontend
 from protocols.postgres.messages import Bind, Describe, Execute, Parse, Query, frame
-from proxyd.gates.denials import Denial
+from proxyd.gates.postgres.denials import Denial
 
 NOBODY = b"proxyd refused this name"
 _UNPARSEABLE = b"proxyd refused this statement"

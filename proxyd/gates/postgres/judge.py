@@ -23,8 +23,8 @@ from policy.sql.catalog import Catalog
 from policy.sql.refusal import SqlRefused
 from policy.sql.skeleton import skeleton
 from policy.sql.state import NO_EFFECT, SessionEffect, SessionState
-from proxyd.gates.denials import Denial, denial_of
-from proxyd.gates.results import Plan, is_maskable
+from proxyd.gates.postgres.denials import Denial, denial_of
+from proxyd.gates.postgres.results import Plan, is_maskable
 
 MAX_CACHED_TEXT_CHARACTERS = 16 * 1024
 MAX_CACHED_TEXTS = 4096

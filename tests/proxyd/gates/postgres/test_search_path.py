@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxyd.gates.search_path import parse_search_path
+from proxyd.gates.postgres.search_path import parse_search_path
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from proxyd.gates.judge import Verdict
+    from proxyd.gates.postgres.judge import Verdict
 
 
 class Need(Enum):

@@ -12,7 +12,7 @@ from protocols.postgres.messages import (
     command_complete,
     ready_for_query,
 )
-from tests.proxyd.gates.playbook import POLICY, Playbook
+from tests.proxyd.gates.postgres.playbook import POLICY, Playbook
 
 VARCHAR, INET = 1043, 869
 VARCHAR_3 = 3 + 4

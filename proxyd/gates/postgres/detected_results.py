@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 from protocols.errors import RemoteProtocolError
 from protocols.postgres.messages import Backend, ErrorFields, Frame, RowDescription, decode_backend
-from proxyd.gates.detected_copies import CopyDetection
-from proxyd.gates.detected_rows import RowDetection
-from proxyd.gates.detecting import ValueDetection
-from proxyd.gates.results import Plan, formats_of
-from proxyd.gates.state import Operation
+from proxyd.gates.postgres.detecting.copies import CopyDetection
+from proxyd.gates.postgres.detecting.rows import RowDetection
+from proxyd.gates.postgres.detecting.values import ValueDetection
+from proxyd.gates.postgres.ledger import Operation
+from proxyd.gates.postgres.results import Plan, formats_of
 
 MAX_RESULTS = 256
 """Shapes of results that are remembered; a session asks for the same ones again and again."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from protocols.errors import RemoteProtocolError
 from protocols.postgres.message_types import Backend
 from protocols.postgres.messages import FieldDescription
-from proxyd.gates.detecting import Rewrite, ValueDetection
+from proxyd.gates.postgres.detecting.values import Rewrite, ValueDetection
 
 _row_head = struct.Struct(">BIH").unpack_from
 _i32 = struct.Struct(">i").unpack_from

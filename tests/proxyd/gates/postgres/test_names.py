@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxyd.gates.names import NamedFacts, Names, TooManyNames, Unsettled
+from proxyd.gates.postgres.names import NamedFacts, Names, TooManyNames, Unsettled
 
 
 def names(limit: int = 10) -> Names[str]:

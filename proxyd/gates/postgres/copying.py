@@ -16,9 +16,9 @@ from policy.sql.state import CopyShape
 from protocols.errors import LocalProtocolError, RemoteProtocolError
 from protocols.postgres.copy import CopyOptions, CopyRewriter
 from protocols.postgres.messages import Backend, CopyResponse
-from proxyd.gates.denials import Denial
-from proxyd.gates.judge import JudgedStatement
-from proxyd.gates.results import MaskedColumn, Rewrite, column_rewriter, is_maskable, length_limit
+from proxyd.gates.postgres.denials import Denial
+from proxyd.gates.postgres.judge import JudgedStatement
+from proxyd.gates.postgres.results import MaskedColumn, Rewrite, column_rewriter, is_maskable, length_limit
 
 _header = struct.Struct(">BI").unpack_from
 _pack_header = struct.Struct(">BI").pack

@@ -1,7 +1,7 @@
 """Detectors over one JSON document as PostgreSQL writes it: values replaced, everything else byte for byte.
 
 Strings are read with their escapes undone, so that `\\u0040` is an at sign. A number that is a value becomes a string.
-What could not be put back as JSON is replaced whole. Called by `proxyd.gates.detecting`; no I/O.
+What could not be put back as JSON is replaced whole. Called by `proxyd.gates.postgres.detecting.values`; no I/O.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from policy.document import PolicyDocument, load_document
 from policy.facts import Subject, Target
 from policy.sql.state import SessionState
-from proxyd.gates.judge import Judge, VerdictCache
-from tests.proxyd.gates.playbook import shop
+from proxyd.gates.postgres.judge import Judge, VerdictCache
+from tests.proxyd.gates.postgres.playbook import shop
 
 HEAD = """\
 version: 1

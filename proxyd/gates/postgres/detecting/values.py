@@ -3,8 +3,7 @@
 Text is replaced inside, with its type kept: text and its kin, json and jsonb, xml, bytea, arrays of them, and in text
 form whatever else has a text (enums, composites, ranges, types of extensions). A number or an address of a network
 cannot hold a stand-in and becomes NULL. In binary form composites and arrays of any type are taken apart; what is not
-known is looked at as it is, and becomes NULL when something is found in it. Called by `proxyd.gates.detected_rows` and
-`proxyd.gates.detected_copies`; no I/O.
+known is looked at as it is, and becomes NULL when something is found in it. Called by `rows` and `copies`; no I/O.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from protocols.postgres.values import (
     map_array_text,
     text_from_binary,
 )
-from proxyd.gates.detecting_json import detected_json, is_json
+from proxyd.gates.postgres.detecting.json_values import detected_json, is_json
 
 Rewrite = Callable[[bytes | None], bytes | None]
 
@@ -75,7 +74,7 @@ class ValueDetection:
         self._has_ips = "ip" in names
         self.counts: Counter[str] = Counter()
         self._told: Counter[str] = Counter()
-        self.results: dict[Hashable, object] = {}  # `detected_results` keeps there what it has made
+        self.results: dict[Hashable, object] = {}  # kept there by `detected_results`
 
     def take_news(self) -> Counter[str] | None:
         """What was found since the last call, None for nothing."""

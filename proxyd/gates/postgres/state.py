@@ -1,6 +1,7 @@
 """The state of one PostgreSQL session as both sides of its gate see it: ledger, names, context, limits.
 
-The requests side (`postgres_requests`) and the replies side (`postgres_replies`) share one of these. No I/O.
+The requests side (`requests`) and the replies side (`replies`) share one of these; what a text changes in it is in
+`effects`. No I/O.
 """
 
 from __future__ import annotations
@@ -17,15 +18,11 @@ from policy.evaluate import MaskSet
 from policy.facts import SqlFacts, Subject, Target
 from policy.sql import state as sql
 from policy.sql.catalog import Catalog
-from protocols.postgres.copy import CopyRewriter
-from protocols.postgres.exchange import Exchange, Owed, OwedKind
-from protocols.postgres.rows import RowRewriter
-from proxyd.gates.detected_copies import CopyDetection
-from proxyd.gates.detected_rows import RowDetection
-from proxyd.gates.detecting import ValueDetection
-from proxyd.gates.judge import Judge, PolicyInForce, Verdict, VerdictCache
-from proxyd.gates.names import NamedFacts, Names
-from proxyd.gates.results import Plan
+from protocols.postgres.exchange import Exchange
+from proxyd.gates.postgres.detecting.values import ValueDetection
+from proxyd.gates.postgres.judge import Judge, PolicyInForce, VerdictCache
+from proxyd.gates.postgres.ledger import Operation, Portal, Prepared
+from proxyd.gates.postgres.names import NamedFacts, Names
 
 MAX_PREPARED_STATEMENTS = 20_000
 MAX_PORTALS = 10_000
@@ -62,67 +59,6 @@ class SessionSetting(msgspec.Struct, frozen=True):
     cache: VerdictCache
     search_path: tuple[str, ...] | None
     reports_search_path: bool = False
-
-
-class Prepared:
-    """A prepared statement, made by Parse or PREPARE; or, under a cursor's portal, the FETCH that reads it.
-
-    text: what it runs, judged again when the context has changed. verdict: None when it has yet to be judged by itself.
-    description: its RowDescription once the target has told; b"" when it returns no rows.
-    """
-
-    __slots__ = ("description", "known", "text", "verdict")
-
-    def __init__(self, text: str, verdict: Verdict | None, known: sql.Prepared | None) -> None:
-        self.text = text
-        self.verdict = verdict
-        self.known = known
-        self.description: bytes | None = None
-
-    @classmethod
-    def parsed(cls, text: str, verdict: Verdict) -> Prepared:
-        prepared = cls(text, verdict, None)
-        prepared.take_facts()
-        return prepared
-
-    def take_facts(self) -> None:
-        """What EXECUTE of this name would run, from the verdict. PREPARE has told it already, once for all."""
-        if self.verdict is not None and (self.known is None or self.known.text == self.text):
-            statements = self.verdict.statements
-            self.known = sql.Prepared(self.text, statements[0].facts if statements else SqlFacts(""))
-
-
-class Portal:
-    """A portal, made by Bind or DECLARE. `is_asked`: a Describe that covers it is on its way to the target."""
-
-    __slots__ = (
-        "description",
-        "detection",
-        "facts",
-        "is_asked",
-        "is_held",
-        "plan",
-        "prepared",
-        "result_formats",
-        "rewriter",
-    )
-
-    def __init__(self, prepared: Prepared, facts: SqlFacts | None, result_formats: tuple[int, ...]) -> None:
-        self.prepared = prepared
-        self.facts = facts
-        self.result_formats = result_formats
-        self.is_held = False
-        self.description = prepared.description
-        self.is_asked = prepared.description is not None
-        self.plan: Plan | None = None
-        self.rewriter: RowRewriter | None = None
-        self.detection: RowDetection | None = None
-
-    def forget_description(self) -> None:
-        self.description = None
-        self.is_asked = False
-        self.plan = None
-        self.detection = None
 
 
 class State:
@@ -301,6 +237,12 @@ class State:
         )
         self.is_changed = True
 
+    def end_batch(self) -> None:
+        """A Sync or a simple Query has been forwarded, or refused."""
+        self.batch_is_open = False
+        self.batch_has_executed = False
+        self.is_discarding = False
+
     @property
     def can_proceed(self) -> bool:
         """Has what `Need.SETTLED` waits for come?"""
@@ -322,59 +264,3 @@ def _facts_of_portal(portal: Portal) -> SqlFacts:
     if portal.facts is None:
         raise KeyError
     return portal.facts
-
-
-class Operation(Owed):
-    """An entry of the ledger with the gate's notes.
-
-    verdict and index: the text and which statement of it is being answered (simple Query). portal: for Execute and
-    Describe of a portal; prepared: for Parse and Describe of a statement. change: the name that a Parse, Bind or Close
-    changes, with its name space. plan: of the result that is passing; withheld: it is being dropped. detection:
-    detectors over the rows or the COPY data that is passing. description: the RowDescription of a simple Query.
-    """
-
-    # One of these is made for every message: what is rarely set stays on the class.
-    index = 0
-    portal: Portal | None = None
-    prepared: Prepared | None = None
-    change: tuple[Names[Prepared] | Names[Portal], str] | None = None
-    plan: Plan | None = None
-    rewriter: RowRewriter | None = None
-    copy: CopyRewriter | None = None
-    detection: RowDetection | CopyDetection | None = None
-    description: bytes | None = None
-    holds_names = False
-    new_path: tuple[str, ...] | None = None
-    withheld = False
-
-    def __init__(self, kind: OwedKind, verdict: Verdict | None = None) -> None:
-        super().__init__(kind)
-        self.verdict = verdict
-
-
-def forget(names: Names[Prepared] | Names[Portal], which: str) -> None:
-    """One name, or all for `*`."""
-    if which == "*":
-        names.clear()
-    else:
-        names.settle(which, None)
-
-
-def prepared_by_name(name: str, known: sql.Prepared) -> Prepared:
-    """The statement that PREPARE made. Bound by the protocol it is judged as the EXECUTE that this amounts to."""
-    quoted = name.replace('"', '""')
-    return Prepared(f'EXECUTE "{quoted}"', None, known)
-
-
-def cursor_by_name(name: str, facts: SqlFacts) -> Portal:
-    """The portal of an SQL cursor. Read by Execute it is judged as the FETCH that this amounts to."""
-    quoted = name.replace('"', '""')
-    portal = Portal(Prepared(f'FETCH FROM "{quoted}"', None, None), facts, ())
-    portal.is_held = True
-    return portal
-
-
-def forget_unheld(portals: Names[Portal]) -> None:
-    """The transaction has ended and its portals with it. A cursor may have been declared WITH HOLD."""
-    for name in [name for name, portal in portals.confirmed.items() if not portal.is_held]:
-        portals.settle(name, None)
