@@ -26,6 +26,7 @@ from proxyd.gates.http import requests
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
 from proxyd.gates.http.bodies.transformers import transformer_for
 from proxyd.gates.http.refusals import Kind, Refusal, denied
+from proxyd.gates.http.sites import refuse_other_sites
 from proxyd.http1_connection import encoded_request
 from proxyd.http_answering import CONTINUE
 from proxyd.http_credentials.injecting import CredentialUnavailable, Injector, injected_into
@@ -192,11 +193,10 @@ class Exchange:
             raise Refusal(int(fault.code or 400), Kind.PROTOCOL, fault.message) from fault
         requests.refuse_doubled_fields(head.headers)
         subject, field = await connection.identify(head, is_proxied=asked.form == "absolute")
-        if not field:
-            requests.refuse_other_sites(head)
         in_force = gateway.in_force
         route, target, account = connection.locate(asked, head, subject)
         config, document, name = target.config, in_force.document, account.login.name
+        refuse_other_sites(head, asked, field, target.origins)
         if "%2F" in asked.path and config.encoded_slashes == "refuse":
             raise Refusal(
                 400,

@@ -14,7 +14,7 @@ from policy.located_yaml import Duration, Section, refusal
 from policy.located_yaml import Path as DocumentPath
 from proxyd.addresses import Address
 from proxyd.config.fields import FilePath, SecretSource, Some, refuse_twice
-from proxyd.config.host_names import BaseUrl, EndpointUrl, HostAndPort, HostPattern
+from proxyd.config.host_names import BaseUrl, EndpointUrl, HostAndPort, HostPattern, OriginUrl
 from proxyd.config.http_listener import HeadSize, HttpVersions
 from proxyd.config.target_base import LoginBase, TargetBase, TargetTls, login_named, refuse_dots
 
@@ -168,11 +168,14 @@ class HttpTargetTimeouts(Section):
 
 
 class HttpTarget(TargetBase):
-    """`hosts`: names under which clients ask for it. `forwarded`: tell the target who asked, by `Forwarded`."""
+    """`hosts`: names under which clients ask for it. `origins`: other sites whose pages may ask by what a browser shows
+    by itself. `forwarded`: tell the target who asked, by `Forwarded`.
+    """
 
     protocol: Literal["http"] = Field(examples=["http"])
     url: BaseUrl = Field(examples=["https://api.internal"])
     hosts: tuple[HostAndPort, ...] = ()
+    origins: tuple[OriginUrl, ...] = Field(default=(), examples=["[https://app.example]"])
     tls: TargetTls | None = Field(default=None, examples=["{ca: pki/target-ca.crt}"])
     protocols: HttpVersions = ("http/1.1",)
     api: Literal["openai", "anthropic"] | None = None

@@ -318,6 +318,16 @@ TARGET_FAULTS = [
     (('[api.internal, "api.example.com"]', '["*.example"]'), "targets[1].hosts[0]", "or a `*`"),
     (('[api.internal, "api.example.com"]', '["a:0"]'), "targets[1].hosts[0]", "`NAME:PORT`"),
     (('[api.internal, "api.example.com"]', '["https://a"]'), "targets[1].hosts[0]", "without a scheme"),
+    (
+        ('[api.internal, "api.example.com"]', "[a]\n    origins: [app.example]"),
+        "targets[1].origins[0]",
+        "not the URL",
+    ),
+    (
+        ('[api.internal, "api.example.com"]', "[a]\n    origins: ['https://app.example/x']"),
+        "targets[1].origins[0]",
+        "no path",
+    ),
     (('[api.internal, "api.example.com"]', "[a, A.]"), "targets[1].hosts[1]", "stands twice"),
     (('[api.internal, "api.example.com"]', "[bastion.example]"), "targets[1].hosts[0]", "the gateway's own"),
     (

@@ -24,8 +24,8 @@ from proxyd.http_credentials.injecting import KEY_FIELDS, Injected, never_goes_o
 FORM = "application/x-www-form-urlencoded"
 # Under masks nobody gets a part of a body: a value could be cut in two, and neither half would be met.
 PART_FIELDS = frozenset({"range", "if-range"})
-# Fields of one value by which a body is read.
-ONCE = ("content-type",)
+# Fields of one value: how a body is read, and which page has made the request.
+ONCE = ("content-type", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 # In any other encoding the same bytes are another text, to whoever listens to what `charset` says.
 _UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 # What the gateway says itself, or would let a client learn the target's credential.
@@ -83,22 +83,6 @@ def shown_headers(headers: Headers, token_field: str) -> Headers:
             and not (token and field[0] in KEY_FIELDS and field[1] == token)
         ]
     )
-
-
-def refuse_other_sites(head: RequestHead) -> None:
-    """A browser shows a client certificate to whoever asks it to, also from another site. Raises Refusal.
-
-    Called for requests that no token came with: a token is never sent by a browser on its own.
-    """
-    origin = next((value for name, value in head.headers if name == "origin"), "")
-    if origin and origin.lower() != f"{head.scheme}://{head.authority.lower()}":
-        raise Refusal(
-            403,
-            Kind.NOT_ADMITTED,
-            "The request was made by a page of another site, which would use what this connection may do.",
-            hint="Send a token with the request (a tunnel's own does not count), or leave out the Origin field.",
-            reason=f"cross-site request of {origin[:100]!r}",
-        )
 
 
 def head_facts(

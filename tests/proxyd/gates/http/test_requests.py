@@ -169,26 +169,3 @@ def test_an_underscore_is_a_dash_to_some_servers(name: str) -> None:
         head, Injected((("x-key", "ours"), ("x-key-", "ours")), frozenset({"x-other"}))
     )
     assert injected.headers == (("accept", "*/*"), ("x-key", "ours"), ("x-key-", "ours"))
-
-
-@pytest.mark.parametrize(
-    ("origin", "is_refused"),
-    [
-        ("https://gateway.example", False),
-        ("HTTPS://Gateway.Example", False),
-        ("", False),
-        ("null", True),
-        ("https://evil.example", True),
-        ("http://gateway.example", True),
-        ("https://gateway.example.evil", True),
-        ("https://gateway.example:444", True),
-    ],
-)
-def test_pages_of_other_sites(origin: str, *, is_refused: bool) -> None:
-    head = head_of((("origin", origin),))
-    if not is_refused:
-        requests.refuse_other_sites(head)
-        return
-    with pytest.raises(Refusal) as raised:
-        requests.refuse_other_sites(head)
-    assert raised.value.status == 403
