@@ -166,6 +166,7 @@ class Daemon:
         if self.admin is not None:
             background.start_soon(self.admin.serve, name="admin socket")
         background.start_soon(self.gateway.tokens.run, name="issuers")
+        background.start_soon(self.gateway.keep_credentials, name="credentials of targets")
 
     async def _open_services(self, background: trio.Nursery) -> None:
         """What the doors in use need behind them. One that cannot start keeps the daemon from starting."""

@@ -17,6 +17,7 @@ from proxyd.http_credentials.fixed import field_value
 from proxyd.http_credentials.injecting import CredentialUnavailable, Injected
 from proxyd.http_credentials.secrets import read_target_secret
 from proxyd.http_credentials.sigv4 import AwsKeys, AwsScope, amz_date, sign
+from proxyd.telemetry import Log
 
 UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 # Newer clients send a checksum behind a body in pieces. The pieces carry no signature, so they can go on as they are.
@@ -103,6 +104,9 @@ class AwsInjector:
 
     async def prepare(self) -> None:
         """There is nothing to fetch."""
+
+    async def keep_fresh(self, log: Log) -> None:
+        """Nor does anything end."""
 
     def invalidate(self) -> None:
         """A signature counts for one request anyway."""

@@ -1,6 +1,6 @@
 """What an injector is: it says which fields a request to a target carries in place of the client's own credential.
 
-Owns the words that the parts of this package and the relay share, and which fields of a client never go on. Pure.
+Owns the words that the parts of this package and the relay share, and which fields of a client never go on.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from protocols.http.messages import RequestHead
+from proxyd.telemetry import Log
 
 # What a client shows to the gateway, and what it could tell a target about itself that only a proxy knows. An
 # underscore counts as a dash: CGI and its heirs see no difference.
@@ -99,6 +100,10 @@ class Injector(Protocol):
 
     def invalidate(self) -> None:
         """The target has answered 401: what was fetched is not used again, unless it is quite new."""
+
+    async def keep_fresh(self, log: Log) -> None:
+        """Run in the background for as long as the daemon does: have what is fetched, or what others write anew, before
+        a request needs it. Returns where nothing ends."""
 
     def reload(self) -> bool:
         """Read the secrets anew; True when they differ. Raises SettingsError and keeps what it has."""
