@@ -207,6 +207,8 @@ class Exchange:
         headers = requests.without_tokens(
             requests.shown_headers(head.headers, field), gateway.tokens.is_of_issuer
         )
+        if config.api is not None:
+            headers = requests.without_payers(headers)
         facts = requests.head_facts(head, asked, route, config.url.host, config.url.scheme, headers)
         masks = masks_for_http(document, subject, target.facts)
         prepared = Prepared(

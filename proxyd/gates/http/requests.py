@@ -26,6 +26,10 @@ FORM = "application/x-www-form-urlencoded"
 PART_FIELDS = frozenset({"range", "if-range"})
 # Fields of one value: how a body is read, and which page has made the request.
 ONCE = ("content-type", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
+# By these a key that may speak for several is told for which (OpenAI's, Anthropic's).
+PAYERS = frozenset(
+    {"openai-organization", "openai-project", "anthropic-workspace-id", "anthropic-user-profile-id"}
+)
 # In any other encoding the same bytes are another text, to whoever listens to what `charset` says.
 _UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 # What the gateway says itself, or would let a client learn the target's credential.
@@ -66,6 +70,11 @@ def without_tokens(headers: Headers, is_token: Callable[[str], bool]) -> Headers
             if field[0] not in KEY_FIELDS or not is_token(field[1].rpartition(" ")[2])
         ]
     )
+
+
+def without_payers(headers: Headers) -> Headers:
+    """The fields without those that tell a model's provider who pays: that follows from the key, which is ours."""
+    return tuple([field for field in headers if field[0] not in PAYERS])
 
 
 def shown_headers(headers: Headers, token_field: str) -> Headers:

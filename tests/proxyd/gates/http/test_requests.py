@@ -110,6 +110,11 @@ def test_a_token_does_not_go_on_in_the_place_of_a_key() -> None:
     assert requests.without_tokens(headers[3:], lambda text: True) == headers[3:]
 
 
+def test_the_key_says_who_pays() -> None:
+    headers = (("openai-organization", "org-1"), ("openai-beta", "x"), ("anthropic-workspace-id", "w"))
+    assert requests.without_payers(headers) == (("openai-beta", "x"),)
+
+
 def test_a_compressed_body_is_unknown() -> None:
     facts = facts_of(head_of((("content-type", "application/json"),), body_bytes=None))
     assert requests.with_body(facts, b'{"a": 1}', "gzip", is_whole=True).body_state is BodyState.UNKNOWN
