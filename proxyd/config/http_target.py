@@ -110,13 +110,34 @@ class HttpOAuth2(Section):
 
 
 class HttpSigV4(Section):
-    """Requests signed as AWS does (Signature Version 4)."""
+    """Requests signed as AWS does (Signature Version 4), with keys that stay or with those that `credentials` holds."""
 
     region: Annotated[str, AfterValidator(_region)] = Field(examples=["eu-central-1"])
     service: Annotated[str, AfterValidator(_region)] = Field(examples=["s3"])
-    access_key: Annotated[str, AfterValidator(_visible)] = Field(examples=["AKIDEXAMPLE"])
-    secret_key: SecretSource = Field(examples=["{file: secrets/aws}"])
+    access_key: Annotated[str, AfterValidator(_visible)] | None = Field(
+        default=None, examples=["AKIDEXAMPLE"]
+    )
+    secret_key: SecretSource | None = Field(default=None, examples=["{file: secrets/aws}"])
     session_token: SecretSource | None = None
+    credentials: SecretSource | None = None
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> Self:
+        if self.credentials is not None:
+            if (self.access_key, self.secret_key, self.session_token) != (None, None, None):
+                raise refusal(
+                    "two sets of keys",
+                    "give `credentials`, or `access_key` and `secret_key`",
+                    at=("credentials",),
+                )
+        elif self.access_key is None or self.secret_key is None:
+            missing = "access_key" if self.access_key is None else "secret_key"
+            example = "AKIDEXAMPLE" if self.access_key is None else "{file: secrets/aws}"
+            raise refusal(
+                f"`{missing}` is missing",
+                f"add it, as in `{missing}: {example}`, or give temporary keys as `credentials`",
+            )
+        return self
 
 
 _CREDENTIALS = ("bearer", "basic", "header", "certificate", "oauth2", "sigv4")
@@ -150,7 +171,9 @@ class HttpTargetLogin(LoginBase):
             return self.basic.user
         if self.oauth2 is not None:
             return self.oauth2.client_id
-        return self.name if self.sigv4 is None else self.sigv4.access_key
+        if self.sigv4 is not None and self.sigv4.access_key is not None:
+            return self.sigv4.access_key
+        return self.name
 
 
 class HttpTargetLimits(Section):
