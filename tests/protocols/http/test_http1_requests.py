@@ -490,6 +490,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     # Too much
     "a target that is too long": (b"GET /" + b"a" * 512 + b" HTTP/1.1\r\n" + H + b"\r\n", "414"),
     "a target without an end": (b"GET /" + b"a" * 1000, "414"),
+    "a target longer than a head": (b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\n" + H + b"\r\n", "414"),
+    "a target longer than a head, without an end": (b"GET /" + b"a" * 3000, "414"),
     "a head that is too long": (get(b"X: " + b"a" * 2048 + b"\r\n"), "431"),
     "a head without an end": (b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 2100, "431"),
     "too many fields": (get(b"X: y\r\n" * 20), "431"),
