@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 from policy.http.masks import HttpMasks
-from protocols.http.messages import Data, MessageEnded, ResponseHead
+from protocols.http.messages import Data, Headers, MessageEnded, ResponseHead
 from proxyd.gates.http import requests
 from proxyd.gates.http.answers import client_headers
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
@@ -69,29 +69,33 @@ class Answering:
                     await self._switch(session, event, upstream, masks)
                     return
                 if event.status < 200:
-                    self._interim(session, event)
+                    self._interim(session, event, masks)
                     await self._state.flush(session)
                     continue
                 if event.status == 401:
                     session.account.injector.invalidate()
                 self._start_answer(session, event, masks)
 
-    def _interim(self, session: HttpSession, head: ResponseHead) -> None:
+    def _interim(self, session: HttpSession, head: ResponseHead, masks: HttpMasks) -> None:
         if head.status == 100:
             if self._state.may_send is not None and not self._state.may_send.is_set():
                 self._state.may_send.set()
                 self._state.stream.put_head(CONTINUE)
         elif self._state.head.version != "1.0":
-            session.tape.response(self._state.number, head.status, head.headers, made_here=False)
-            self._state.stream.put_head(head)
+            headers = self._headers(session, head, is_changed=not masks.response.is_empty)
+            session.tape.response(self._state.number, head.status, headers, made_here=False)
+            self._state.stream.put_head(ResponseHead(head.status, headers))
 
-    def _start_answer(self, session: HttpSession, head: ResponseHead, masks: HttpMasks) -> None:
+    def _headers(self, session: HttpSession, head: ResponseHead, *, is_changed: bool) -> Headers:
+        """What the client gets of the fields of a head, whatever its status."""
         route = self._state.route
         if route is None:
             raise RuntimeError("an answer without a route")
-        upstream = session.account.upstream
+        return client_headers(head.headers, route, session.account.upstream, is_changed=is_changed)
+
+    def _start_answer(self, session: HttpSession, head: ResponseHead, masks: HttpMasks) -> None:
         if masks.response.is_empty and self._state.call is None:
-            headers = client_headers(head.headers, route, upstream, is_changed=False)
+            headers = self._headers(session, head, is_changed=False)
             if headers is not head.headers or not head.keep_alive:
                 head = ResponseHead(head.status, headers, head.body_bytes)
             self._state.has_answered = True
@@ -107,7 +111,7 @@ class Answering:
         if has_body:
             transformer = self._response_transformer(head, content_type, masks)
         is_changed = transformer is not None or (not has_body and not masks.response.is_empty)
-        headers = client_headers(head.headers, route, upstream, is_changed=is_changed)
+        headers = self._headers(session, head, is_changed=is_changed)
         self._transformer = transformer
         # Also where the body is not sent (HEAD, 304): the length of what a mask would change tells of its values.
         length = None if is_changed and head.body_bytes != 0 else head.body_bytes
@@ -194,7 +198,8 @@ class Answering:
         stream = self._state.stream
         if not isinstance(stream, Http1Client) or not isinstance(upstream, Http1Target):
             raise Refusal(501, Kind.PROTOCOL, "An upgrade over HTTP/2 is not done.", hint="Use HTTP/1.1.")
-        headers = tuple(field for field in head.headers if field[0] != "sec-websocket-extensions")
+        kept = self._headers(session, head, is_changed=False)
+        headers = tuple(field for field in kept if field[0] != "sec-websocket-extensions")
         session.tape.response(self._state.number, 101, headers, made_here=False)
         session.tape.flush()
         self._state.has_answered = True

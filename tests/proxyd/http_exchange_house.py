@@ -69,6 +69,7 @@ class Client:
         self._script = Script(*body)
         self.fault: PeerGone | None = None
         self.is_gone = False
+        self.heads: list[ResponseHead] = []
 
     @property
     def is_received(self) -> bool:
@@ -81,6 +82,7 @@ class Client:
         return await self._script.receive()
 
     def put_head(self, head: ResponseHead) -> None:
+        self.heads.append(head)
         self._told.append(("client", head.status))
 
     def put_data(self, data: bytes) -> None:
@@ -133,6 +135,7 @@ class Target:
 class Tape:
     told: Told
     is_usable: bool = True
+    heads: list[Headers] = field(default_factory=list)
 
     def request_body(self, exchange: int, data: bytes) -> None:
         self.told.append(("tape", "sent", data))
@@ -141,6 +144,7 @@ class Tape:
         self.told.append(("tape", "sent whole"))
 
     def response(self, exchange: int, status: int, headers: Headers, *, made_here: bool) -> None:
+        self.heads.append(headers)
         self.told.append(("tape", status))
 
     def response_body(self, exchange: int, data: bytes) -> None:

@@ -24,6 +24,9 @@ from proxyd.http_credentials.injecting import KEY_FIELDS, Injected, never_goes_o
 FORM = "application/x-www-form-urlencoded"
 # Under masks nobody gets a part of a body: a value could be cut in two, and neither half would be met.
 PART_FIELDS = frozenset({"range", "if-range"})
+# Nor an answer to the question whether it is the one that they think of: an `ETag` is often a hash of it.
+GUESSING_FIELDS = frozenset({"if-match", "if-none-match"})
+_READING_METHODS = frozenset({"GET", "HEAD"})
 # Fields of one value: how a body is read, and which page has made the request.
 ONCE = ("content-type", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 # By these a key that may speak for several is told for which (OpenAI's, Anthropic's).
@@ -201,9 +204,12 @@ def target_head(
     target = path if path == "*" else base_path + path
     if destination.query:
         target = f"{target}?{destination.query}"
-    kept = [
-        field for field in headers if field[0] not in _NEVER and not (is_masked and field[0] in PART_FIELDS)
-    ]
+    left_out = _NEVER
+    if is_masked:
+        left_out |= PART_FIELDS
+        if head.method in _READING_METHODS:
+            left_out |= GUESSING_FIELDS
+    kept = [field for field in headers if field[0] not in left_out]
     if any(name == "te" and "trailers" in value for name, value in headers):
         kept.append(("te", "trailers"))
     if head.upgrade:  # without extensions every frame is what it says

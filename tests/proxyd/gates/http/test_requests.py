@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from policy.facts import BodyState, HttpFacts
@@ -37,6 +38,10 @@ def test_facts_are_about_the_target() -> None:
     [
         *("authorization", "proxy-authorization", "proxyd-login", "x-forwarded-for", "x-forwarded-host"),
         *("forwarded", "x-real-ip", "x-ssl-client-cert", "remote-user", "x_forwarded_for"),
+        *("remote-groups", "x-remote-group", "impersonate-user", "impersonate-group", "x-auth-request-email"),
+        *("x-webauth-user", "x-amzn-oidc-identity", "x-goog-authenticated-user-email", "cf-connecting-ip"),
+        *("x-ms-client-principal", "x-original-url", "x-original-forwarded-for", "x-override-url", "proxy"),
+        *("x-middleware-subrequest", "x-envoy-original-path", "x_original_url"),
     ],
 )
 def test_what_no_target_gets_from_a_client(name: str) -> None:
@@ -129,12 +134,15 @@ def test_a_body_over_the_limit() -> None:
 def sent(
     headers: Headers = (), *, is_masked: bool = False, target: str = "/t/api/v1/x?a=1", **more: object
 ) -> RequestHead:
-    head = head_of(headers, target, **more)
+    return made_of(head_of(headers, target, **more), is_masked=is_masked)
+
+
+def made_of(head: RequestHead, *, is_masked: bool) -> RequestHead:
     return requests.target_head(
         head,
         ROUTE,
         destination(head),
-        requests.shown_headers(headers, ""),
+        requests.shown_headers(head.headers, ""),
         base_path="/base",
         authority="api.internal:8443",
         scheme="https",
@@ -154,6 +162,19 @@ def test_the_request_is_made_anew() -> None:
 def test_under_masks_the_answer_has_to_be_readable_and_whole() -> None:
     headers = (("accept-encoding", "gzip, br"), ("range", "bytes=0-1"), ("if-range", "x"), ("accept", "*/*"))
     assert sent(headers, is_masked=True).headers == (("accept", "*/*"), ("accept-encoding", "identity"))
+
+
+def test_under_masks_nobody_finds_out_whether_a_body_is_the_one_that_they_think_of() -> None:
+    guess = (("if-none-match", '"5d41402a"'), ("if-match", '"5d41402a"'), ("if-modified-since", "x"))
+    reading, writing = head_of(guess, "/t/api/v1/x?a=1"), head_of(guess)
+    reading = msgspec.structs.replace(reading, method="GET")
+    for head, is_masked, expected in (
+        (reading, True, ["if-modified-since"]),
+        (reading, False, ["if-none-match", "if-match", "if-modified-since"]),
+        (writing, True, ["if-none-match", "if-match", "if-modified-since"]),
+    ):
+        sent_on = made_of(head, is_masked=is_masked)
+        assert [name for name, _ in sent_on.headers if name.startswith("if-")] == expected
 
 
 def test_an_upgrade_has_no_extensions() -> None:
