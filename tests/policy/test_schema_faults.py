@@ -61,8 +61,8 @@ def faults_of(text: str) -> list[str]:
         ),
         (
             "{kind: lake, name: como, depth: 2,50}",
-            "1:48: pictures[0].50: unknown key; numbers have a point and no comma, as `2.50`; "
-            "known keys here: `depth`, `kind`, `name`",
+            "1:47: pictures[0].50: unknown key; numbers have a point and no comma, as `2.50`; "
+            "known keys here: `depth`, `kind`, `lake`, `name`",
         ),
         ("{kind: lake, name: como}", "1:13: pictures[0].depth: missing; add `depth`, as in `depth: 7`"),
         (
