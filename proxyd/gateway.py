@@ -25,6 +25,7 @@ from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
 from proxyd.gates.postgres.judge import VerdictCache
 from proxyd.http_credentials.oauth2 import OAuth2Injector
+from proxyd.http_held_bodies import HeldBodies
 from proxyd.http_pool import HttpPools
 from proxyd.http_targets import HttpTargetIndex, HttpTargetRuntime, http_target_runtime, keep_credentials
 from proxyd.identity.oidc import Tokens
@@ -111,7 +112,7 @@ class Gateway:
         # The loop of the SSH doors' library. Set by their background service for as long as it runs.
         self.ssh_loop: asyncio.AbstractEventLoop | None = None
         self.http_pools = HttpPools(telemetry.log, self.metrics)
-        self.held_body_bytes = 0  # of HTTP requests that are read whole before they are judged
+        self.held_bodies = HeldBodies()
         self.model_prices = config.models.table()
         # What has been spent of budgets: opened by the daemon, for it is a file that it alone writes.
         self.budgets: BudgetStore | None = None

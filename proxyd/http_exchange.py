@@ -42,8 +42,8 @@ from proxyd.tape.errors import TapeError
 WATCH_AFTER_S: Final = 1.0
 CUT_OFF_TIMEOUT_S: Final = 2.0
 PROGRESS_GRACE_S: Final = 5.0
-# Bodies that are kept whole to be judged, of all requests together.
-MAX_HELD_BODIES: Final = 256 << 20
+# On the average, of a body that is held while it comes: who sends more slowly would keep the room from others.
+SLOWEST_BYTES_S: Final = 1024
 
 
 class Exchange:
@@ -92,7 +92,9 @@ class Exchange:
             text, hint = "The gateway has failed.", "Tell the operators of the gateway."
             await refuse(self._state, Refusal(500, Kind.INTERNAL, text, hint=hint, closes=True))
         finally:
-            self._state.gateway.held_body_bytes -= self._held_body_bytes
+            if self._held_body_bytes and self._state.session is not None:
+                subject = self._state.session.subject.name
+                self._state.gateway.held_bodies.give_back(subject, self._held_body_bytes)
             if self._state.call is not None:
                 self._state.call.settle()
                 if self._state.call.fault:
@@ -193,6 +195,7 @@ class Exchange:
             raise Refusal(int(fault.code or 400), Kind.PROTOCOL, fault.message) from fault
         requests.refuse_doubled_fields(head.headers)
         subject, field = await connection.identify(head, is_proxied=asked.form == "absolute")
+        self._state.subject = subject
         in_force = gateway.in_force
         route, target, account = connection.locate(asked, head, subject)
         config, document, name = target.config, in_force.document, account.login.name
@@ -364,9 +367,14 @@ class Exchange:
             self._state.may_send = trio.Event()
             self._state.may_send.set()
         pieces: list[bytes] = []
-        size = 0
+        size, timeout_s = 0, self._state.connection.listener.config.timeouts.body
+        began = trio.current_time()
         while size <= limit:
             event = await self._state.from_client()
+            if trio.current_time() - began > timeout_s + size / SLOWEST_BYTES_S:
+                raise Refusal(
+                    408, Kind.PROTOCOL, "The body, which has to be judged, comes too slowly.", closes=True
+                )
             if isinstance(event, MessageEnded):
                 self._state.trailers = requests.shown_headers(event.trailers, "")
                 return b"".join(pieces), True
@@ -376,8 +384,8 @@ class Exchange:
         return b"".join(pieces), False
 
     def _hold_body(self, size: int) -> None:
-        gateway = self._state.gateway
-        if gateway.held_body_bytes + size > MAX_HELD_BODIES:
+        session = self._state.session
+        if session is None or not self._state.gateway.held_bodies.take(session.subject.name, size):
             raise Refusal(
                 503,
                 Kind.LIMIT,
@@ -385,7 +393,6 @@ class Exchange:
                 hint="Try again in a moment.",
                 headers=(("retry-after", "5"),),
             )
-        gateway.held_body_bytes += size
         self._held_body_bytes += size
 
     def _masked_request(

@@ -60,13 +60,11 @@ class Forwarding:
         is_fresh = bool(head.upgrade)
         while True:
             try:
-                upstream, release = await pool.acquire(is_fresh=is_fresh)
+                upstream, release = await pool.acquire(session.subject.name, is_fresh=is_fresh)
             except TargetUnavailable as fault:
                 if self._state.call is not None:
                     self._state.call.unsent()
-                raise Refusal(
-                    fault.status, Kind.TARGET, fault.text, hint="Try again in a moment.", reason=fault.reason
-                ) from fault
+                raise _unavailable(fault) from fault
             try:
                 if head.upgrade and not isinstance(upstream, Http1Target):
                     raise Refusal(
@@ -203,3 +201,13 @@ class Forwarding:
             upstream.put_end(trailers)
             await upstream.flush()
             return
+
+
+def _unavailable(fault: TargetUnavailable) -> Refusal:
+    hint = "Try again in a moment."
+    if fault.status != 429:
+        return Refusal(fault.status, Kind.TARGET, fault.text, hint=hint, reason=fault.reason)
+    hint = "Wait for the answers to others first."
+    return Refusal(
+        429, Kind.LIMIT, fault.text, hint=hint, reason=fault.reason, headers=(("retry-after", "1"),)
+    )

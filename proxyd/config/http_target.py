@@ -177,9 +177,13 @@ class HttpTargetLogin(LoginBase):
 
 
 class HttpTargetLimits(Section):
-    """`connections`: to the target, of all clients together. `response_head`: bytes of a status line and fields."""
+    """`connections`: to the target, of all clients together. `requests_per_subject`: under way at a time, so that
+    nobody takes all connections; None is three quarters of what there is room for. `response_head`: bytes of a status
+    line and fields.
+    """
 
     connections: int = Field(default=100, ge=1, le=100_000)
+    requests_per_subject: int | None = Field(default=None, ge=1, le=10_000_000, examples=["75"])
     response_head: HeadSize = 64 * 1024
 
 
@@ -255,6 +259,14 @@ class HttpTarget(TargetBase):
     @property
     def address(self) -> Address:
         return self.url.address
+
+    def requests_per_subject(self, streams: int) -> int:
+        """Of one login. `streams`: requests that fit on a connection of HTTP/2."""
+        limits = self.limits
+        if limits.requests_per_subject is not None:
+            return limits.requests_per_subject
+        room = limits.connections * (streams if "h2" in self.protocols else 1)
+        return -(-3 * room // 4)
 
     def login(self, name: str) -> HttpTargetLogin | None:
         return login_named(self.logins, name)

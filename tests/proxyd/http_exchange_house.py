@@ -183,6 +183,7 @@ class House:
         injector = SimpleNamespace(invalidate=self._invalidate)
         self.session: Any = SimpleNamespace(
             tape=self.tape,
+            subject=SimpleNamespace(name="alice"),
             target=None,
             account=SimpleNamespace(upstream=upstream, injector=injector),
             moved_at=0.0,
@@ -200,7 +201,9 @@ class House:
         self.state.number = 1
         self.state.route = Route("target", "", "/x", "")
 
-    async def acquire(self, *, is_fresh: bool = False) -> tuple[Target, Callable[[], None]]:
+    async def acquire(
+        self, subject: str = "", *, is_fresh: bool = False
+    ) -> tuple[Target, Callable[[], None]]:
         """As a pool."""
         await trio.lowlevel.checkpoint()
         self.fresh.append(is_fresh)
