@@ -250,8 +250,8 @@ def s3(gateway: HttpGateway, monkeypatch: pytest.MonkeyPatch) -> Any:
         client_cert=(str(alice.certificate), str(alice.key)),
         retries={"total_max_attempts": 1},
         request_checksum_calculation="when_required",  # rclone knows no checksums behind a body
-        connect_timeout=10,
-        read_timeout=10,
+        connect_timeout=60,
+        read_timeout=60,
     )
     client = botocore.session.Session().create_client(
         "s3",

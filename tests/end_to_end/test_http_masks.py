@@ -129,6 +129,6 @@ def test_messages_of_a_websocket(
     address = gateway.url.replace("https:", "wss:") + "/t/app/ws"
     with connect(address, ssl=gateway.context()) as socket:
         socket.send('{"email": "ada@example.com", "card": "4111 1111 1111 1111"}')
-        assert json.loads(socket.recv(timeout=10)) == {"email": "[redacted]", "card": "<credit_card>"}
+        assert json.loads(socket.recv(timeout=60)) == {"email": "[redacted]", "card": "<credit_card>"}
         socket.send("plain words")
-        assert socket.recv(timeout=10) == "plain words"
+        assert socket.recv(timeout=60) == "plain words"
