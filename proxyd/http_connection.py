@@ -31,6 +31,7 @@ from proxyd.http_exchange_state import Prepared
 from proxyd.http_identity import identify, presented
 from proxyd.http_link import Link
 from proxyd.http_listener import HttpListenerRuntime
+from proxyd.http_refusing import told_of
 from proxyd.http_sessions import HttpSession, HttpSessions, not_admitted
 from proxyd.http_streams import PeerGone
 from proxyd.http_targets import HttpAccount, HttpTargetRuntime
@@ -58,7 +59,9 @@ _FAILURES: Final = {
 
 
 class HttpConnection:
-    """`certificate`: the subject of the client's certificate, None without one. `tunnel`: what a CONNECT was for."""
+    """`certificate`: the subject of the client's certificate, None without one. `tunnel`: what a CONNECT was for,
+    `tunnel_head`: the request itself, by which whoever asks inside is known.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class HttpConnection:
         scheme: str,
         sessions: HttpSessions | None = None,
         tunnel: Tunnel | None = None,
-        tunnel_subject: Subject | None = None,
+        tunnel_head: RequestHead | None = None,
     ) -> None:
         self.listener = listener
         self.gateway = gateway
@@ -86,11 +89,13 @@ class HttpConnection:
         self._scheme = scheme
         self._own = OwnNames(listener.own.domain, listener.own.hosts, address)
         self._tunnel = tunnel
-        self._tunnel_subject = tunnel_subject
+        self._tunnel_head = tunnel_head
+        self._tunnel_token = ""
         self._moved_at = time.monotonic()
         self._http1: Http1Client | None = None
         self._http2: Http2Connection | None = None
         self._has_tunnel = False
+        self._tunnel_asker: Subject | None = None
         self._logins: dict[tuple[int, str, int], tuple[Subject, HttpAccount]] = {}
         self._scope = trio.CancelScope()
         self._running: set[Exchange] = set()
@@ -100,8 +105,11 @@ class HttpConnection:
 
     async def identify(self, head: RequestHead, *, is_proxied: bool) -> tuple[Subject, str]:
         """Who asks, and the field of the token. Raises Refusal."""
-        if self._tunnel_subject is not None:
-            return self._tunnel_subject, ""
+        if self._tunnel_head is not None:
+            return await self._who_opened_the_tunnel(self._tunnel_head), ""
+        return await self._identified(head, is_proxied=is_proxied)
+
+    async def _identified(self, head: RequestHead, *, is_proxied: bool) -> tuple[Subject, str]:
         return await identify(
             self.listener.config.factors,
             self._certificate,
@@ -110,6 +118,22 @@ class HttpConnection:
             self.gateway.clock(),
             is_proxied=is_proxied,
         )
+
+    async def _who_opened_the_tunnel(self, head: RequestHead) -> Subject:
+        """Asked anew with each request: the issuer may have taken the key of a token back, or have been taken out."""
+        try:
+            subject, field = await self._identified(head, is_proxied=True)
+        except Refusal as refusal:
+            raise Refusal(
+                401,
+                Kind.UNKNOWN,
+                f"Who has opened this tunnel is not known any more. {refusal.detail}",
+                hint="Get a new token, and open another tunnel.",
+                reason=refusal.reason,
+                closes=True,
+            ) from refusal
+        self._tunnel_token = presented(head.headers, is_proxied=True).token if field else ""
+        return subject
 
     def locate(
         self, asked: Destination, head: RequestHead, subject: Subject
@@ -132,7 +156,7 @@ class HttpConnection:
         subject, now = prepared.subject, gateway.clock()
         if subject.expires_at is not None and subject.expires_at <= now:
             return False
-        if not prepared.field:
+        if not prepared.field and not self._tunnel_token:
             return True
         if self._certificate is not None:
             return False
@@ -140,7 +164,8 @@ class HttpConnection:
         if not prepared.checked_at <= now < prepared.checked_at + BELIEVED_S:
             if not prepared.token:
                 is_proxied = prepared.asked.form == "absolute"
-                prepared.token = presented(prepared.head.headers, is_proxied=is_proxied).token
+                shown = self._tunnel_token or presented(prepared.head.headers, is_proxied=is_proxied).token
+                prepared.token = shown
             if gateway.tokens.known(prepared.token) is not subject:
                 return False
             prepared.checked_at = now
@@ -199,15 +224,26 @@ class HttpConnection:
         by = head.authority.replace('"', "").replace("\\", "")
         return f'for={node};host="{by}";proto={self._scheme}'
 
-    def log_refusal(self, refusal: Refusal, session: HttpSession | None) -> None:
-        metrics = self.gateway.metrics
-        if session is None:
-            failure = _FAILURES.get(refusal.kind, HandshakeFailure.INTERNAL)
-            metrics.handshake_failed(self.listener.name, failure)
-            self.log.warning(
-                "request refused", status=refusal.status, reason=refusal.reason, failure=failure.value
-            )
-            return
+    def log_refusal(
+        self, refusal: Refusal, head: RequestHead | None = None, subject: Subject | None = None
+    ) -> None:
+        """Of what has no session, and so no tape: the line is all that is kept of it. `subject`: None while unknown."""
+        failure = _FAILURES.get(refusal.kind, HandshakeFailure.INTERNAL)
+        self.gateway.metrics.handshake_failed(self.listener.name, failure)
+        known = {} if head is None else told_of(head)
+        if subject is not None:
+            known |= {"subject": subject.name, "by": subject.method}
+        elif self._certificate is not None:
+            known["certificate"] = self._certificate.name
+        self.log.warning(
+            "request refused",
+            **known,
+            status=refusal.status,
+            reason=refusal.reason,
+            failure=failure.value,
+        )
+
+    def log_failure(self, session: HttpSession, refusal: Refusal) -> None:
         self.log.warning(
             "request failed",
             session=session.session.id,
@@ -320,7 +356,7 @@ class HttpConnection:
         refusal = Refusal(
             status, Kind.PROTOCOL, f"{fault.message[:1].upper()}{fault.message[1:]}.", closes=True
         )
-        self.log_refusal(refusal, None)
+        self.log_refusal(refusal)
         reader = RequestReader(Http1Limits(), self._scheme)
         client = Http1Client(self._link, reader)
         client.head = RequestHead("GET", "/", self._scheme, "", ())
@@ -396,7 +432,7 @@ class HttpConnection:
         refusal = Refusal(
             501, Kind.PROTOCOL, "Tunnels are not opened over HTTP/2.", hint="Use HTTP/1.1 for the proxy."
         )
-        self.log_refusal(refusal, None)
+        self.log_refusal(refusal, stream.head)
         told = answer(refusal)
         stream.put_head(told.head)
         stream.put_data(told.body)
@@ -410,7 +446,7 @@ class HttpConnection:
             tunnel, subject = await self._admit_tunnel(client.head)
         except Refusal as refusal:
             refusal.closes = True
-            self.log_refusal(refusal, None)
+            self.log_refusal(refusal, client.head, self._tunnel_asker)
             told = answer(refusal)
             client.head = RequestHead("GET", "/", self._scheme, "", ())
             client.put_head(told.head)
@@ -446,7 +482,7 @@ class HttpConnection:
             scheme="https",
             sessions=self.sessions,
             tunnel=tunnel,
-            tunnel_subject=subject,
+            tunnel_head=client.head,
         )
         await inside.serve(inner.alpn_protocol or "http/1.1")
         return SessionOutcome.CLIENT_CLOSED, "client: the tunnel is closed"
@@ -466,6 +502,7 @@ class HttpConnection:
         except ProtocolError as fault:
             raise Refusal(int(fault.code or 400), Kind.PROTOCOL, fault.message) from fault
         subject, _ = await self.identify(head, is_proxied=True)
+        self._tunnel_asker = subject
         found = self.gateway.http_target_of(asked.host, asked.port)
         if found is None:
             raise not_admitted(subject, f"{asked.host}:{asked.port}", "no target is there")
