@@ -49,10 +49,13 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 
 
 class Http2Limits(msgspec.Struct, frozen=True):
-    """streams: of the peer, open at a time. Bytes of one head, and of what may come unread on one stream and on all."""
+    """streams: of the peer, open at a time. Bytes of one head, of the target in it, and of what may come unread on one
+    stream and on all.
+    """
 
     streams: int = 100
     head_bytes: int = 65536
+    target_bytes: int = 16384  # as in HTTP/1.1 here
     fields: int = 128
     stream_window: int = 256 * 1024
     connection_window: int = 1024 * 1024
@@ -138,6 +141,8 @@ class Http2:
             settings[codes.MAX_CONCURRENT_STREAMS] = limits.streams
             del settings[codes.ENABLE_PUSH]
         self._h2.local_settings = h2.settings.Settings(client=not self._is_server, initial_values=settings)
+        # What is a little over the limit costs its stream, see `_split`; what is far over it, the connection.
+        self._h2.decoder.max_header_list_size = 2 * limits.head_bytes + 32 * limits.fields
         self._h2.initiate_connection()
         more = limits.connection_window - 65535
         if more > 0:
@@ -254,6 +259,8 @@ class Http2:
         stream = event.stream_id
         pseudo, headers = self._split(stream, event.headers or [])
         method, authority = pseudo.get(":method", ""), pseudo.get(":authority", "")
+        if len(pseudo.get(":path", "")) > self._limits.target_bytes:
+            raise MalformedMessage(stream, f"a target of more than {self._limits.target_bytes} bytes")
         if _METHOD.fullmatch(method) is None:
             raise MalformedMessage(stream, "a method that is not in upper case")
         if pseudo.get(":scheme", self._scheme) not in ("http", "https"):
@@ -309,7 +316,11 @@ class Http2:
         pseudo: dict[str, str] = {}
         headers: list[tuple[str, str]] = []
         cookies: list[str] = []
+        size = 0
         for raw_name, raw_value in raw:
+            size += len(raw_name) + len(raw_value)
+            if size > self._limits.head_bytes:
+                raise MalformedMessage(stream, f"a head of more than {self._limits.head_bytes} bytes")
             name, value = bytes(raw_name).decode("latin-1"), bytes(raw_value).decode("latin-1").strip(" \t")
             if _BAD_VALUE.search(value) is not None:
                 raise MalformedMessage(stream, "a control character in a field")
