@@ -42,6 +42,10 @@ KEY_EXCHANGES = (
     "diffie-hellman-group14-sha256",
 )
 
+# RFC 4253, 9, and what OpenSSH's own default comes to. Either end may ask for new keys earlier.
+REKEY_BYTES = 1024 * 1024 * 1024
+REKEY_S = 3600.0
+
 # OpenSSH's client and server only use their own extensions (eow@openssh.com, which ends `ssh host yes | head`) with a
 # peer whose version begins so.
 VERSION_PREFIX = "OpenSSH_compatible_proxyd_"

@@ -11,7 +11,7 @@ import trio_asyncio
 from asyncssh.connection import SSHClientConnection, SSHConnection
 
 from proxyd.ssh_host_keys import HostKeyCheck, HostKeyRefused
-from proxyd.ssh_transport.algorithms import CIPHERS, MACS, VERSION_PREFIX
+from proxyd.ssh_transport.algorithms import CIPHERS, MACS, REKEY_BYTES, REKEY_S, VERSION_PREFIX
 from proxyd.ssh_transport.leg import Leg
 from proxyd.ssh_transport.loop import Loop
 from proxyd.ssh_transport.relayed import RELAYED, Relayed
@@ -83,6 +83,8 @@ async def connect_target(
         agent_path=None,
         encryption_algs=CIPHERS,
         mac_algs=MACS,
+        rekey_bytes=REKEY_BYTES,
+        rekey_seconds=REKEY_S,
         compression_algs=("none",),
         login_timeout=0,
         keepalive_interval=0,

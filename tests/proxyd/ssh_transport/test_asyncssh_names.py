@@ -20,6 +20,7 @@ FIELDS = (
     "_channels", "_protocol_factory", "_deferred_packets", "_kexinit_sent", "_kex", "_username",
     "_server_version",
     "_client_version", "_enc_algs", "_session_id", "_inpbuf", "_transport",
+    "_rekey_bytes", "_rekey_seconds", "_rekey_bytes_sent", "_rekey_time",
 )  # fmt: skip
 
 
