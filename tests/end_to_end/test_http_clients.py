@@ -128,7 +128,7 @@ def test_curl_asks_for_a_websocket(http_gateway: HttpGateway) -> None:
     key = base64.b64encode(os.urandom(16)).decode()
     done = http_gateway.curl(
         "/t/app/ws",
-        *("--http1.1", "--include", "--max-time", "1", "--header", "Connection: Upgrade"),
+        *("--http1.1", "--include", "--max-time", "3", "--header", "Connection: Upgrade"),
         *("--header", "Upgrade: websocket", "--header", "Sec-WebSocket-Version: 13"),
         *("--header", f"Sec-WebSocket-Key: {key}"),
     )

