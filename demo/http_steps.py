@@ -108,7 +108,11 @@ def _api_steps(stage: Stage) -> tuple[Step, ...]:
                 '{{"customer_id": 1, "product_id": 3, "quantity": 200}}',
                 "{gateway}/t/api/orders",
             ),
-            (ends_with(REFUSED), shows("no rule allows"), _nothing_arrived(stage, "POST", "/orders")),
+            (
+                ends_with(REFUSED),
+                shows("small-orders", "10 or less"),
+                _nothing_arrived(stage, "POST", "/orders"),
+            ),
         ),
         Step(
             "http_explained",

@@ -9,12 +9,14 @@ A server is a child process of ours and ends with us, however we end (see `child
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -35,6 +37,7 @@ from demo.postgres_installs import (
 SUPERUSER = "postgres"
 START_TIMEOUT_S = 60.0
 PORT_ATTEMPTS = 8
+KEPT_PORTS = 50
 TRUST_ALL = ("local all all trust", "host all all 127.0.0.1/32 trust")
 
 
@@ -239,10 +242,22 @@ _FAST_SETTINGS = {
 
 
 def free_port(host: str) -> int:
-    """A TCP port nobody listens on now. Somebody may take it before the server does: then try another."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody listens on, for a server that sets SO_REUSEADDR, as all do that are started here.
+
+    It stays bound here for a while, so that it becomes nobody else's before the server has it: neither another's who
+    asks for any port, nor a connection's own. Where others run too it may be gone all the same: then try another.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind((host, 0))
+    port = int(probe.getsockname()[1])
+    _kept_ports.append(probe.detach())
+    while len(_kept_ports) > KEPT_PORTS:
+        os.close(_kept_ports.popleft())
+    return port
+
+
+_kept_ports: deque[int] = deque()  # file descriptors
 
 
 def make_scratch(prefix: str, account: Account) -> Path:

@@ -174,6 +174,8 @@ def _unknown_key(model: type[BaseModel], data: Any, path: Path) -> tuple[str, st
         return f"not a key of {ours}", f"only {' and '.join(elsewhere)} {verb} it: remove it; {listed}"
     if not known:
         return "unknown key", "remove it"
+    if str(path[-1]).isdigit():
+        return "unknown key", f"numbers have a point and no comma, as `2.50`; {listed}"
     return "unknown key", f"{closest(str(path[-1]), known)}{listed}"
 
 

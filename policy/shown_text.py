@@ -5,6 +5,8 @@ Called by the wordings of the doors and by `proxyd explain`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 LONGEST_SHOWN = 120
 
 
@@ -20,3 +22,10 @@ def _escaped(character: str) -> str:
         return character
     code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def listed(texts: Iterable[str], most: int = 8) -> str:
+    """ "`a`, `b` and 3 more": texts as a reason names them."""
+    every = [f"`{shown(text)}`" for text in texts]
+    rest = len(every) - most
+    return ", ".join(every[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -44,6 +44,7 @@ from proxyd.settings_files import SettingsError
 from proxyd.ssh_door import SSH_DOOR
 from proxyd.store.budgets import BudgetStore
 from proxyd.store.database import Database
+from proxyd.store.errors import StoreError
 from proxyd.telemetry import Telemetry
 
 DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR, "ssh": SSH_DOOR, "http": HTTP_DOOR}
@@ -55,6 +56,7 @@ DRAIN_STEP_S = 0.1
 GC_THRESHOLDS = (50_000, 20, 50)
 LAST_WORDS_S = 2.0
 SERVICE_RETRY_S = 1.0
+SYNC_INTERVAL_S = 1.0
 _DESCRIPTORS_PER_SESSION = 3  # client, target, tape
 _SPARE_DESCRIPTORS = 256
 
@@ -166,6 +168,24 @@ class Daemon:
         if self.admin is not None:
             background.start_soon(self.admin.serve, name="admin socket")
         background.start_soon(self.gateway.tokens.run, name="issuers")
+        if self._store is not None:
+            background.start_soon(self._keep_durable, self._store, name="store")
+        background.start_soon(self.gateway.keep_credentials, name="credentials of targets")
+
+    async def _keep_durable(self, store: Database) -> None:
+        """A power cut loses no more of the store than what was written since the last moment."""
+        has_failed = False
+        while True:
+            await trio.sleep(SYNC_INTERVAL_S)
+            if not store.has_news:
+                continue
+            try:
+                await trio.to_thread.run_sync(store.sync)
+                has_failed = False
+            except StoreError as error:
+                if not has_failed:
+                    self._log.error("the store cannot be written to the disk", reason=str(error))
+                has_failed = True
 
     async def _open_services(self, background: trio.Nursery) -> None:
         """What the doors in use need behind them. One that cannot start keeps the daemon from starting."""

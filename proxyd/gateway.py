@@ -23,9 +23,11 @@ from policy.document import PolicyDocument
 from policy.sql.catalog import Catalog
 from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
-from proxyd.gates.judge import VerdictCache
+from proxyd.gates.postgres.judge import VerdictCache
+from proxyd.http_credentials.oauth2 import OAuth2Injector
+from proxyd.http_held_bodies import HeldBodies
 from proxyd.http_pool import HttpPools
-from proxyd.http_targets import HttpTargetIndex, HttpTargetRuntime, http_target_runtime
+from proxyd.http_targets import HttpTargetIndex, HttpTargetRuntime, http_target_runtime, keep_credentials
 from proxyd.identity.oidc import Tokens
 from proxyd.identity.totp import TotpGuard
 from proxyd.metrics import Metrics
@@ -110,7 +112,7 @@ class Gateway:
         # The loop of the SSH doors' library. Set by their background service for as long as it runs.
         self.ssh_loop: asyncio.AbstractEventLoop | None = None
         self.http_pools = HttpPools(telemetry.log, self.metrics)
-        self.held_body_bytes = 0  # of HTTP requests that are read whole before they are judged
+        self.held_bodies = HeldBodies()
         self.model_prices = config.models.table()
         # What has been spent of budgets: opened by the daemon, for it is a file that it alone writes.
         self.budgets: BudgetStore | None = None
@@ -181,6 +183,15 @@ class Gateway:
         """None also for a target that speaks something else."""
         target = self.targets.get(name)
         return target if isinstance(target, HttpTargetRuntime) else None
+
+    async def keep_credentials(self) -> None:
+        """Runs in the background: what the gateway shows to HTTP targets is renewed before it ends."""
+        targets = [target for target in self.targets.values() if isinstance(target, HttpTargetRuntime)]
+        for target in targets:
+            for login, account in target.accounts.items():
+                if isinstance(account.injector, OAuth2Injector):
+                    self.metrics.watch_tokens(target.facts.name, login, account.injector.numbers)
+        await keep_credentials(targets, self.log)
 
     def http_target_named(self, host_label: str) -> HttpTargetRuntime | None:
         """By its name as a label of a host name, which knows no case."""

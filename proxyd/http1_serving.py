@@ -144,7 +144,7 @@ class Http1Server:
         refusal = Refusal(
             status, Kind.PROTOCOL, f"{fault.message[:1].upper()}{fault.message[1:]}.", closes=True
         )
-        self._caller.log_refusal(refusal, None)
+        self._caller.log_refusal(refusal)
         reader = RequestReader(Http1Limits(), self._caller.scheme)
         client = Http1Client(self._link, reader)
         client.head = RequestHead("GET", "/", self._caller.scheme, "", ())
@@ -170,7 +170,7 @@ class Http1Server:
             refusal.closes = True
             client.head = RequestHead("GET", "/", self._caller.scheme, "", ())
             try:
-                await refuse_tunnel(self._caller, client, refusal)
+                await refuse_tunnel(client, refusal)
             except PeerGone:
                 return SessionOutcome.CLIENT_CLOSED, "client: closed by the peer"
             await self._linger()

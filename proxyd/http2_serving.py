@@ -156,7 +156,7 @@ class Http2Server:
         try:
             tunnel, subject = await admit_tunnel(self._caller, stream.head)
         except Refusal as refusal:
-            await refuse_tunnel(self._caller, stream, refusal)
+            await refuse_tunnel(stream, refusal)
             return
         self._tunnels += 1
         try:

@@ -10,7 +10,7 @@ import time
 from typing import Final
 
 from policy.http.masks import HttpMasks
-from protocols.http.messages import Data, MessageEnded, ResponseHead
+from protocols.http.messages import Data, Headers, MessageEnded, ResponseHead
 from proxyd.gates.http import requests
 from proxyd.gates.http.answers import client_headers
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
@@ -71,7 +71,7 @@ class Answering:
                     await self._switch(session, event, upstream, masks)
                     return
                 if event.status < 200:
-                    self._interim(session, event)
+                    self._interim(session, event, masks)
                     await self._state.flush(session)
                     continue
                 if event.status == 401:
@@ -79,22 +79,26 @@ class Answering:
                 refuse_unchanged(self._state.head, event)
                 self._start_answer(session, event, masks)
 
-    def _interim(self, session: HttpSession, head: ResponseHead) -> None:
+    def _interim(self, session: HttpSession, head: ResponseHead, masks: HttpMasks) -> None:
         if head.status == 100:
             if self._state.may_send is not None and not self._state.may_send.is_set():
                 self._state.may_send.set()
                 self._state.stream.put_head(CONTINUE)
         elif self._state.head.version != "1.0":
-            session.tape.response(self._state.number, head.status, head.headers, made_here=False)
-            self._state.stream.put_head(head)
+            headers = self._headers(session, head, is_changed=not masks.response.is_empty)
+            session.tape.response(self._state.number, head.status, headers, made_here=False)
+            self._state.stream.put_head(ResponseHead(head.status, headers))
 
-    def _start_answer(self, session: HttpSession, head: ResponseHead, masks: HttpMasks) -> None:
+    def _headers(self, session: HttpSession, head: ResponseHead, *, is_changed: bool) -> Headers:
+        """What the client gets of the fields of a head, whatever its status."""
         route = self._state.route
         if route is None:
             raise RuntimeError("an answer without a route")
-        upstream = session.account.upstream
+        return client_headers(head.headers, route, session.account.upstream, is_changed=is_changed)
+
+    def _start_answer(self, session: HttpSession, head: ResponseHead, masks: HttpMasks) -> None:
         if masks.response.is_empty and self._state.call is None:
-            headers = client_headers(head.headers, route, upstream, is_changed=False)
+            headers = self._headers(session, head, is_changed=False)
             if headers is not head.headers or not head.keep_alive:
                 head = ResponseHead(head.status, headers, head.body_bytes)
             self._state.has_answered = True
@@ -110,7 +114,7 @@ class Answering:
         if has_body:
             transformer = self._response_transformer(head, content_type, masks)
         is_changed = transformer is not None or (not has_body and not masks.response.is_empty)
-        headers = client_headers(head.headers, route, upstream, is_changed=is_changed)
+        headers = self._headers(session, head, is_changed=is_changed)
         self._transformer = transformer
         # Also where the body is not sent (HEAD, 304): the length of what a mask would change tells of its values.
         length = None if is_changed and head.body_bytes != 0 else head.body_bytes
@@ -138,13 +142,13 @@ class Answering:
             return None
         encoding = requests.content_encoding_of(head.headers)
         try:
+            if not masks.response.is_empty:
+                _check_readable(head)
             encoding = "" if requests.is_plain(encoding) else encoding
             if self._state.call is not None:
                 return self._state.call.answer_transformer(
                     head.status, content_type, encoding, masks.response
                 )
-            if head.status == 206:
-                raise BodyRefused("the target sent a part of a body, and masks apply to it")
             return transformer_for(content_type, masks.response, content_encoding=encoding)
         except BodyRefused as refused:
             raise self._unmaskable(refused) from refused
@@ -200,7 +204,7 @@ class Answering:
         ):
             raise RuntimeError("a change of protocol where there is none")
         client_key, sent_key = self._state.websocket_keys
-        head = changed(head, sent_key, client_key)
+        head = changed(head, self._headers(session, head, is_changed=False), sent_key, client_key)
         session.tape.response(self._state.number, 101, head.headers, made_here=False)
         session.tape.flush()
         self._state.has_answered = True
@@ -210,3 +214,11 @@ class Answering:
         await relay_messages(stream, upstream, session, self._state.number, masks.request, masks.response)
         session.tape.response_end(self._state.number)
         session.tape.flush()
+
+
+def _check_readable(head: ResponseHead) -> None:
+    """Raises BodyRefused for a body that is cut out of another, or that clients take for different things."""
+    if head.status == 206:
+        raise BodyRefused("the target sent a part of a body, and masks apply to it")
+    if sum(name == "content-type" for name, _ in head.headers) > 1:
+        raise BodyRefused("it has two content types")

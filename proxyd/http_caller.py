@@ -19,6 +19,7 @@ from proxyd.gateway import Gateway
 from proxyd.http_exchange_state import Prepared
 from proxyd.http_identity import identify, presented
 from proxyd.http_listener import HttpListenerRuntime
+from proxyd.http_refusing import told_of
 from proxyd.http_sessions import HttpSession, HttpSessions, not_admitted
 from proxyd.http_targets import HttpAccount, HttpTargetRuntime
 from proxyd.metrics import HandshakeFailure
@@ -38,8 +39,9 @@ _FAILURES: Final = {
 
 
 class HttpCaller:
-    """`certificate`: the subject of the client's certificate, None without one. `tunnel`: what a CONNECT was for, and
-    `opener` who has opened it."""
+    """`certificate`: the subject of the client's certificate, None without one. `tunnel`: what a CONNECT was for,
+    `tunnel_head`: the request itself, by which whoever asks inside is known.
+    """
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class HttpCaller:
         certificate: Subject | None,
         scheme: str,
         tunnel: Tunnel | None = None,
-        opener: Subject | None = None,
+        tunnel_head: RequestHead | None = None,
     ) -> None:
         self.listener = listener
         self.gateway = gateway
@@ -65,11 +67,12 @@ class HttpCaller:
         self._client = client
         self._certificate = certificate
         self._own = OwnNames(listener.own.domain, listener.own.hosts, address)
-        self._opener = opener
+        self._tunnel_head = tunnel_head
+        self._tunnel_token = ""
         self._logins: dict[tuple[int, str, int], tuple[Subject, HttpAccount]] = {}
 
-    def within(self, tunnel: Tunnel, opener: Subject) -> HttpCaller:
-        """The same client, as it asks inside of a tunnel."""
+    def within(self, tunnel: Tunnel, head: RequestHead) -> HttpCaller:
+        """The same client, as it asks inside of a tunnel that it has opened by `head`."""
         return HttpCaller(
             self.listener,
             self.gateway,
@@ -79,13 +82,16 @@ class HttpCaller:
             certificate=self._certificate,
             scheme="https",
             tunnel=tunnel,
-            opener=opener,
+            tunnel_head=head,
         )
 
     async def identify(self, head: RequestHead, *, is_proxied: bool) -> tuple[Subject, str]:
         """Who asks, and the field of the token. Raises Refusal."""
-        if self._opener is not None:
-            return self._opener, ""
+        if self._tunnel_head is not None:
+            return await self._who_opened_the_tunnel(self._tunnel_head), ""
+        return await self._identified(head, is_proxied=is_proxied)
+
+    async def _identified(self, head: RequestHead, *, is_proxied: bool) -> tuple[Subject, str]:
         return await identify(
             self.listener.config.factors,
             self._certificate,
@@ -94,6 +100,22 @@ class HttpCaller:
             self.gateway.clock(),
             is_proxied=is_proxied,
         )
+
+    async def _who_opened_the_tunnel(self, head: RequestHead) -> Subject:
+        """Asked anew with each request: the issuer may have taken the key of a token back, or have been taken out."""
+        try:
+            subject, field = await self._identified(head, is_proxied=True)
+        except Refusal as refusal:
+            raise Refusal(
+                401,
+                Kind.UNKNOWN,
+                f"Who has opened this tunnel is not known any more. {refusal.detail}",
+                hint="Get a new token, and open another tunnel.",
+                reason=refusal.reason,
+                closes=True,
+            ) from refusal
+        self._tunnel_token = presented(head.headers, is_proxied=True).token if field else ""
+        return subject
 
     def locate(
         self, asked: Destination, head: RequestHead, subject: Subject
@@ -116,7 +138,7 @@ class HttpCaller:
         subject, now = prepared.subject, gateway.clock()
         if subject.expires_at is not None and subject.expires_at <= now:
             return False
-        if not prepared.field:
+        if not prepared.field and not self._tunnel_token:
             return True
         if self._certificate is not None:
             return False
@@ -124,7 +146,8 @@ class HttpCaller:
         if not prepared.checked_at <= now < prepared.checked_at + BELIEVED_S:
             if not prepared.token:
                 is_proxied = prepared.asked.form == "absolute"
-                prepared.token = presented(prepared.head.headers, is_proxied=is_proxied).token
+                shown = self._tunnel_token or presented(prepared.head.headers, is_proxied=is_proxied).token
+                prepared.token = shown
             if gateway.tokens.known(prepared.token) is not subject:
                 return False
             prepared.checked_at = now
@@ -183,15 +206,26 @@ class HttpCaller:
         by = head.authority.replace('"', "").replace("\\", "")
         return f'for={node};host="{by}";proto={self.scheme}'
 
-    def log_refusal(self, refusal: Refusal, session: HttpSession | None) -> None:
-        metrics = self.gateway.metrics
-        if session is None:
-            failure = _FAILURES.get(refusal.kind, HandshakeFailure.INTERNAL)
-            metrics.handshake_failed(self.listener.name, failure)
-            self.log.warning(
-                "request refused", status=refusal.status, reason=refusal.reason, failure=failure.value
-            )
-            return
+    def log_refusal(
+        self, refusal: Refusal, head: RequestHead | None = None, subject: Subject | None = None
+    ) -> None:
+        """Of what has no session, and so no tape: the line is all that is kept of it. `subject`: None while unknown."""
+        failure = _FAILURES.get(refusal.kind, HandshakeFailure.INTERNAL)
+        self.gateway.metrics.handshake_failed(self.listener.name, failure)
+        known = {} if head is None else told_of(head)
+        if subject is not None:
+            known |= {"subject": subject.name, "by": subject.method}
+        elif self._certificate is not None:
+            known["certificate"] = self._certificate.name
+        self.log.warning(
+            "request refused",
+            **known,
+            status=refusal.status,
+            reason=refusal.reason,
+            failure=failure.value,
+        )
+
+    def log_failure(self, session: HttpSession, refusal: Refusal) -> None:
         self.log.warning(
             "request failed",
             session=session.session.id,

@@ -73,7 +73,9 @@ class Exchange:
             text, hint = "The gateway has failed.", "Tell the operators of the gateway."
             await refuse(self._state, Refusal(500, Kind.INTERNAL, text, hint=hint, closes=True))
         finally:
-            self._state.gateway.held_body_bytes -= self._state.held_body_bytes
+            if self._state.held_body_bytes and self._state.session is not None:
+                subject = self._state.session.subject.name
+                self._state.gateway.held_bodies.give_back(subject, self._state.held_body_bytes)
             if self._state.call is not None:
                 self._state.call.settle()
                 if self._state.call.fault:

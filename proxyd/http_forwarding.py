@@ -63,13 +63,13 @@ class Forwarding:
         is_fresh = False
         while True:
             try:
-                upstream, release = await pool.acquire(is_fresh=is_fresh, is_upgrade=is_upgrade)
+                upstream, release = await pool.acquire(
+                    session.subject.name, is_fresh=is_fresh, is_upgrade=is_upgrade
+                )
             except TargetUnavailable as fault:
                 if self._state.call is not None:
                     self._state.call.unsent()
-                raise Refusal(
-                    fault.status, Kind.TARGET, fault.text, hint=fault.hint, reason=fault.reason
-                ) from fault
+                raise _unavailable(fault) from fault
             try:
                 if is_upgrade:
                     await self._ask_for_upgrade(upstream, head, key)
@@ -212,3 +212,12 @@ class Forwarding:
             upstream.put_end(trailers)
             await upstream.flush()
             return
+
+
+def _unavailable(fault: TargetUnavailable) -> Refusal:
+    if fault.status != 429:
+        return Refusal(fault.status, Kind.TARGET, fault.text, hint=fault.hint, reason=fault.reason)
+    hint = "Wait for the answers to others first."
+    return Refusal(
+        429, Kind.LIMIT, fault.text, hint=hint, reason=fault.reason, headers=(("retry-after", "1"),)
+    )

@@ -23,6 +23,7 @@ from proxyd.gates.http import requests, upgrades
 from proxyd.gates.http.bodies.interfaces import BodyRefused, Transformer
 from proxyd.gates.http.bodies.transformers import transformer_for
 from proxyd.gates.http.refusals import Kind, Refusal, denied
+from proxyd.gates.http.sites import refuse_other_sites
 from proxyd.http1_connection import encoded_request
 from proxyd.http_answering import CONTINUE
 from proxyd.http_credentials.injecting import CredentialUnavailable, Injector, injected_into
@@ -31,8 +32,8 @@ from proxyd.http_forwarding import Forwarding
 from proxyd.http_refusing import refused_decision
 from proxyd.http_sessions import HttpSession
 
-# Bodies that are kept whole to be judged, of all requests together.
-MAX_HELD_BODIES: Final = 256 << 20
+# On the average, of a body that is held while it comes: who sends more slowly would keep the room from others.
+SLOWEST_BYTES_S: Final = 1024
 
 
 class Judging:
@@ -60,12 +61,13 @@ class Judging:
             asked = destination(head, keep_encoded_slashes=True)
         except ProtocolError as fault:
             raise Refusal(int(fault.code or 400), Kind.PROTOCOL, fault.message) from fault
+        requests.refuse_doubled_fields(head.headers)
         subject, field = await connection.identify(head, is_proxied=asked.form == "absolute")
-        if not field:
-            requests.refuse_other_sites(head)
+        self._state.subject = subject
         in_force = gateway.in_force
         route, target, account = connection.locate(asked, head, subject)
         config, document, name = target.config, in_force.document, account.login.name
+        refuse_other_sites(head, asked, field, target.origins)
         if "%2F" in asked.path and config.encoded_slashes == "refuse":
             raise Refusal(
                 400,
@@ -73,7 +75,11 @@ class Judging:
                 "The path holds an encoded slash, which this target does not take.",
                 hint="Leave it out. Where the target needs it, its `encoded_slashes` can be set to `keep`.",
             )
-        headers = requests.shown_headers(head.headers, field)
+        headers = requests.without_tokens(
+            requests.shown_headers(head.headers, field), gateway.tokens.is_of_issuer
+        )
+        if config.api is not None:
+            headers = requests.without_payers(headers)
         facts = requests.head_facts(head, asked, route, config.url.host, config.url.scheme, headers)
         masks = masks_for_http(document, subject, target.facts)
         prepared = Prepared(
@@ -236,9 +242,14 @@ class Judging:
             self._state.may_send = trio.Event()
             self._state.may_send.set()
         pieces: list[bytes] = []
-        size = 0
+        size, timeout_s = 0, self._state.connection.listener.config.timeouts.body
+        began = trio.current_time()
         while size <= limit:
             event = await self._state.from_client()
+            if trio.current_time() - began > timeout_s + size / SLOWEST_BYTES_S:
+                raise Refusal(
+                    408, Kind.PROTOCOL, "The body, which has to be judged, comes too slowly.", closes=True
+                )
             if isinstance(event, MessageEnded):
                 self._state.trailers = requests.shown_headers(event.trailers, "")
                 return b"".join(pieces), True
@@ -248,8 +259,8 @@ class Judging:
         return b"".join(pieces), False
 
     def _hold_body(self, size: int) -> None:
-        gateway = self._state.gateway
-        if gateway.held_body_bytes + size > MAX_HELD_BODIES:
+        session = self._state.session
+        if session is None or not self._state.gateway.held_bodies.take(session.subject.name, size):
             raise Refusal(
                 503,
                 Kind.LIMIT,
@@ -257,7 +268,6 @@ class Judging:
                 hint="Try again in a moment.",
                 headers=(("retry-after", "5"),),
             )
-        gateway.held_body_bytes += size
         self._state.held_body_bytes += size
 
     def _masked_request(

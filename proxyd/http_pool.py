@@ -7,6 +7,7 @@ asked by `http_exchange`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import trio
@@ -82,6 +83,8 @@ class HttpPool:
         self._shared: list[tuple[Http2Connection, Wire]] = []
         self._limit = config.limits.connections
         self._open = 0
+        self._busy: Counter[str] = Counter()  # exchanges under way, by subject
+        self._share = config.requests_per_subject(MAX_SHARED_STREAMS)
         self._changed = trio.Event()
         self._idle_s = config.timeouts.idle
         self._connect_s = config.connect_timeout
@@ -95,12 +98,37 @@ class HttpPool:
         self._epoch = 0  # a connection of an earlier one is not used again
 
     async def acquire(
-        self, *, is_fresh: bool = False, is_upgrade: bool = False
+        self, subject: str = "", *, is_fresh: bool = False, is_upgrade: bool = False
     ) -> tuple[TargetStream, Callable[[], None]]:
         """A stream for one exchange, and what to call when that is over. Raises TargetUnavailable.
 
-        `is_fresh`: not on a connection that was used before. `is_upgrade`: where its protocol can be changed.
+        `subject`: for whom, so that nobody takes all there is; "" for nobody in particular. `is_fresh`: not on a
+        connection that was used before. `is_upgrade`: where its protocol can be changed.
         """
+        if not subject:
+            return await self._acquired(is_fresh=is_fresh, is_upgrade=is_upgrade)
+        if self._busy[subject] >= self._share:
+            text = f"{self._share} requests of {subject} are under way at the target, and that is the most."
+            raise TargetUnavailable(429, text, "the subject's share of the pool is used up")
+        self._busy[subject] += 1
+        try:
+            stream, release = await self._acquired(is_fresh=is_fresh, is_upgrade=is_upgrade)
+        except BaseException:
+            self._leave(subject)
+            raise
+
+        def leave() -> None:
+            self._leave(subject)
+            release()
+
+        return stream, leave
+
+    def _leave(self, subject: str) -> None:
+        self._busy[subject] -= 1
+        if not self._busy[subject]:
+            del self._busy[subject]
+
+    async def _acquired(self, *, is_fresh: bool, is_upgrade: bool) -> tuple[TargetStream, Callable[[], None]]:
         if not is_upgrade:
             if not is_fresh and (lent := self._quiet()) is not None:
                 return lent.connection, lent.release

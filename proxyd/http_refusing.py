@@ -12,7 +12,8 @@ from typing import Final
 import trio
 
 from policy.decision import Decision, Effect, Reason
-from protocols.http.messages import Headers, MessageEnded
+from policy.shown_text import shown
+from protocols.http.messages import Headers, MessageEnded, RequestHead
 from proxyd.gates.http import requests
 from proxyd.gates.http.llm.call import in_shape_of, sdk_of
 from proxyd.gates.http.refusals import GRPC, Answer, Kind, Refusal, answer
@@ -21,6 +22,7 @@ from proxyd.http_sessions import HttpSession
 from proxyd.http_streams import PeerGone
 from proxyd.metrics import SessionOutcome
 from proxyd.tape.errors import TapeError
+from proxyd.tape.http_secrets import without_url_secrets
 
 # What of a refused body is read away, so that the connection can be used again.
 MAX_DRAINED_BYTES: Final = 1 << 20
@@ -32,8 +34,10 @@ EVENT_ENDS: Final = (b"\n\n", b"\r\r", b"\r\n\r\n")
 async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = True) -> None:
     """Tell the client. Raises PeerGone."""
     session, connection = state.session, state.connection
-    if refusal.kind not in (Kind.DENIED, Kind.HELD):
-        connection.log_refusal(refusal, session)
+    if session is None:
+        connection.log_refusal(refusal, state.head, state.subject)
+    elif refusal.kind not in (Kind.DENIED, Kind.HELD):
+        connection.log_failure(session, refusal)
     if state.has_answered:
         await _break_off(state, refusal)
         return
@@ -56,6 +60,16 @@ async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = Tru
         # A reset would do. But some clients (httpx) send to the end before they look at the answer.
         with suppress(PeerGone):
             await _drained(state)
+
+
+def told_of(head: RequestHead) -> dict[str, str]:
+    """What was asked for, for the log: without query, whose values are nobody's business there."""
+    return {
+        "method": shown(head.method),
+        "host": shown(head.authority),
+        "path": shown(without_url_secrets(head.target.partition("?")[0])),
+        "version": head.version,
+    }
 
 
 async def _break_off(state: ExchangeState, refusal: Refusal) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import trio
+
 from policy import facts
 from proxyd.config import HttpTarget, HttpTargetLogin
 from proxyd.http_credentials import Injector, injector_for
 from proxyd.http_upstream_target import HttpUpstreamTarget
+from proxyd.telemetry import Log
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,11 @@ class HttpTargetRuntime:
     config: HttpTarget
     facts: facts.Target
     accounts: Mapping[str, HttpAccount] = field(default_factory=dict)
+
+    @property
+    def origins(self) -> frozenset[tuple[str, str, int]]:
+        """Of other sites, whose pages may ask: scheme, host and port."""
+        return frozenset((url.scheme, url.host, url.port) for url in self.config.origins)
 
 
 class HttpTargetIndex:
@@ -67,3 +75,12 @@ def http_target_runtime(
         for login in target.logins
     }
     return HttpTargetRuntime(target, known, accounts)
+
+
+async def keep_credentials(targets: Iterable[HttpTargetRuntime], log: Log) -> None:
+    """In the background, for as long as the daemon runs: see `Injector.keep_fresh`."""
+    async with trio.open_nursery() as nursery:
+        for target in targets:
+            for login, account in target.accounts.items():
+                bound = log.bind(target=target.facts.name, login=login)
+                nursery.start_soon(account.injector.keep_fresh, bound)

@@ -15,7 +15,7 @@ import trio
 from policy.facts import Subject
 from protocols.errors import ProtocolError
 from protocols.http.messages import RequestHead, ResponseHead
-from protocols.http.targets import destination
+from protocols.http.targets import Destination, destination
 from proxyd.gates.http.refusals import Kind, Refusal, answer
 from proxyd.gates.http.routing import Tunnel
 from proxyd.http_caller import HttpCaller
@@ -84,7 +84,23 @@ async def _open(
 
 
 async def admit_tunnel(caller: HttpCaller, head: RequestHead) -> tuple[Tunnel, Subject]:
-    """What a CONNECT asks for, and who. Raises Refusal."""
+    """What a CONNECT asks for, and who. Raises Refusal, which is in the log then."""
+    asker: Subject | None = None
+    try:
+        asked = _asked(caller, head)
+        asker, _ = await caller.identify(head, is_proxied=True)
+        found = caller.gateway.http_target_of(asked.host, asked.port)
+        if found is None:
+            raise not_admitted(asker, f"{asked.host}:{asked.port}", "no target is there")
+        caller.logins_for(asker, found)  # who may not go there at all is told so now
+    except Refusal as refusal:
+        caller.log_refusal(refusal, head, asker)
+        raise
+    return Tunnel(asked.host, asked.port, found.facts.name), asker
+
+
+def _asked(caller: HttpCaller, head: RequestHead) -> Destination:
+    """Raises Refusal."""
     if caller.listener.inspection is None or caller.tunnel is not None:
         raise Refusal(
             405,
@@ -94,20 +110,13 @@ async def admit_tunnel(caller: HttpCaller, head: RequestHead) -> tuple[Tunnel, S
             headers=(("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),),
         )
     try:
-        asked = destination(head)
+        return destination(head)
     except ProtocolError as fault:
         raise Refusal(int(fault.code or 400), Kind.PROTOCOL, fault.message) from fault
-    subject, _ = await caller.identify(head, is_proxied=True)
-    found = caller.gateway.http_target_of(asked.host, asked.port)
-    if found is None:
-        raise not_admitted(subject, f"{asked.host}:{asked.port}", "no target is there")
-    caller.logins_for(subject, found)  # who may not go there at all is told so now
-    return Tunnel(asked.host, asked.port, found.facts.name), subject
 
 
-async def refuse_tunnel(caller: HttpCaller, stream: ClientStream, refusal: Refusal) -> None:
+async def refuse_tunnel(stream: ClientStream, refusal: Refusal) -> None:
     """Raises PeerGone."""
-    caller.log_refusal(refusal, None)
     told = answer(refusal)
     stream.put_head(told.head)
     stream.put_data(told.body)
@@ -132,5 +141,5 @@ async def serve_tunnel(
         return failed.outcome, failed.reason
     stream.count_as_answered()
     log.info("tunnel opened")
-    await serve_inside(inner, caller.within(tunnel, subject))
+    await serve_inside(inner, caller.within(tunnel, stream.head))
     return SessionOutcome.CLIENT_CLOSED, "client: the tunnel is closed"

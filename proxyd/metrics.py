@@ -78,6 +78,15 @@ class IssuerNumbers:
     refused: int = 0
 
 
+@dataclass(slots=True)
+class TokenNumbers:
+    """Of the tokens that the gateway fetches for one login of a target. `ends_at`: Unix seconds, 0 for none yet."""
+
+    successes: int = 0
+    failures: int = 0
+    ends_at: float = 0.0
+
+
 class Metrics:
     """Counters of one daemon. Attributes without a method are plain integers: add to them directly."""
 
@@ -102,6 +111,7 @@ class Metrics:
         self._operations: dict[str, Operations] = {}
         self._masked: Counter[str] = Counter()
         self._issuers: dict[str, IssuerNumbers] = {}
+        self._target_tokens: dict[tuple[str, str], TokenNumbers] = {}
         self._open: Counter[tuple[str, str]] = Counter()
         self._connections: Counter[str] = Counter()
         self._outcomes: Counter[str] = Counter()
@@ -147,6 +157,10 @@ class Metrics:
         """Forget every issuer but these."""
         kept = set(names)
         self._issuers = {name: numbers for name, numbers in self._issuers.items() if name in kept}
+
+    def watch_tokens(self, target: str, login: str, numbers: TokenNumbers) -> None:
+        """Show the numbers of a login whose tokens the gateway fetches."""
+        self._target_tokens[target, login] = numbers
 
     def masked(self, counts: Mapping[str, int]) -> None:
         """What was replaced in HTTP bodies, by the name of the mask or the kind that a detector found."""
@@ -255,6 +269,7 @@ class Metrics:
         )
         yield from self._upkeep()
         yield from self._issuer_families()
+        yield from self._target_token_families()
 
     def _upkeep(self) -> Iterator[Metric]:
         yield _counter("proxyd_tape_bytes", "Bytes written to tapes.", (), {(): self.tape_bytes})
@@ -326,6 +341,24 @@ class Metrics:
             },
         )
 
+    def _target_token_families(self) -> Iterator[Metric]:
+        yield _counter(
+            "proxyd_target_token_fetches",
+            "Questions to a token endpoint for the gateway's own token at a target, by outcome.",
+            ("target", "login", "outcome"),
+            {
+                (*key, outcome): count
+                for key, numbers in self._target_tokens.items()
+                for outcome, count in (("success", numbers.successes), ("failure", numbers.failures))
+            },
+        )
+        yield _gauge(
+            "proxyd_target_token_expiry_timestamp_seconds",
+            "When the token that is kept for a target ends; 0 for none yet.",
+            ("target", "login"),
+            {key: numbers.ends_at for key, numbers in self._target_tokens.items()},
+        )
+
 
 class _Numbers(Collector):
     """Shows the integers to prometheus_client when it collects."""
@@ -341,6 +374,8 @@ _Values = (
     dict[tuple[()], int]
     | dict[tuple[str], int]
     | dict[tuple[str, str], int]
+    | dict[tuple[str, str, str], int]
+    | dict[tuple[str, str], float]
     | dict[tuple[()], float]
     | dict[tuple[str], float]
 )

@@ -19,8 +19,8 @@ from protocols.postgres.startup import CancelRequested
 from proxyd.addresses import shown_name
 from proxyd.catalog import CatalogSource, CatalogUnavailable
 from proxyd.doors import Door
-from proxyd.gates.search_path import parse_search_path
-from proxyd.gates.state import SessionSetting, State
+from proxyd.gates.postgres.search_path import parse_search_path
+from proxyd.gates.postgres.state import SessionSetting, State
 from proxyd.gateway import Gateway
 from proxyd.metrics import HandshakeFailure, SessionOutcome
 from proxyd.postgres_admission import Request, admit_client, end_of_age, limits_until_expiry

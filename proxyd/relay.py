@@ -22,11 +22,11 @@ from protocols.postgres.codec import BackendCodec, FrontendCodec
 from protocols.postgres.messages import error_response
 from proxyd.catalog import CatalogUnavailable
 from proxyd.config import Limits
-from proxyd.gates.actions import Actions, Need
-from proxyd.gates.judge import Verdict
-from proxyd.gates.postgres_replies import Replies
-from proxyd.gates.postgres_requests import Requests
-from proxyd.gates.state import State
+from proxyd.gates.postgres.actions import Actions, Need
+from proxyd.gates.postgres.judge import Verdict
+from proxyd.gates.postgres.replies import Replies
+from proxyd.gates.postgres.requests import Requests
+from proxyd.gates.postgres.state import State
 from proxyd.metrics import Metrics, SessionOutcome
 from proxyd.tape.errors import TapeError
 from proxyd.tape.taping import SessionTape

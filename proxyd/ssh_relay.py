@@ -29,8 +29,9 @@ HELD_TICK_S = 0.01
 HIGH_WATER_BYTES = 1024 * 1024
 LOW_WATER_BYTES = 256 * 1024
 MAX_EARLY_MESSAGES = 1024
-_LAST_GLOBAL = 82
-"""Messages up to this number are about the connection (RFC 4254, 4): keepalives and their answers are no activity."""
+_OPEN, _CHANNEL_REQUEST = 90, 98
+"""RFC 4254: messages below the first are about the connection, from the second on requests on a channel and answers."""
+_KEEPALIVE = b"keepalive@"
 
 
 class SshEnd(Exception):
@@ -110,7 +111,7 @@ class SshRelay:
     def _handle(self, handle: Callable[[bytes], None], payload: bytes, side: str) -> None:
         if self.end is not None:
             return
-        if payload[0] > _LAST_GLOBAL:
+        if _is_activity(payload, side):
             self.moved_at = trio.current_time()
         self._do(handle, payload, side)
         leg = self.client if side == "client" else self.target
@@ -270,6 +271,16 @@ class SshRelay:
         _open_or_close(self.client, max(target_backlog, client_backlog // 4))
         if target is not None:
             _open_or_close(target, max(client_backlog, target_backlog // 4))
+
+
+def _is_activity(payload: bytes, side: str) -> bool:
+    """Does it keep the session from being idle? Not where a peer may only ask whether the other is there.
+
+    sshd asks so on a channel, while one is open, and else on the connection.
+    """
+    if payload[0] < _CHANNEL_REQUEST:
+        return payload[0] >= _OPEN
+    return payload[0] == _CHANNEL_REQUEST and side == "client" and not payload.startswith(_KEEPALIVE, 9)
 
 
 def _open_or_close(leg: Leg, backlog_bytes: int) -> None:

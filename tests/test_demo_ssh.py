@@ -98,7 +98,7 @@ def test_a_shell_has_a_terminal_that_changes_its_size(host: Web1, pki: SshPki, t
         Typed("30 100"),
     )
     try:
-        assert terminal.play(script, 30), terminal.new_text()
+        assert terminal.play(script, 60), terminal.new_text()
         assert terminal.finish(30) == 3
     finally:
         terminal.close()
@@ -107,7 +107,7 @@ def test_a_shell_has_a_terminal_that_changes_its_size(host: Web1, pki: SshPki, t
 def test_the_end_of_input_ends_a_shell(host: Web1, pki: SshPki, tmp_path: Path) -> None:
     terminal = Terminal(words(host, pki, tmp_path, "web1"), tmp_path, dict(os.environ))
     try:
-        assert terminal.play([Typed("deploy@web1", "\x04")], 30), terminal.new_text()
+        assert terminal.play([Typed("deploy@web1", "\x04")], 60), terminal.new_text()
         assert terminal.finish(30) == 0
     finally:
         terminal.close()

@@ -104,7 +104,7 @@ def shell(stage: Stage) -> Iterator[Terminal]:
     words = ["ssh", "-F", str(stage.ssh_config), "dora.web1"]
     terminal = Terminal(words, stage.directory, dict(os.environ))
     try:
-        assert terminal.play([Typed("deploy@web1")], 30), terminal.new_text()
+        assert terminal.play([Typed("deploy@web1")], 60), terminal.new_text()
         yield terminal
     finally:
         terminal.close()

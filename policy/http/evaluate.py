@@ -26,6 +26,7 @@ from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
 from policy.evaluate import bounded, has_standing_access, held_by, no_admission
 from policy.facts import HttpFacts, Subject, Target
+from policy.http.near_misses import limits_reached, near_misses
 from policy.http.wording import SEND_WHAT_CAN_BE_READ, SET_MAX_TOKENS, asked_for, described, hint, why_unseen
 from policy.http_rules.index import Found
 from policy.http_rules.rule import Asked, HttpRule, Touch
@@ -152,7 +153,8 @@ def _denied_by(rule: HttpRule, asked: Asked) -> Reason:
     unknown = rule.llm.unknown_of(llm) if rule.llm is not None and llm is not None else ()
     doubt = f" (it is not known {' and '.join(unknown)}, which counts as too much)" if unknown else ""
     doubt += asked.answers.doubt(rule)
-    text = rule.message or f"{described(asked.facts)} is denied"
+    reached = limits_reached(rule, asked.facts)
+    text = rule.message or f"{described(asked.facts)} is denied" + (f": {reached}" if reached else "")
     ask = f"Ask the owners of the policy about rule {rule.name}."
     return Reason(
         rule.name,
@@ -178,4 +180,6 @@ def _uncovered(found: Found, asked: Asked) -> Iterator[Reason]:
     ]
     yield from (_unseen(rule, facts) for rule in unseen)
     if not unseen:
-        yield Reason("", f"no rule allows {asked_for(facts, methods_of(facts))}", hint(facts))
+        near = near_misses(found.allows, asked)
+        yield Reason("", f"no rule allows {asked_for(facts, methods_of(facts))}", "" if near else hint(facts))
+        yield from near

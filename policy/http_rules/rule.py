@@ -245,7 +245,7 @@ class HttpRule:
         )
 
     def _touches_type(self, patterns: Sequence[TextPattern], facts: HttpFacts) -> bool:
-        types = _types(facts)
+        types = types_of(facts)
         if not types:
             return facts.body_state is not BodyState.NONE  # the target may guess
         return any(pattern.touches(fold(kind)) for kind in types for pattern in patterns)
@@ -258,16 +258,20 @@ class HttpRule:
             is_size_open if facts.body_bytes is None else self.body_bytes.holds(facts.body_bytes)
         ):
             return False
-        if self.content_types is not None:
-            types = _types(facts)
-            if not types or not all(_is_listed(kind, self.content_types) for kind in types):
-                return False
+        if not self.covers_types(facts):
+            return False
         return all(values.covers(asked.query) for values in self.query) and all(
             values.covers(asked.headers) for values in self.headers
         )
 
+    def covers_types(self, facts: HttpFacts) -> bool:
+        if self.content_types is None:
+            return True
+        types = types_of(facts)
+        return bool(types) and all(_is_listed(kind, self.content_types) for kind in types)
 
-def _types(facts: HttpFacts) -> set[str]:
+
+def types_of(facts: HttpFacts) -> set[str]:
     """Every media type that the request says it has."""
     fields = [facts.content_type, *(value for name, value in facts.headers if name == "content-type")]
     return {media_type(text) for field in fields for text in field.split(",") if text.strip()}

@@ -21,16 +21,30 @@ _TYPE = re.compile(r"[a-z0-9!#$&^_.+*-]+/[a-z0-9!#$&^_.+*-]+|\*")
 # The gateway takes these out of every request before it is judged, with "_" for "-" too.
 NEVER_SEEN = frozenset(
     {
-        *("authorization", "proxy-authorization"),
-        *("forwarded", "x-real-ip", "x-client-ip", "true-client-ip", "x-cluster-client-ip"),
-        *("client-cert", "client-cert-chain", "x-client-cert", "x-ssl-client-cert", "ssl-client-cert"),
-        *("remote-user", "x-remote-user", "x-authenticated-user"),
-        *("x-http-method-override", "x-http-method", "x-method-override", "x-original-method"),
-        *("x-original-url", "x-original-uri", "x-rewrite-url", "x-envoy-original-path"),
-        *("x-original-host", "x-host"),
+        *("authorization", "proxy-authorization", "forwarded"),
+        *(
+            "x-real-ip",
+            "x-client-ip",
+            "client-ip",
+            "true-client-ip",
+            "x-true-client-ip",
+            "x-cluster-client-ip",
+        ),
+        *("x-originating-ip", "cf-connecting-ip", "cf-connecting-ipv6", "fastly-client-ip"),
+        *("x-azure-clientip", "x-azure-socketip", "x-proxyuser-ip", "x-arr-clientcert", "x-arr-ssl"),
+        *("client-cert", "client-cert-chain", "x-client-cert", "x-authenticated-user", "front-end-https"),
+        *("x-http-method-override", "x-http-method", "x-method-override"),
+        *("x-rewrite-url", "x-override-url", "x-proxy-url", "x-http-destinationurl", "x-http-path-override"),
+        *("x-host", "x-http-host-override", "proxy"),
     }
 )
-NEVER_SEEN_PREFIXES = ("proxyd-", "x-forwarded-", "x-ssl-client-")
+NEVER_SEEN_PREFIXES = (
+    *("proxyd-", "x-forwarded-", "ssl-client-", "x-ssl-client-", "x-tls-client-"),
+    *("remote-", "x-remote-", "impersonate-", "x-auth-request-", "x-webauth-", "x-authentik-", "x-pomerium-"),
+    *("x-vouch-", "x-goog-authenticated-user-", "x-goog-iap-", "x-amzn-oidc-", "x-ms-client-principal"),
+    *("x-ms-token-", "x-appengine-", "cf-access-", "tailscale-user-"),
+    *("x-original-", "x-envoy-", "x-middleware-"),
+)
 _FRAMING = frozenset(
     {"content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade", "host"}
 )

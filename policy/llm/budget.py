@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from policy.facts import LlmFacts, Target
 from policy.llm.operations import COUNT_TOKENS
+from policy.llm.reading import PROMPT_IN_TOKENS
 from policy.located_yaml import Name, Section, refusal
 from policy.rules import Selector
 
@@ -117,7 +118,12 @@ def worst_case(llm: LlmFacts) -> Amounts:
     """What the call may come to. To count tokens is free; the list of models is not asked about."""
     if llm.operation == COUNT_TOKENS:
         return Amounts(requests=1)
-    return Amounts(llm.estimated_cost_usd, llm.input_tokens, llm.max_tokens, 1)
+    unseen = [
+        reason
+        for reason in llm.unresolved
+        if reason.startswith(("prompts: ", "body: ")) and reason != PROMPT_IN_TOKENS  # which are counted
+    ]
+    return Amounts(llm.estimated_cost_usd, None if unseen else llm.input_tokens, llm.max_tokens, 1)
 
 
 def unknown_of(limits: Limits, amounts: Amounts) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ _FREE = frozenset({"input_schema", "output_schema", "parameters", "schema", "exa
 _IMAGES = frozenset({"image", "image_url", "input_image", "computer_screenshot"})
 _FILES = frozenset({"file", "input_file", "document", "container_upload"})
 _SOUNDS = frozenset({"input_audio", "audio"})
+IN_TOKENS = "a prompt in tokens instead of text"
 _KEPT = {
     "previous_response_id": "a conversation that the provider keeps (previous_response_id)",
     "conversation": "a conversation that the provider keeps",
@@ -97,7 +98,11 @@ def content_of(body: object) -> Content:
         elif key == "prompt" and isinstance(value, Mapping):
             content.unseen.append("a prompt that the provider keeps")
             _take(content, value)
-        elif key == "cache_control":
+        elif key == "thread":
+            if value != {"type": "create"}:
+                content.unseen.append("a conversation that the provider keeps (thread)")
+            _take(content, value)
+        elif key in {"cache_control", "prompt_cache_options"}:
             content.is_cached = True
         elif key not in _SETTINGS:
             items = value if isinstance(value, list) else [value]
@@ -114,7 +119,7 @@ def content_of(body: object) -> Content:
 
 def _take_tokens(content: Content, count: int) -> None:
     content.tokens += count
-    content.unseen.append("a prompt in tokens instead of text")
+    content.unseen.append(IN_TOKENS)
 
 
 def _take(content: Content, item: object) -> None:
@@ -156,7 +161,7 @@ def _inside(content: Content, part: Mapping[str, Any]) -> Iterator[tuple[object,
         yield from _file(content, part)
         return
     for key, value in part.items():
-        if key == "cache_control":
+        if key in {"cache_control", "prompt_cache_breakpoint"}:
             content.is_cached = content.is_cached or value is not None
         elif isinstance(value, str):
             if _is_read(content, kind, key, value):

@@ -126,9 +126,9 @@ class LlmRule:
 
     def covers(self, llm: LlmFacts, body: object) -> bool:
         """Is everything about the call inside what the rule lists? `body` as for `touches`."""
-        if is_unresolved(llm, "operation") or not self._is_operation(llm):
+        if is_unresolved(llm, "operation") or not self.is_operation(llm):
             return False
-        if self.models is not None and not self._is_model(llm):
+        if self.models is not None and not self.is_model(llm):
             return False
         if self.tools is not None and (
             is_unresolved(llm, "tools")
@@ -144,7 +144,8 @@ class LlmRule:
             return False
         return self.prompts is None or is_any_in(self.prompts, _content(body))
 
-    def _is_operation(self, llm: LlmFacts) -> bool:
+    def is_operation(self, llm: LlmFacts) -> bool:
+        """Is the call, for certain, of an operation that the rule is about?"""
         if llm.operation == OTHER:
             if self.operations is None or OTHER not in self.operations:
                 return False
@@ -153,7 +154,8 @@ class LlmRule:
             return False
         return self.operations is None or llm.operation in self.operations
 
-    def _is_model(self, llm: LlmFacts) -> bool:
+    def is_model(self, llm: LlmFacts) -> bool:
+        """Is its model, for certain, one of those listed? Only for a rule with `models`."""
         if llm.operation == MODELS and not llm.model:
             return self.operations is not None and MODELS in self.operations
         if is_unresolved(llm, "model"):

@@ -52,6 +52,9 @@ def _run_with_assignments(call: Call, scanned: Scanned, *, starts_shell: bool) -
         at += 1
     if at == len(call.words):
         return READS_CODE if starts_shell else NOTHING
+    if starts_shell and any("$" in word.text for word in call.words[at:] if word.is_known):
+        # sudo -s escapes every sign in the words that it gives the shell, only this one not.
+        call.explaining.doubt(f'"{call.name}" gives words with a "$" to a shell')
     return call.seen(at, assigned)
 
 

@@ -82,12 +82,16 @@ _PLAIN: dict[str, tuple[Options, Ran]] = {
         ),
         READS_CODE,
     ),
+    "ssh-agent": (Options(flags="cDdks", values="aEOPt"), NOTHING),
     "busybox": (Options(), NOTHING),
     "toybox": (Options(), NOTHING),
 }
-# Those whose words in front of the command have no simple form.
+# Those whose words in front of the command have no simple form, or that are too seldom used to know it.
 _UNCLEAR = names(
-    "setarch linux32 linux64 ltrace valgrind perf numactl cgexec firejail proot faketime unbuffer"
+    """setarch linux32 linux64 i386 x86_64 uname26 ltrace valgrind perf numactl cgexec firejail proot faketime unbuffer
+    choom uclampset coresched runcon capsh cpulimit catchsegv eatmydata nocache fakechroot bwrap schroot dchroot
+    systemd-inhibit systemd-nspawn start-stop-daemon dbus-run-session dbus-launch xvfb-run rlwrap sshpass torsocks
+    proxychains proxychains4 gosu su-exec tini dumb-init chpst setuidgid envuidgid envdir softlimit setlock"""
 )
 
 
@@ -280,6 +284,16 @@ def _flock(call: Call) -> Ran:
     return call.seen(at)
 
 
+def _mosh_server(call: Call) -> Ran:
+    """mosh-server new OPTIONS [-- COMMAND...]; without a command a shell. Either is talked to past the gateway."""
+    for at, word in enumerate(call.words[1:], 1):
+        if not word.is_single:
+            raise Unclear(at)
+        if word.is_known and word.text == "--":
+            return call.seen(at + 1)
+    return READS_CODE
+
+
 def _entr(call: Call) -> Ran:
     """ "/_" stands for the file that changed; -s takes a text."""
     scanned = scan(call.words, Options(flags="acdnprsxz"))
@@ -301,4 +315,5 @@ LAUNCHERS: dict[str, Runner] = {
     "script": _script,
     "flock": _flock,
     "entr": _entr,
+    "mosh-server": _mosh_server,
 }

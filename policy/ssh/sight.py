@@ -35,7 +35,24 @@ _SHELLS = frozenset(
     }
 )
 # These start a shell, or run a command for another account, in a session of its own...: `inner` tells which.
-_STARTERS = frozenset({"doas", "login", "newgrp", "runuser", "screen", "script", "sg", "su", "sudo", "tmux"})
+_STARTERS = frozenset(
+    {
+        "abduco",
+        "byobu",
+        "doas",
+        "dtach",
+        "login",
+        "newgrp",
+        "runuser",
+        "screen",
+        "script",
+        "sg",
+        "su",
+        "sudo",
+        "tmux",
+        "zellij",
+    }
+)
 _WITH_A_VALUE = frozenset({"--init-file", "--rcfile"})
 
 

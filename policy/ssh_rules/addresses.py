@@ -96,19 +96,23 @@ def endpoint(facts: SshFacts) -> Endpoint:
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that `host` is the text of, without its zone; IPv4 also where it is mapped into IPv6."""
+    """The address that `host` is the text of, without its zone; IPv4 also where it is mapped into IPv6.
+
+    IPv4 knows no zones: with one it is a name to some resolvers and an address to others.
+    """
+    address, zone, _ = host.partition("%")
     try:
-        found = ipaddress.ip_address(host.partition("%")[0])
+        found = ipaddress.ip_address(address)
     except ValueError:
         return None
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        return found.ipv4_mapped
-    return found
+    if isinstance(found, ipaddress.IPv6Address):
+        return found if found.ipv4_mapped is None else found.ipv4_mapped
+    return None if zone else found
 
 
 def _is_number(host: str) -> bool:
     """Would a resolver take this for a number, as in 127.1, 0x7f.1, 0177.0.0.1 and 2130706433?"""
-    return _NUMBER.fullmatch(host.rpartition(".")[2]) is not None
+    return _NUMBER.fullmatch(host.partition("%")[0].rpartition(".")[2]) is not None
 
 
 def _is_own_name(host: str) -> bool:

@@ -6,6 +6,7 @@ Must never know what a first line means. Base of `http1_requests` and `http1_res
 from __future__ import annotations
 
 from enum import Enum
+from typing import NoReturn
 
 import msgspec
 
@@ -129,7 +130,7 @@ class MessageReader:
                 self._check_unfinished_head()
             return None
         if end - start > self._limits.head_bytes:
-            raise LimitExceeded(f"a head of more than {self._limits.head_bytes} bytes", self._too_large)
+            self._refuse_length()
         self._position = end + 4
         self._scanned = 0
         return str(buffer[start:end], "latin-1").split("\r\n")
@@ -138,7 +139,7 @@ class MessageReader:
         """Says at once what waiting would not mend: no end in sight, a line end of another kind, other bytes."""
         buffer, start = self._buffer, self._position
         if len(buffer) - start > self._limits.head_bytes + 3:  # a beginning of what ends a head
-            raise LimitExceeded(f"a head of more than {self._limits.head_bytes} bytes", self._too_large)
+            self._refuse_length()
         if NOT_IN_HEADS.search(buffer, max(start, self._scanned - 1)):
             raise RemoteProtocolError("a head with a bare CR or LF, or a control character", self._code)
         end = buffer.find(b"\r\n", start)
@@ -148,8 +149,15 @@ class MessageReader:
             self._check_first_line(str(buffer[start:end], "latin-1"))
         self._scanned = len(buffer)
 
+    def _refuse_length(self) -> NoReturn:
+        """The same words for a first line that is too long, in however many pieces it came."""
+        buffer, start = self._buffer, self._position
+        end = buffer.find(b"\r\n", start)
+        self._check_length((len(buffer) if end < 0 else end) - start)
+        raise LimitExceeded(f"a head of more than {self._limits.head_bytes} bytes", self._too_large)
+
     def _check_length(self, length: int) -> None:
-        """Of a first line without an end as yet."""
+        """Of a first line, or of what is there of it."""
 
     def _check_first_line(self, line: str) -> None:
         """Raises what the whole head would raise for it."""

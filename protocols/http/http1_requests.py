@@ -106,6 +106,13 @@ class RequestReader(MessageReader):
             raise RemoteProtocolError("a CONNECT with a body", "400")
         if framing.expect and framing.expect != "100-continue":
             raise RemoteProtocolError("Expect names something other than 100-continue", "417")
+        # h2c by Upgrade is obsolete (RFC 9113, 3.1): a client that offers it goes on in HTTP/1.1.
+        upgrade = "" if framing.upgrade == "h2c" else framing.upgrade
+        if upgrade and length != 0:
+            # Servers stop reading HTTP at the head: the body would be the first bytes of the other protocol.
+            raise RemoteProtocolError("an upgrade with a body", "400")
+        if upgrade == "websocket" and method != "GET":
+            raise RemoteProtocolError("an upgrade to WebSocket by another method than GET", "400")
         return RequestHead(
             method,
             target,
@@ -115,8 +122,7 @@ class RequestReader(MessageReader):
             "1.1",
             length,
             bool(framing.expect) and length != 0,
-            # h2c by Upgrade is obsolete (RFC 9113, 3.1): a client that offers it goes on in HTTP/1.1.
-            "" if framing.upgrade == "h2c" else framing.upgrade,
+            upgrade,
             not framing.closes,
         )
 

@@ -16,7 +16,6 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
-import msgspec
 from hyperframe.frame import GoAwayFrame
 
 from protocols.errors import LimitExceeded, LocalProtocolError, RemoteProtocolError
@@ -29,6 +28,7 @@ from protocols.http.http2_events import (
     WindowOpened,
 )
 from protocols.http.http2_heads import (
+    HeadLimits,
     MalformedHead,
     RawFields,
     read_request,
@@ -50,12 +50,10 @@ ANY_STREAM: Final = 2**31 - 1
 _FAREWELL: Final = b"farewell"
 
 
-class Http2Limits(msgspec.Struct, frozen=True):
-    """streams: of the peer, open at a time. Bytes of one head, and of what may come unread on one stream and on all."""
+class Http2Limits(HeadLimits, frozen=True):
+    """streams: of the peer, open at a time. Windows: bytes that may come unread on one stream, and on all."""
 
     streams: int = 100
-    head_bytes: int = 65536
-    fields: int = 128
     stream_window: int = 256 * 1024
     connection_window: int = 1024 * 1024
 
@@ -108,6 +106,8 @@ class Http2:
             settings[codes.ENABLE_CONNECT_PROTOCOL] = 1  # RFC 8441, 3
             del settings[codes.ENABLE_PUSH]
         self._h2.local_settings = h2.settings.Settings(client=not self._is_server, initial_values=settings)
+        # What is a little over the limit costs its stream, see `http2_heads`; what is far over it, the connection.
+        self._h2.decoder.max_header_list_size = 2 * limits.head_bytes + 32 * limits.fields
         self._h2.initiate_connection()
         more = limits.connection_window - 65535
         if more > 0:
@@ -172,7 +172,7 @@ class Http2:
                 head = read_request(
                     event.headers or (),
                     scheme=self._scheme,
-                    max_fields=self._limits.fields,
+                    limits=self._limits,
                     is_ended=is_ended,
                 )
                 found.append((event.stream_id, head))
@@ -202,8 +202,7 @@ class Http2:
                 if event.stream_ended is not None:
                     found.append((event.stream_id, MessageEnded()))
             case h2.events.TrailersReceived():
-                fields = self._limits.fields
-                trailers = read_trailers(event.headers or (), max_fields=fields, is_request=self._is_server)
+                trailers = read_trailers(event.headers or (), limits=self._limits, is_request=self._is_server)
                 found.append((event.stream_id, MessageEnded(trailers)))
             case h2.events.StreamReset():
                 # Also those that h2 makes itself for what the peer has done: a stream is a stream.
@@ -245,7 +244,7 @@ class Http2:
 
     def _response(self, stream: int, raw: RawFields | None, *, is_ended: bool) -> ResponseHead:
         upgrade = self._asked.get(stream, "")
-        head = read_response(raw or (), max_fields=self._limits.fields, is_ended=is_ended, upgrade=upgrade)
+        head = read_response(raw or (), limits=self._limits, is_ended=is_ended, upgrade=upgrade)
         if head.status >= 200 or head.upgrade:
             self._interim.pop(stream, None)
             self._asked.pop(stream, None)

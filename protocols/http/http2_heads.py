@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+import msgspec
+
 from protocols.errors import LocalProtocolError
 from protocols.http.http1_fields import NOT_TRAILERS
 from protocols.http.messages import Headers, RequestHead, ResponseHead
@@ -36,6 +38,14 @@ _NUMBER = re.compile(r"[0-9]{1,19}")
 _WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
+class HeadLimits(msgspec.Struct, frozen=True):
+    """Bytes of one head and of the target in it, and how many fields it has."""
+
+    head_bytes: int = 65536
+    target_bytes: int = 16384  # as in HTTP/1.1 here
+    fields: int = 128
+
+
 class MalformedHead(Exception):
     """A message of one stream is not what it should be; the connection is sound."""
 
@@ -43,12 +53,16 @@ class MalformedHead(Exception):
 # From the wire
 
 
-def read_request(raw: RawFields, *, scheme: str, max_fields: int, is_ended: bool) -> RequestHead:
+def read_request(raw: RawFields, *, scheme: str, limits: HeadLimits, is_ended: bool) -> RequestHead:
     """`scheme`: the connection's, for a CONNECT, which has none. `is_ended`: nothing follows."""
-    pseudo, headers = _split(raw, max_fields, is_request=True)
+    pseudo, headers = _split(raw, limits, is_request=True)
     method, authority = pseudo.get(":method", ""), pseudo.get(":authority", "")
+    if len(pseudo.get(":path", "")) > limits.target_bytes:
+        raise MalformedHead(f"a target of more than {limits.target_bytes} bytes")
     if _METHOD.fullmatch(method) is None:
         raise MalformedHead("a method that is not in upper case")
+    if pseudo.get(":scheme", scheme) not in ("http", "https"):
+        raise MalformedHead("a scheme that is neither http nor https")
     length, headers = _length(headers)
     host = [value for name, value in headers if name == "host"]
     if host:
@@ -84,9 +98,9 @@ def read_request(raw: RawFields, *, scheme: str, max_fields: int, is_ended: bool
     )
 
 
-def read_response(raw: RawFields, *, max_fields: int, is_ended: bool, upgrade: str = "") -> ResponseHead:
+def read_response(raw: RawFields, *, limits: HeadLimits, is_ended: bool, upgrade: str = "") -> ResponseHead:
     """`upgrade`: the protocol that was asked for by an extended CONNECT."""
-    pseudo, headers = _split(raw, max_fields, is_request=False)
+    pseudo, headers = _split(raw, limits, is_request=False)
     status = pseudo.get(":status", "")
     if _STATUS.fullmatch(status) is None:
         raise MalformedHead("a status that is none")
@@ -101,8 +115,8 @@ def read_response(raw: RawFields, *, max_fields: int, is_ended: bool, upgrade: s
     return ResponseHead(int(status), headers, 0 if is_ended and length is None else length)
 
 
-def read_trailers(raw: RawFields, *, max_fields: int, is_request: bool) -> Headers:
-    pseudo, headers = _split(raw, max_fields, is_request=is_request)
+def read_trailers(raw: RawFields, *, limits: HeadLimits, is_request: bool) -> Headers:
+    pseudo, headers = _split(raw, limits, is_request=is_request)
     if pseudo:
         raise MalformedHead("a pseudo field among the trailers")
     for name, _ in headers:
@@ -111,11 +125,15 @@ def read_trailers(raw: RawFields, *, max_fields: int, is_request: bool) -> Heade
     return headers
 
 
-def _split(raw: RawFields, max_fields: int, *, is_request: bool) -> tuple[dict[str, str], Headers]:
+def _split(raw: RawFields, limits: HeadLimits, *, is_request: bool) -> tuple[dict[str, str], Headers]:
     pseudo: dict[str, str] = {}
     headers: list[tuple[str, str]] = []
     cookies: list[str] = []
+    size = 0
     for raw_name, raw_value in raw:
+        size += len(raw_name) + len(raw_value)
+        if size > limits.head_bytes:
+            raise MalformedHead(f"a head of more than {limits.head_bytes} bytes")
         name, value = bytes(raw_name).decode("latin-1"), bytes(raw_value).decode("latin-1").strip(" \t")
         if _BAD_VALUE.search(value) is not None:
             raise MalformedHead("a control character in a field")
@@ -131,8 +149,8 @@ def _split(raw: RawFields, max_fields: int, *, is_request: bool) -> tuple[dict[s
             cookies.append(value)  # RFC 9113, 8.2.3: in pieces here, one field everywhere else
         else:
             headers.append((name, value))
-    if len(headers) + len(cookies) > max_fields:
-        raise MalformedHead(f"more than {max_fields} fields")
+    if len(headers) + len(cookies) > limits.fields:
+        raise MalformedHead(f"more than {limits.fields} fields")
     if cookies:
         headers.append(("cookie", "; ".join(cookies)))
     return pseudo, tuple(headers)

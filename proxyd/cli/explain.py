@@ -283,7 +283,7 @@ async def _search_path(
     upstream: UpstreamTarget, login: Login, database: str, deadline_s: float
 ) -> tuple[str, ...] | None:
     """Where the login's unqualified names are looked up, by asking the target as the door does."""
-    from proxyd.gates.search_path import parse_search_path
+    from proxyd.gates.postgres.search_path import parse_search_path
     from proxyd.upstream import connect
     from proxyd.upstream_query import query
 

@@ -120,7 +120,15 @@ def _with_call(facts: HttpFacts, head: RequestHead, api: str, prices: PriceTable
     from proxyd.gates.http import requests
 
     body = facts.body if facts.body_state is BodyState.JSON else None
-    call = read_call(api, head.method, facts.path, body, prices or PriceTable(()))
+    call = read_call(
+        api,
+        head.method,
+        facts.path,
+        body,
+        prices or PriceTable(()),
+        query=facts.query,
+        upgrade=facts.upgrade,
+    )
     return requests.with_llm(facts, call)
 
 

@@ -156,6 +156,13 @@ def _read_base(value: object) -> TargetUrl:
     return replace(url, path=url.path.removesuffix("/"))
 
 
+def _read_origin(value: object) -> TargetUrl:
+    url = read_url(value)
+    if url.path:
+        raise refusal("an origin has no path", "write `https://HOST` or `https://HOST:PORT` alone")
+    return url
+
+
 HostName = Annotated[str, PlainValidator(_read_host)]
 """A name or an address, in the form in which it is compared."""
 
@@ -169,3 +176,6 @@ BaseUrl = Annotated[TargetUrl, PlainValidator(_read_base)]
 
 EndpointUrl = Annotated[TargetUrl, PlainValidator(read_url)]
 """To call as it is."""
+
+OriginUrl = Annotated[TargetUrl, PlainValidator(_read_origin)]
+"""A site: scheme, host and port."""

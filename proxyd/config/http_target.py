@@ -14,7 +14,7 @@ from policy.located_yaml import Duration, Section, refusal
 from policy.located_yaml import Path as DocumentPath
 from proxyd.addresses import Address
 from proxyd.config.fields import FilePath, SecretSource, Some, refuse_twice
-from proxyd.config.host_names import BaseUrl, EndpointUrl, HostAndPort, HostPattern
+from proxyd.config.host_names import BaseUrl, EndpointUrl, HostAndPort, HostPattern, OriginUrl
 from proxyd.config.http_listener import HeadSize, HttpVersions
 from proxyd.config.target_base import LoginBase, TargetBase, TargetTls, login_named, refuse_dots
 
@@ -110,13 +110,34 @@ class HttpOAuth2(Section):
 
 
 class HttpSigV4(Section):
-    """Requests signed as AWS does (Signature Version 4)."""
+    """Requests signed as AWS does (Signature Version 4), with keys that stay or with those that `credentials` holds."""
 
     region: Annotated[str, AfterValidator(_region)] = Field(examples=["eu-central-1"])
     service: Annotated[str, AfterValidator(_region)] = Field(examples=["s3"])
-    access_key: Annotated[str, AfterValidator(_visible)] = Field(examples=["AKIDEXAMPLE"])
-    secret_key: SecretSource = Field(examples=["{file: secrets/aws}"])
+    access_key: Annotated[str, AfterValidator(_visible)] | None = Field(
+        default=None, examples=["AKIDEXAMPLE"]
+    )
+    secret_key: SecretSource | None = Field(default=None, examples=["{file: secrets/aws}"])
     session_token: SecretSource | None = None
+    credentials: SecretSource | None = None
+
+    @model_validator(mode="after")
+    def _has_keys(self) -> Self:
+        if self.credentials is not None:
+            if (self.access_key, self.secret_key, self.session_token) != (None, None, None):
+                raise refusal(
+                    "two sets of keys",
+                    "give `credentials`, or `access_key` and `secret_key`",
+                    at=("credentials",),
+                )
+        elif self.access_key is None or self.secret_key is None:
+            missing = "access_key" if self.access_key is None else "secret_key"
+            example = "AKIDEXAMPLE" if self.access_key is None else "{file: secrets/aws}"
+            raise refusal(
+                f"`{missing}` is missing",
+                f"add it, as in `{missing}: {example}`, or give temporary keys as `credentials`",
+            )
+        return self
 
 
 _CREDENTIALS = ("bearer", "basic", "header", "certificate", "oauth2", "sigv4")
@@ -150,13 +171,19 @@ class HttpTargetLogin(LoginBase):
             return self.basic.user
         if self.oauth2 is not None:
             return self.oauth2.client_id
-        return self.name if self.sigv4 is None else self.sigv4.access_key
+        if self.sigv4 is not None and self.sigv4.access_key is not None:
+            return self.sigv4.access_key
+        return self.name
 
 
 class HttpTargetLimits(Section):
-    """`connections`: to the target, of all clients together. `response_head`: bytes of a status line and fields."""
+    """`connections`: to the target, of all clients together. `requests_per_subject`: under way at a time, so that
+    nobody takes all connections; None is three quarters of what there is room for. `response_head`: bytes of a status
+    line and fields.
+    """
 
     connections: int = Field(default=100, ge=1, le=100_000)
+    requests_per_subject: int | None = Field(default=None, ge=1, le=10_000_000, examples=["75"])
     response_head: HeadSize = 64 * 1024
 
 
@@ -168,11 +195,14 @@ class HttpTargetTimeouts(Section):
 
 
 class HttpTarget(TargetBase):
-    """`hosts`: names under which clients ask for it. `forwarded`: tell the target who asked, by `Forwarded`."""
+    """`hosts`: names under which clients ask for it. `origins`: other sites whose pages may ask by what a browser shows
+    by itself. `forwarded`: tell the target who asked, by `Forwarded`.
+    """
 
     protocol: Literal["http"] = Field(examples=["http"])
     url: BaseUrl = Field(examples=["https://api.internal"])
     hosts: tuple[HostAndPort, ...] = ()
+    origins: tuple[OriginUrl, ...] = Field(default=(), examples=["[https://app.example]"])
     tls: TargetTls | None = Field(default=None, examples=["{ca: pki/target-ca.crt}"])
     protocols: HttpVersions = ("http/1.1",)
     api: Literal["openai", "anthropic"] | None = None
@@ -229,6 +259,14 @@ class HttpTarget(TargetBase):
     @property
     def address(self) -> Address:
         return self.url.address
+
+    def requests_per_subject(self, streams: int) -> int:
+        """Of one login. `streams`: requests that fit on a connection of HTTP/2."""
+        limits = self.limits
+        if limits.requests_per_subject is not None:
+            return limits.requests_per_subject
+        room = limits.connections * (streams if "h2" in self.protocols else 1)
+        return -(-3 * room // 4)
 
     def login(self, name: str) -> HttpTargetLogin | None:
         return login_named(self.logins, name)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -72,10 +72,18 @@ def _problem_with_parts(parts: SplitResult, host: str) -> str:
     return ""
 
 
+_DISCOVERY: Final = "/.well-known/openid-configuration"  # OpenID Connect Discovery 1.0, section 4
+
+
 def _issuer_url(url: str) -> str:
     problem = problem_with_url(url)
     if not problem and ("?" in url or "#" in url):
         problem = "has a query or a fragment"  # OpenID Connect Discovery 1.0, section 3
+    if url.endswith(_DISCOVERY):
+        raise refusal(
+            "the address of the issuer's description, not the issuer",
+            f"write `{url.removesuffix(_DISCOVERY)}`",
+        )
     if problem:
         raise refusal(problem, "write what stands in the tokens' `iss`, as `https://login.example`")
     return url
@@ -167,4 +175,4 @@ class Issuer(Section):
     @property
     def discovery_url(self) -> str:
         """Where the issuer describes itself (OpenID Connect Discovery 1.0, section 4)."""
-        return f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
+        return f"{self.issuer.rstrip('/')}{_DISCOVERY}"

@@ -24,7 +24,9 @@ class PostgresListener(ListenerBase):
     """`factors`: combinations, of which a client has to show one. `token_method`: how it is asked for a token."""
 
     protocol: Literal["postgres"] = Field(examples=["postgres"])
-    tls: ListenerTls
+    tls: ListenerTls = Field(
+        examples=["{certificate: pki/server.crt, key: pki/server.key, client_ca: pki/ca.crt}"]
+    )
     factors: Some[Annotated[ClientFactors, AfterValidator(sensible_client_factors)]] = (("certificate",),)
     token_method: Literal["password", "oauthbearer"] = "password"  # noqa: S105 (a way of asking)
 

@@ -22,7 +22,7 @@ MAX_LINE_BYTES = 8192
 MAX_AHEAD_BYTES = 256 * 1024  # what a source may send before the sink's answer
 MAX_DEPTH = 1000
 
-_ENTRY = re.compile(rb"([CD])[0-7]{4} (\d{1,19}) ([^\0\n]+)")
+_ENTRY = re.compile(rb"([CD])[0-7]{4} (0*\d{1,19}) ([^\0\n]+)")
 _TIMES = re.compile(rb"T\d+ \d+ \d+ \d+")
 
 

@@ -85,7 +85,7 @@ class PathRequests:
         if not self._has_room(request.id):
             return
         is_new = request.flags & OpenFlag.CREAT and request.flags & OpenFlag.EXCL
-        verbs = sftp_verbs.of_open(request.flags)
+        verbs = sftp_verbs.of_open(request.flags, request.attributes)
         found = yield from self._locate(request.path, sftp_paths.new_entry if is_new else sftp_paths.followed)
         path = self._judged(request.id, verbs, found, request.path)
         if path is None:
@@ -267,6 +267,8 @@ _PASSED_ON = frozenset({STATVFS, LSETSTAT})
 
 def _on_path_needs(request: OnPath) -> tuple[tuple[str, ...], How]:
     """The verbs, and how the path is located."""
+    if request.kind == Kind.MKDIR:
+        return sftp_verbs.of_mkdir(request.attributes), sftp_paths.entry
     if (verb := sftp_verbs.VERB_OF_ENTRY.get(request.kind)) is not None:
         return (verb,), sftp_paths.looked_at if request.kind == Kind.LSTAT else sftp_paths.entry
     if request.kind == Kind.SETSTAT:

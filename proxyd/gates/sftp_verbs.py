@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from protocols.ssh.sftp import Kind
 from protocols.ssh.sftp_attributes import Attributes
 from protocols.ssh.sftp_requests import (
@@ -38,7 +40,6 @@ VERB_OF_ENTRY = {
     Kind.LSTAT: STAT,
     Kind.READLINK: STAT,
     Kind.REMOVE: REMOVE,
-    Kind.MKDIR: MKDIR,
     Kind.RMDIR: RMDIR,
 }
 VERB_OF_FOLLOWED = {Kind.STAT: STAT, Kind.OPENDIR: LIST}
@@ -46,10 +47,28 @@ VERB_OF_FOLLOWED = {Kind.STAT: STAT, Kind.OPENDIR: LIST}
 _CHANGES = OpenFlag.WRITE | OpenFlag.APPEND | OpenFlag.CREAT | OpenFlag.TRUNC
 
 
-def of_open(flags: int) -> tuple[str, ...]:
+_ORDINARY_BITS = ~0o6000
+"""Of a mode, without set-user-id and set-group-id."""
+
+
+def of_open(flags: int, attributes: Attributes) -> tuple[str, ...]:
     """CREAT and TRUNC change a file whatever it is opened for; servers take no WRITE at all for a read."""
     reads = flags & OpenFlag.READ or not flags & OpenFlag.WRITE
-    return (READ,) * bool(reads) + (WRITE,) * bool(flags & _CHANGES)
+    changes = _of_making(attributes)
+    writes = flags & _CHANGES or WRITE in changes
+    return (READ,) * bool(reads) + (WRITE,) * bool(writes) + (SETSTAT,) * (SETSTAT in changes)
+
+
+def of_mkdir(attributes: Attributes | None) -> tuple[str, ...]:
+    return (MKDIR, *_of_making(attributes or Attributes()))
+
+
+def _of_making(attributes: Attributes) -> tuple[str, ...]:
+    """What something new is given beyond the mode that clients send with every file is set, as by SETSTAT."""
+    mode = attributes.permissions
+    if mode is not None and mode & _ORDINARY_BITS == mode:
+        attributes = msgspec.structs.replace(attributes, permissions=None)
+    return () if attributes == Attributes() else of_change(attributes)
 
 
 def of_change(attributes: Attributes | None) -> tuple[str, ...]:

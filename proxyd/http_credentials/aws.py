@@ -11,12 +11,17 @@ import hashlib
 from collections.abc import Callable
 from typing import Final
 
+import trio
+
 from protocols.http.messages import Headers, RequestHead
 from proxyd.config import HttpSigV4
-from proxyd.http_credentials.fixed import field_value
+from proxyd.http_credentials.aws_keys import read_keys
 from proxyd.http_credentials.injecting import CredentialUnavailable, Injected
-from proxyd.http_credentials.secrets import read_target_secret
-from proxyd.http_credentials.sigv4 import AwsKeys, AwsScope, amz_date, sign
+from proxyd.http_credentials.sigv4 import AwsScope, amz_date, sign
+from proxyd.settings_files import SettingsError
+from proxyd.telemetry import Log
+
+REREAD_S: Final = 10.0
 
 UNSIGNED: Final = "UNSIGNED-PAYLOAD"
 # Newer clients send a checksum behind a body in pieces. The pieces carry no signature, so they can go on as they are.
@@ -45,9 +50,16 @@ class AwsInjector:
         self._scope = AwsScope(login.region, login.service)
         self._removed = removed | _OF_THE_SIGNATURE
         self.needs_body_hash = not (self._scope.is_s3 and is_tls)
-        self._keys = self._read()
+        self._keys = read_keys(login)
 
     def ready(self, request: RequestHead, body_sha256: str | None = None) -> Injected | None:
+        keys = self._keys  # one set, also when others are read meanwhile
+        if keys.ends_at is not None and self._clock() >= keys.ends_at:
+            raise CredentialUnavailable(
+                "the temporary keys have ended, and no others have been written",
+                "The gateway's own keys for this target have ended.",
+                "Try again in a moment; if it stays so, tell the operators of the gateway.",
+            )
         query = request.target.partition("?")[2].lower()
         if "x-amz-signature=" in query or "x-amz-credential=" in query:
             raise CredentialUnavailable(
@@ -60,13 +72,11 @@ class AwsInjector:
         made: list[tuple[str, str]] = [("x-amz-date", amz_date(self._clock()))]
         if self._scope.is_s3:
             made.append(("x-amz-content-sha256", payload_hash))
-        if self._keys.session_token:
-            made.append(("x-amz-security-token", self._keys.session_token))
+        if keys.session_token:
+            made.append(("x-amz-security-token", keys.session_token))
         signed: Headers = (("host", request.authority), *made, *self._signed_of(request.headers))
         made_at = made[0][1]
-        authorization = sign(
-            self._keys, self._scope, request.method, request.target, signed, payload_hash, made_at
-        )
+        authorization = sign(keys, self._scope, request.method, request.target, signed, payload_hash, made_at)
         return Injected((("authorization", authorization), *made), self._removed)
 
     def _signed_of(self, headers: Headers) -> Headers:
@@ -104,18 +114,27 @@ class AwsInjector:
     async def prepare(self) -> None:
         """There is nothing to fetch."""
 
+    async def keep_fresh(self, log: Log) -> None:
+        """Temporary keys are another program's to renew: its file is looked at again and again."""
+        if self._login.credentials is None or self._login.credentials.file is None:
+            return
+        fault = ""
+        while True:
+            await trio.sleep(REREAD_S)
+            try:
+                if await trio.to_thread.run_sync(self.reload):
+                    log.info("other keys for a target")
+                fault = ""
+            except SettingsError as error:
+                if str(error) != fault:  # said once
+                    log.warning("the keys for a target cannot be read anew", reason=str(error))
+                fault = str(error)
+
     def invalidate(self) -> None:
         """A signature counts for one request anyway."""
 
     def reload(self) -> bool:
-        keys = self._read()
+        keys = read_keys(self._login)
         has_changed = keys != self._keys
         self._keys = keys
         return has_changed
-
-    def _read(self) -> AwsKeys:
-        login = self._login
-        token = ""
-        if login.session_token is not None:
-            token = field_value(login.session_token, read_target_secret(login.session_token))
-        return AwsKeys(login.access_key, read_target_secret(login.secret_key), token)

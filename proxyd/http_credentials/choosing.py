@@ -28,7 +28,7 @@ def injector_for(
     if login.header is not None:
         return fixed.FixedInjector(partial(fixed.header, login.header, removed))
     if login.oauth2 is not None:
-        return OAuth2Injector(login.oauth2, removed)
+        return OAuth2Injector(login.oauth2, removed, clock=clock)
     if login.sigv4 is not None:
         return AwsInjector(login.sigv4, removed, clock, is_tls=target.url.is_tls)
     return fixed.FixedInjector(partial(fixed.nothing, removed))  # also with a certificate, which TLS shows

@@ -13,6 +13,7 @@ from protocols.http.messages import RequestHead
 from proxyd.config import HttpBasic, HttpHeader, SecretSource
 from proxyd.http_credentials.injecting import Injected
 from proxyd.http_credentials.secrets import TargetCredentialError, read_target_secret
+from proxyd.telemetry import Log
 
 NOTHING: Final = Injected()
 
@@ -31,6 +32,9 @@ class FixedInjector:
 
     async def prepare(self) -> None:
         """There is nothing to fetch."""
+
+    async def keep_fresh(self, log: Log) -> None:
+        """Nor does anything end."""
 
     def invalidate(self) -> None:
         """What is configured stays what it is, until a reload."""

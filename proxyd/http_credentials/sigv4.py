@@ -22,9 +22,12 @@ _BLANKS = re.compile(r"[ \t]+")
 
 @dataclass(frozen=True, slots=True)
 class AwsKeys:
+    """`ends_at`: Unix seconds; None where that is not known."""
+
     access_key: str
     secret_key: str = field(repr=False)
     session_token: str = field(default="", repr=False)
+    ends_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import trio
 from policy.located_yaml import Fault, Located
 from policy.located_yaml import Path as DocumentPath
 from proxyd.config import Config, Issuer, PostgresListener
-from proxyd.identity.oidc.documents import FetchError, fetch_keys, tls_context
+from proxyd.identity.oidc.documents import AnotherIssuer, FetchError, fetch_keys, tls_context
 from proxyd.references.findings import Findings
 from proxyd.settings_files import SettingsError
 
@@ -87,6 +87,8 @@ async def _ask_all(
             remedy = (
                 "tokens of this issuer are refused until it gives its keys: check address, `ca` and network"
             )
+            if isinstance(error, AnotherIssuer) and error.named:
+                remedy = f"its tokens are refused: write `issuer: {error.named}`, letter by letter, if that is meant"
             warnings.append(fault(place, str(error), remedy))
 
     async with trio.open_nursery() as nursery:

@@ -59,6 +59,14 @@ def read_policy(found: Findings, path: Path, keys: Mapping[str, bytes]) -> Polic
         return None
 
 
+def _masks(document: PolicyDocument) -> dict[str, Selector | None]:
+    """Where each mask applies, by its name: one that is of several kinds has several entries."""
+    found: dict[str, Selector | None] = {entry.mask.name: entry.targets for entry in document.masks}
+    found.update((entry.mask.name, entry.targets) for entry in document.json_masks)
+    found.update((entry.name, entry.targets) for entry in document.detect_masks)
+    return found
+
+
 def _targets(found: Findings, document: PolicyDocument, located: Located) -> None:
     """Targets and logins that nobody has are a slip of the pen more often than a plan."""
     targets = [
@@ -74,7 +82,7 @@ def _targets(found: Findings, document: PolicyDocument, located: Located) -> Non
     selectors: list[tuple[DocumentPath, Selector | None]] = [
         *((("access", index), entry.targets) for index, entry in enumerate(document.access)),
         *((("rules", order), selector) for order, selector in rules.items()),
-        *((("masks", places[entry.mask.name]), entry.targets) for entry in document.masks),
+        *((("masks", places[name]), selector) for name, selector in _masks(document).items()),
         *((("budgets", index), budget.targets) for index, budget in enumerate(document.budgets)),
     ]
     for path, selector in selectors:

@@ -1,6 +1,6 @@
 """The machine that a configuration counts on: sockets, directories, groups.
 
-Owns what both protocols share. Opens no socket. Called by `proxyd.references.material`.
+Owns what all protocols share. Opens no socket. Called by `proxyd.references.material`.
 """
 
 from __future__ import annotations
@@ -8,11 +8,15 @@ from __future__ import annotations
 import grp
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from policy.located_yaml import Path as DocumentPath
-from proxyd.config import Listener
+from proxyd.config import Config, HttpTargetLogin, Listener, SshListener, SshTarget
 from proxyd.references.findings import Findings
+
+_EVERYWHERE = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 (no socket is bound here)
+_FOREIGN_ACCESS = stat.S_IRWXO | stat.S_IWGRP  # as for secrets
 
 
 def check_names(found: Findings) -> None:
@@ -31,22 +35,38 @@ def check_names(found: Findings) -> None:
 def check_places(found: Findings) -> None:
     _tapes(found)
     _admin(found)
+    _keys(found)
 
 
 def _addresses(found: Findings) -> None:
     taken: dict[str, str] = {}
+
+    def take(path: DocumentPath, where: str, name: str) -> None:
+        other = next((taken[known] for known in taken if _is_same_socket(known, where)), None)
+        if other is not None:
+            found.fault(path, f"taken by the listener `{other}`", "give each its own")
+        elif not where.endswith(":0"):
+            taken[where] = name
+
     for index, listener in enumerate(found.config.listeners):
         key, where = _socket_of(listener)
-        if where in taken:
-            found.fault(
-                ("listeners", index, key), f"taken by the listener `{taken[where]}`", "give each its own"
-            )
-        elif not where.endswith(":0"):
-            taken[where] = listener.name
-    admin = found.config.admin
-    if admin is not None and f"unix:{admin.socket}" in taken:
-        name = taken[f"unix:{admin.socket}"]
-        found.fault(("admin", "socket"), f"taken by the listener `{name}`", "give each its own")
+        take(("listeners", index, key), where, listener.name)
+    metrics, admin = found.config.metrics, found.config.admin
+    if metrics is not None:
+        take(("metrics", "address"), str(metrics.address), "metrics")
+    if admin is not None:
+        take(("admin", "socket"), f"unix:{admin.socket}", "admin")
+
+
+def _is_same_socket(one: str, other: str) -> bool:
+    """Is one of the two in the other's way? `0.0.0.0` and `[::]` take the port from every address of their kind."""
+    if one == other:
+        return True
+    (host, _, port), (other_host, _, other_port) = one.rpartition(":"), other.rpartition(":")
+    if port != other_port or not port.isdigit() or port == "0":
+        return False
+    is_one_kind = host.startswith("[") == other_host.startswith("[")
+    return is_one_kind and bool(_EVERYWHERE & {host, other_host})
 
 
 def _socket_of(listener: Listener) -> tuple[str, str]:
@@ -85,6 +105,31 @@ def _tapes(found: Findings) -> None:
             f"{directory} can be changed by other accounts, which could take tapes away",
             f"run: chmod go-w {directory}",
         )
+
+
+def _keys(found: Findings) -> None:
+    """Private keys of TLS, which are no secrets by the configuration's own word for it."""
+    for path, key in _tls_keys(found.config):
+        try:
+            mode = stat.S_IMODE(key.stat().st_mode)
+        except OSError:
+            continue  # which whoever reads it says
+        if mode & _FOREIGN_ACCESS:
+            found.warn(path, f"{key} is open to other accounts (mode {mode:04o})", f"run: chmod 600 {key}")
+
+
+def _tls_keys(config: Config) -> Iterator[tuple[DocumentPath, Path]]:
+    for index, listener in enumerate(config.listeners):
+        if not isinstance(listener, SshListener) and listener.tls is not None:
+            yield ("listeners", index, "tls", "key"), listener.tls.key
+    for index, target in enumerate(config.targets):
+        if isinstance(target, SshTarget):
+            continue
+        if target.tls is not None and target.tls.key is not None:
+            yield ("targets", index, "tls", "key"), target.tls.key
+        for number, login in enumerate(target.logins):
+            if isinstance(login, HttpTargetLogin) and login.certificate is not None:
+                yield ("targets", index, "logins", number, "certificate", "key"), login.certificate.key
 
 
 def _admin(found: Findings) -> None:

@@ -4,9 +4,9 @@ Owns the connection and the schema. Every failure is a StoreError: a caller that
 wanted to do. Calls are synchronous and short (well below a millisecond), and are made by the daemon's one thread.
 
 What survives: a transaction that was committed survives the death of the process (`kill -9` too), because it is with
-the operating system by then. A power cut, or the death of the machine, can lose the last transactions before it (since
-the last checkpoint, which comes every thousand pages or so), and never leaves half of one: the price of not waiting for
-the disk with every call of a model (`synchronous=NORMAL`). The directory must be on a local disk; a network file system
+the operating system by then. A power cut, or the death of the machine, can lose the transactions since the last `sync`,
+for which the daemon calls every second, and never leaves half of one: the price of not waiting for the disk with every
+call of a model (`synchronous=NORMAL`). The directory must be on a local disk; a network file system
 does not keep SQLite's locks.
 """
 
@@ -46,6 +46,8 @@ class Database:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
+        self.has_news = False
+        """Has something been committed since the last `sync`?"""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -93,6 +95,26 @@ class Database:
             except BaseException:
                 self._roll_back()
                 raise
+        self.has_news = True
+
+    def sync(self) -> None:
+        """What has been committed so far is on the disk. Blocks on it, so call it from a worker thread, as nothing here
+        waits for it meanwhile. Raises StoreError.
+
+        Commits stand in the write-ahead log, from which SQLite takes them again after a crash. That file alone may be
+        opened beside SQLite: closing any other of its files would drop the locks of this process on it.
+        """
+        self.has_news = False
+        log = self.path.with_name(f"{self.path.name}-wal")
+        try:
+            descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self.has_news = True
+            raise StoreError(f"{log}: cannot be written to the disk ({error.strerror}): check it") from error
 
     def rows(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[object, ...]]:
         """What one query gives. Raises StoreError."""

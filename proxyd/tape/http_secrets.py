@@ -32,6 +32,7 @@ _HEADERS: Final = frozenset(
         "dpop",
         "x-auth",
         "x-auth-key",
+        "x-oauth",
     )
 )
 _PARAMETERS: Final = frozenset(
@@ -48,10 +49,17 @@ _PARAMETERS: Final = frozenset(
         "sessionid",
         "jsessionid",
         "phpsessid",
+        "sas",
+        "samlresponse",
+        "ticket",
     )
 )
+# Of an OAuth redirect, or something short about anything: a secret when it is as long as one.
+_MAYBE: Final = frozenset(("code", "session"))
+_SECRET_CHARACTERS: Final = 16
 _TELLING: Final = re.compile(
-    "token|secret|signature|credential|password|passwd|passphrase|assertion"
+    "token|secret|signature|credential|password|passwd|passphrase|assertion|authorization|session[-_.]?id"
+    "|(?:customer|encryption)[-_.]key"
     "|api[-_.]?key|access[-_.]?key|private[-_.]?key|subscription[-_.]?key|functions[-_.]?key"
 )
 _SUBPROTOCOLS: Final = "sec-websocket-protocol"
@@ -74,6 +82,7 @@ class _Kind(Enum):
     PLAIN = "plain"
     WITHHELD = "withheld"
     COUNT = "count"  # a secret, or a number of tokens
+    MAYBE = "maybe"  # a secret if it is long
     SUBPROTOCOLS = "subprotocols"
 
 
@@ -139,12 +148,16 @@ def _parameter_kind(name: str) -> _Kind:
     lowered = unquote_plus(name).strip().lower()
     if lowered in _PARAMETERS:
         return _Kind.WITHHELD
+    if lowered in _MAYBE:
+        return _Kind.MAYBE
     if _TELLING.search(lowered) is None:
         return _Kind.PLAIN
     return _Kind.COUNT if lowered.endswith(_COUNTED) else _Kind.WITHHELD
 
 
 def _is_secret(kind: _Kind, value: str) -> bool:
+    if kind is _Kind.MAYBE:
+        return len(value) >= _SECRET_CHARACTERS
     return kind is _Kind.WITHHELD or (kind is _Kind.COUNT and _COUNT.fullmatch(value) is None)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from policy.decision import Decision, Effect, Reason
-from proxyd.gates.denials import Denial
-from proxyd.gates.judge import Verdict
+from proxyd.gates.postgres.denials import Denial
+from proxyd.gates.postgres.judge import Verdict
 from proxyd.tape.entries import TapeHeader
 from proxyd.tape.recorder import TapeRecorder
 

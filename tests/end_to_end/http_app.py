@@ -121,6 +121,11 @@ async def _http(scope: Scope, receive: Receive, send: Send) -> None:
                 await exchange.piece(f"id: {index}\ndata: {json.dumps(event)}\n\n".encode())
                 await asyncio.sleep(wait_s)
             await exchange.piece(b"data: [DONE]\n\n", ends=True)
+        case "held":
+            await _held(exchange, _releases.setdefault(query["name"], asyncio.Event()))
+        case "release":
+            _releases.setdefault(query["name"], asyncio.Event()).set()
+            await exchange.whole(200, "text/plain", b"released\n")
         case "lines":
             await exchange.start(200, "application/x-ndjson")
             for index in range(number):
@@ -151,6 +156,20 @@ async def _http(scope: Scope, receive: Receive, send: Send) -> None:
             await exchange.whole(200, query["type"], await exchange.body())
         case _:
             await exchange.whole(200, "application/json", json.dumps(await _told(exchange)).encode())
+
+
+_releases: dict[str, asyncio.Event] = {}
+
+
+async def _held(exchange: _Exchange, released: asyncio.Event) -> None:
+    """Events until somebody else asks for its release; not for ever, where nobody does."""
+    await exchange.start(200, "text/event-stream")
+    for _ in range(6000):
+        if released.is_set():
+            break
+        await exchange.piece(b"data: held\n\n")
+        await asyncio.sleep(0.01)
+    await exchange.piece(b"data: [DONE]\n\n", ends=True)
 
 
 async def _bytes(exchange: _Exchange, number: int, chunk: int) -> None:

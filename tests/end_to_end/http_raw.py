@@ -23,7 +23,7 @@ from hyperframe.frame import Frame
 from tests.end_to_end.http_gateway import HttpGateway
 from tests.end_to_end.running import HOST
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 60.0
 GOAWAY = 7
 
 Behaviour = Callable[[socket.socket, bytes, bytes], None]
@@ -76,6 +76,7 @@ class OddTarget:
             while True:
                 sock, _ = self._listener.accept()
                 sock.settimeout(TIMEOUT_S)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets.append(sock)
                 thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
                 thread.start()
@@ -136,6 +137,7 @@ class RawClient:
         context = gateway.context(person)
         context.set_alpn_protocols([self.alpn])
         plain = socket.create_connection((HOST, gateway.port), timeout=TIMEOUT_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = context.wrap_socket(plain, server_hostname="localhost")
         self._buffer = b""
 

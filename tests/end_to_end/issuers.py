@@ -2,7 +2,7 @@
 
 The provider is `oidc-provider` on Node, over TLS, as `demo.issuer` starts it. Its clients are agents: `alice` is in
 the groups data and operators, `dora` in dba, `eve` in none; `brief`'s tokens live a few seconds, `long`'s are longer
-than OpenSSH's client reads at once. Each is named by the claim `preferred_username`.
+than OpenSSH's client reads at once, `nameless` has no name. Each other is named by the claim `preferred_username`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ CLIENTS = (
     Client(
         "brief", SECRET, {"preferred_username": "alice", "groups": ["dba", "operators"]}, "ES256", BRIEF_S
     ),
+    Client("nameless", SECRET, {"groups": ["operators"]}),
     Client(
         "long",
         SECRET,

@@ -18,7 +18,7 @@ from tests.end_to_end.gateway import HOST, TARGET, Gateway
 from tests.end_to_end.shop_server import ADMIN
 
 Message = tuple[bytes, bytes]
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
@@ -107,6 +107,7 @@ class RawConnection:
         cls, gateway: Gateway, person: str, database: str = TARGET, minor: int = 0, **parameters: str
     ) -> Self:
         plain = socket.create_connection((HOST, gateway.port), TIMEOUT_S)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.sendall(SSL_REQUEST)
         if plain.recv(1) != b"S":
             raise ConnectionError("no TLS")

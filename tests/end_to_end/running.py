@@ -13,6 +13,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from demo.gateway import program
 from demo.postgres_server import free_port
 
 HOST = "127.0.0.1"
-WAIT_S = 20.0
+WAIT_S = 60.0  # nothing takes as long; a machine may be slow
 
 Document = dict[str, Any]
 
@@ -51,11 +52,13 @@ class RunningGateway:
         self.tape_directory = directory / "tapes"
         self.metrics_port = free_port(HOST)
         self.daemon = Daemon(self.config_path, directory / "proxyd.log")
+        self._log = LogFile(self.daemon.log_path)
 
     # Life
 
     def start(self) -> None:
         """Start and wait until it is ready (its own word to the service manager)."""
+        self._log = LogFile(self.daemon.log_path)  # the one before may have been taken away
         self.daemon.start()
 
     def stop(self) -> int | None:
@@ -94,9 +97,7 @@ class RunningGateway:
 
     def log_lines(self) -> list[Document]:
         """Every complete line of the log; one that is not JSON (a traceback) as {"event": line}."""
-        path = self.daemon.log_path
-        text = path.read_text(errors="replace") if path.exists() else ""
-        return [_log_line(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return self._log.lines()
 
     def logged(self, event: str, **values: object) -> list[Document]:
         """The log lines with this event (and these values)."""
@@ -150,12 +151,34 @@ class RunningGateway:
         return done
 
 
+class LogFile:
+    """The lines of a log that grows: what has been read is not read again."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines: list[Document] = []
+        self._read_bytes = 0
+        self._lock = threading.Lock()
+
+    def lines(self) -> list[Document]:
+        """Every complete line so far."""
+        with self._lock:
+            if self._path.exists():
+                with self._path.open("rb") as file:
+                    file.seek(self._read_bytes)
+                    whole, end, _ = file.read().rpartition(b"\n")
+                self._read_bytes += len(whole) + len(end)
+                if end:
+                    self._lines += map(_log_line, whole.decode(errors="replace").split("\n"))
+            return list(self._lines)
+
+
 def _log_line(line: str) -> Document:
     try:
         found = json.loads(line)
     except ValueError:
-        return {"event": line.rstrip("\n")}
-    return found if isinstance(found, dict) else {"event": line.rstrip("\n")}
+        return {"event": line}
+    return found if isinstance(found, dict) else {"event": line}
 
 
 def is_alive(process_id: int) -> bool:

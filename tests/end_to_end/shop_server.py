@@ -43,7 +43,9 @@ def shop_server(major: int, target_ca: Authority | None = None, **settings: str)
         "host all all 127.0.0.1/32 scram-sha-256",
     ]
     install = postgres_15() if major == 15 else postgres_18()
-    with PostgresServer(install, hba=hba, tls=tls, settings=settings) as server:
+    # Tests compare what is asked twice, sizes of tables included: nothing may tidy up in between.
+    quiet = {"autovacuum": "off", **settings}
+    with PostgresServer(install, hba=hba, tls=tls, settings=quiet) as server:
         fill(server)
         yield server
 

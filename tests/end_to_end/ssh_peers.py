@@ -14,7 +14,7 @@ import struct
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,9 +31,9 @@ COOKIE = bytes(range(16))
 class Listener:
     """Accepts on loopback TCP, or on the unix socket `path`, and hands each connection to `serve` in a thread."""
 
-    def __init__(self, path: Path | None = None, port: int = 0) -> None:
+    def __init__(self, path: Path | None = None) -> None:
         self._socket = socket.socket(socket.AF_UNIX if path else socket.AF_INET)
-        self._socket.bind(str(path) if path else (HOST, port))
+        self._socket.bind(str(path) if path else (HOST, 0))
         self._socket.listen(100)
         self.accepted = 0
         self._accepting = threading.Thread(target=self._accept)
@@ -74,6 +74,8 @@ class Listener:
             self._serving[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
+        if connection.family is socket.AF_INET:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with connection, contextlib.suppress(ConnectionError):
             self.serve(connection)
 
@@ -97,7 +99,7 @@ class Display(Listener):
 
     def __init__(self) -> None:
         self.cookies: list[bytes] = []
-        super().__init__(port=_free_display_port())
+        super().__init__()  # display N of a host is at 6000 + N
 
     @property
     def name(self) -> str:
@@ -117,10 +119,10 @@ class Display(Listener):
 X_CLIENT = r"""
 import os, re, socket, struct, subprocess
 display = os.environ["DISPLAY"]
-listed = subprocess.run(["xauth", "list", display], capture_output=True, text=True, check=True).stdout
+listed = subprocess.run(["xauth", "-i", "list", display], capture_output=True, text=True, check=True).stdout
 cookie = bytes.fromhex(listed.split()[-1])
 host, number = re.fullmatch(r"(.*):(\d+)\.0", display).groups()
-with socket.create_connection((host, 6000 + int(number)), 20) as connection:
+with socket.create_connection((host, 6000 + int(number)), 60) as connection:
     name = b"MIT-MAGIC-COOKIE-1"
     request = struct.pack("<cxHHHHxx", b"l", 11, 0, len(name), len(cookie))
     connection.sendall(request + name + bytes(-len(name) % 4) + cookie)
@@ -139,7 +141,7 @@ class Agent:
         self.env = {"SSH_AUTH_SOCK": str(path)}
         words = ["ssh-agent", "-D", "-a", str(path)]
         self._process = subprocess.Popen(words, stdout=subprocess.DEVNULL, env=environment())
-        wait_until(path.exists, "the agent's socket")
+        wait_until(lambda: _listens(path), "the agent's socket")
         subprocess.run(["ssh-add", "-q", str(key)], env=environment(self.env), check=True, timeout=WAIT_S)
 
     def __enter__(self) -> Self:
@@ -149,7 +151,7 @@ class Agent:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         end(self._process)
-        shutil.rmtree(self._directory)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
 
 class Tunnel:
@@ -189,7 +191,7 @@ class Tunnel:
 
     def close(self) -> None:
         end(self.process)
-        shutil.rmtree(self._directory)
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -198,6 +200,11 @@ class Tunnel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def dial(where: int | Path) -> socket.socket:
@@ -254,15 +261,11 @@ def write_cookie(authority: Path, display: str) -> dict[str, str]:
     return variables
 
 
-def _free_display_port() -> int:
-    """A free port that is a display's: display N of a host is at 6000 + N."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port = int(probe.getsockname()[1])
-    assert port > X11_BASE_PORT
-    return port
-
-
-def unix_directory() -> Path:
-    """A new directory with a path short enough for unix sockets in it; the caller removes it."""
-    return Path(tempfile.mkdtemp(prefix="fwd-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
+@contextlib.contextmanager
+def unix_directory() -> Iterator[Path]:
+    """A new directory with a path short enough for unix sockets in it. What still ends there may do so afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="fwd-", dir="/tmp" if os.access("/tmp", os.W_OK) else None))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -66,7 +66,9 @@ class RawClient(Wire):
         # From an address of its own: one that is used again would have the lines of another client in the log.
         number = next(_addresses)
         source = f"127.1.{number // 250}.{1 + number % 250}"
-        return cls(socket.create_connection((HOST, gateway.port), cls.patience_s, (source, 0)), gateway)
+        sock = socket.create_connection((HOST, gateway.port), cls.patience_s, (source, 0))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return cls(sock, gateway)
 
     @classmethod
     def connect(cls, gateway: RunningGateway) -> Self:
@@ -245,6 +247,7 @@ class RawTarget(Listener):
 
     def serve(self, connection: socket.socket) -> None:
         connection.settimeout(WAIT_S)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         target = Wire(connection, self.key)
         self.wires.append(target)
         with contextlib.suppress(Ended, OSError):

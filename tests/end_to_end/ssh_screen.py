@@ -111,7 +111,8 @@ class Screen:
 
     def close(self) -> None:
         self._tmux("kill-server")
-        shutil.rmtree(self._directory)
+        # The server and what watches the program still take their files away.
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 CTRL_C = "\x03"
 ROWS, COLUMNS = 50, 200
 

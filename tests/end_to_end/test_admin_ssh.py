@@ -99,7 +99,7 @@ def test_a_watcher_leaves_without_a_trace_on_the_shell(administered: SshGateway,
         assert process.stdout is not None
         assert process.stdout.readline().startswith(b"-- session ")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     wait_until(lambda: len(left()) == 2, "the end of the watching")
     shell.write("echo on-$((6*7))\n")
     shell.wait_for_line("on-42")
@@ -111,7 +111,7 @@ def test_watch_into_a_pipe_is_text(administered: SshGateway, shell: Screen) -> N
     with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True) as watcher:
         wait_until(lambda: bool(administered.logged("admin request", command="watch")), "watching")
         shell.write("printf '\\033[31mred\\033[0m\\n'; exit\n")
-        text = watcher.communicate(timeout=20)[0]
+        text = watcher.communicate(timeout=60)[0]
     assert watcher.returncode == 0
     assert "[0] red" in text.splitlines()
     assert "\x1b" not in text

@@ -240,7 +240,7 @@ class _Listening:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         for end in (self._listener, *self._sockets):
             end.close()
 
@@ -571,7 +571,7 @@ def test_reload_under_load_keeps_sessions_and_masks(make_gateway: GatewayFactory
     finally:
         stop.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
     assert not failures
     assert len(gateway.logged("session opened")) == 4
 

@@ -194,7 +194,9 @@ def test_tab_completes_names_of_the_target(either_gateway: Gateway, person: str)
         shown.expect("mem ")
 
 
-SLEEPING = "select count(*) from pg_stat_activity where state = 'active' and query like 'select pg_sleep(%'"
+SLEEPING = (
+    "select count(*) from pg_stat_activity where state = 'active' and query like 'select pg_sleep(6_)%'"
+)
 
 
 def test_ctrl_c_ends_the_statement_of_that_session_and_no_other(either_gateway: Gateway) -> None:

@@ -197,7 +197,7 @@ def test_notices_and_notifications(dora: Connection) -> None:
     dora.execute("listen news")
     dora.execute("notify news, 'extra'")
     assert notices == ["hear this"]
-    assert [(told.channel, told.payload) for told in dora.notifies(timeout=5, stop_after=1)] == [
+    assert [(told.channel, told.payload) for told in dora.notifies(timeout=60, stop_after=1)] == [
         ("news", "extra")
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -12,6 +12,7 @@ from tests.end_to_end.http_gateway import EVERYTHING_BY_HTTP, HttpGateway
 from tests.end_to_end.http_servers import Hypercorn
 from tests.end_to_end.policies import ALICE_AND_DORA
 from tests.end_to_end.ssh_gateway import EVERYTHING_BY_SSH, SshGateway
+from tests.pki import Authority
 
 SQL_RULE = """
   - name: no-products-by-readonly
@@ -44,6 +45,16 @@ def test_a_condition_on_a_statement(make_gateway: Callable[..., Gateway]) -> Non
         assert connection.execute("select count(*) from shop.orders").fetchone()
 
 
+@pytest.fixture(scope="module")
+def http(
+    http_app: Hypercorn, target_ca: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HttpGateway]:
+    policy = EVERYTHING_BY_HTTP.replace("rules:\n", f"rules:{HTTP_RULE}", 1)
+    targets = {"app": {"url": http_app.url}}
+    with HttpGateway(tmp_path_factory.mktemp("conditions"), targets, policy=policy, ca=target_ca) as gateway:
+        yield gateway
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -56,12 +67,8 @@ def test_a_condition_on_a_statement(make_gateway: Callable[..., Gateway]) -> Non
         (b'{"amount": ', 403),
     ],
 )
-def test_a_condition_on_a_body(
-    make_http_gateway: Callable[..., HttpGateway], http_app: Hypercorn, body: bytes, status: int
-) -> None:
-    policy = EVERYTHING_BY_HTTP.replace("rules:\n", f"rules:{HTTP_RULE}", 1)
-    gateway = make_http_gateway({"app": {"url": http_app.url}}, policy=policy)
-    with gateway.client(headers={"content-type": "application/json"}) as client:
+def test_a_condition_on_a_body(http: HttpGateway, body: bytes, status: int) -> None:
+    with http.client(headers={"content-type": "application/json"}) as client:
         answer = client.post("/t/app/echo", content=body)
         assert answer.status_code == status, answer.text
         if status == 403:

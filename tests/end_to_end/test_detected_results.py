@@ -169,7 +169,7 @@ def test_errors_notices_and_notifications(dora: Connection) -> None:
     assert told == ["for <email> ******56"]
     dora.execute("listen news")
     dora.execute(f"select pg_notify('news', 'by {MAIL}')")
-    assert [notice.payload for notice in dora.notifies(timeout=5, stop_after=1)] == ["by <email>"]
+    assert [notice.payload for notice in dora.notifies(timeout=60, stop_after=1)] == ["by <email>"]
 
 
 def test_column_masks_win_and_others_are_let_be(gateway: Gateway) -> None:

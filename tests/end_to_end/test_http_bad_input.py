@@ -497,7 +497,7 @@ def test_a_stream_without_its_body_ends(gateway: HttpGateway) -> None:
 def test_connections_that_say_nothing(gateway: HttpGateway) -> None:
     """TCP alone, half a TLS handshake, garbage in its place: none of them keeps a place for long."""
     with no_harm(gateway):
-        sockets = [socket.create_connection(("127.0.0.1", gateway.port), timeout=15) for _ in range(3)]
+        sockets = [socket.create_connection(("127.0.0.1", gateway.port), timeout=60) for _ in range(3)]
         sockets[1].sendall(b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03")
         sockets[2].sendall(b"GET / HTTP/1.1\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):

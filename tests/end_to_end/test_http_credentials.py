@@ -25,12 +25,12 @@ from botocore.exceptions import ClientError
 from demo.issuer import Client, LocalIssuer
 from tests.end_to_end.http_gateway import EVERYTHING_BY_HTTP, HttpGateway
 from tests.end_to_end.http_servers import HttpServer, Hypercorn, Nginx
-from tests.end_to_end.running import HOST, Document
+from tests.end_to_end.running import HOST, Document, wait_until
 from tests.pki import CLIENT, SERVER, Authority
 
 ISSUER_SECRET = "the-secret-of-the-gateway-at-the-issuer"
 KEY = "the-key-of-the-target"
-LOGINS = ["default", "basic", "field", "token", "signed", "mutual", "open", "broken"]
+LOGINS = ["default", "basic", "field", "token", "brief", "signed", "mutual", "open", "broken"]
 POLICY = EVERYTHING_BY_HTTP.replace("logins: [default]", f"logins: {LOGINS}").replace(
     '  - name: deletes-wait\n    effect: hold\n    http: {methods: [DELETE], paths: ["/**"]}\n'
     "    approval: {approvers: [ops], timeout: 5m}\n",
@@ -77,7 +77,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpGateway]:
     ca = servers.write_bundle(directory / "servers.crt")
     files = servers.issue("issuer", dns=["localhost"], purpose=SERVER).write(directory)
     own = gates.issue("the gateway itself", purpose=CLIENT).write(directory, "own")
-    clients = (Client("gate", ISSUER_SECRET, {"team": "blue"}, seconds=600),)
+    clients = (
+        Client("gate", ISSUER_SECRET, {"team": "blue"}, seconds=600),
+        Client("brief", ISSUER_SECRET, seconds=5),
+    )
     issuer = LocalIssuer(directory / "issuer", files.certificate, files.key, ca, clients, audience="api")
     key = write_secret(directory / "key", KEY)
     at_issuer = write_secret(directory / "at-issuer", ISSUER_SECRET)
@@ -96,6 +99,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HttpGateway]:
         {"name": "basic", "basic": {"user": "gate", "password": key}},
         {"name": "field", "header": {"name": "X-Api-Key", "value": key}},
         {"name": "token", "oauth2": {"token_url": f"{issuer.url}/token", **at}},
+        {"name": "brief", "oauth2": {"token_url": f"{issuer.url}/token", **at, "client_id": "brief"}},
         {"name": "broken", "oauth2": {"token_url": f"{issuer.url}/token", **at, "client_secret": key}},
         {"name": "signed", "sigv4": {**aws, "service": "execute-api"}},
         {"name": "open", "none": True},
@@ -179,6 +183,19 @@ def test_a_token_of_the_gateways_own(gateway: HttpGateway) -> None:
     assert (claims["client_id"], claims["aud"], claims["team"]) == ("gate", "api", "blue")
 
 
+def test_a_token_in_use_is_renewed_before_anybody_asks_again(gateway: HttpGateway) -> None:
+    def fetched() -> float:
+        return gateway.metrics()[
+            'proxyd_target_token_fetches_total{login="brief",outcome="success",target="app"}'
+        ]
+
+    first = echoed(gateway, "brief")["headers"]["authorization"]
+    assert fetched() == 1
+    wait_until(lambda: fetched() == 2, "the next token")
+    assert echoed(gateway, "brief")["headers"]["authorization"] != first
+    assert fetched() == 2
+
+
 def test_a_token_that_cannot_be_had(gateway: HttpGateway) -> None:
     with gateway.client() as client:
         answer = client.get("/t/broken+app/echo")
@@ -233,8 +250,8 @@ def s3(gateway: HttpGateway, monkeypatch: pytest.MonkeyPatch) -> Any:
         client_cert=(str(alice.certificate), str(alice.key)),
         retries={"total_max_attempts": 1},
         request_checksum_calculation="when_required",  # rclone knows no checksums behind a body
-        connect_timeout=10,
-        read_timeout=10,
+        connect_timeout=60,
+        read_timeout=60,
     )
     client = botocore.session.Session().create_client(
         "s3",

@@ -56,10 +56,10 @@ def curl(
 ) -> subprocess.CompletedProcess[bytes]:
     """curl as a tool runs it that reads its proxy from the environment; the token is the proxy's password."""
     proxy = proxy or f"https://token:{gateway.token('bob')}@localhost:{gateway.port}"
-    command = ["curl", "--silent", "--show-error", "--max-time", "20", "--proxy-cacert", str(gateway.ca)]
+    command = ["curl", "--silent", "--show-error", "--max-time", "60", "--proxy-cacert", str(gateway.ca)]
     environment = {"PATH": "/usr/bin:/bin", "HTTPS_PROXY": proxy, "http_proxy": proxy}
     return subprocess.run(
-        [*command, *options, url], capture_output=True, check=False, timeout=30, env=environment
+        [*command, *options, url], capture_output=True, check=False, timeout=70, env=environment
     )
 
 
@@ -97,7 +97,7 @@ def test_a_client_that_does_not_trust_the_gateway_says_so(gateway: HttpGateway) 
     proxy = httpx.Proxy(gateway.url, ssl_context=gateway.context(None), auth=("token", gateway.token("bob")))
     inside = ssl.create_default_context(cafile=str(gateway.ca))
     with (
-        httpx.Client(proxy=proxy, verify=inside, trust_env=False, timeout=20) as client,
+        httpx.Client(proxy=proxy, verify=inside, trust_env=False, timeout=60) as client,
         pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         client.get(f"https://{TUNNELLED}/echo")
@@ -176,7 +176,7 @@ def test_which_of_several_logins_is_said_inside(gateway: HttpGateway) -> None:
 def test_httpx(gateway: HttpGateway) -> None:
     proxy = httpx.Proxy(gateway.url, ssl_context=gateway.context(None), auth=("token", gateway.token("bob")))
     inside = ssl.create_default_context(cafile=str(gateway.inspection_ca))
-    with httpx.Client(proxy=proxy, verify=inside, trust_env=False, timeout=20) as client:
+    with httpx.Client(proxy=proxy, verify=inside, trust_env=False, timeout=60) as client:
         for _ in range(3):
             assert client.get(f"https://{TUNNELLED}/echo").json()["path"] == "/echo"
 

@@ -310,7 +310,7 @@ def test_tools_are_called_and_taped(gateway: HttpGateway, gpt: openai.OpenAI) ->
             pass
         (call,) = stream.get_final_completion().choices[0].message.tool_calls or ()
     assert json.loads(call.function.arguments) == {"question": "Use the tool for <credit_card>"}
-    shown = show(gateway, gateway.tapes()[-1])
+    shown = show(gateway, Path(gateway.logged("session opened")[-1]["tape"]))
     assert "search_orders" in shown
     assert "Use the tool for <credit_card>" in shown
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import GatewayFactory
 from tests.end_to_end.gateway import Gateway
+from tests.end_to_end.servers import PostgresServer
 from tests.end_to_end.shop_server import SHOP
 
 SCRIPT = """\
@@ -20,12 +21,14 @@ rollback;
 """
 
 
-@pytest.fixture
-def recorded(make_gateway: GatewayFactory) -> tuple[Gateway, Path]:
-    """A gateway of its own with one finished session of alice."""
-    gateway = make_gateway()
-    gateway.psql("alice", SCRIPT, check=False)
-    return gateway, gateway.tape(gateway.last_session("alice"))
+@pytest.fixture(scope="module")
+def recorded(
+    shop18: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Gateway, Path]]:
+    """A gateway with one finished session of alice; whoever comes besides is somebody else, and sees no masks."""
+    with Gateway(shop18, tmp_path_factory.mktemp("recorded")) as gateway:
+        gateway.psql("alice", SCRIPT, check=False)
+        yield gateway, gateway.tape(gateway.last_session("alice"))
 
 
 def test_ls_lists_who_went_where(recorded: tuple[Gateway, Path]) -> None:

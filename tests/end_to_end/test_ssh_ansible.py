@@ -58,10 +58,9 @@ PLAYBOOK = """
 class Ansible:
     """Its programs with an inventory of one host, and settings of its own below `directory`."""
 
-    def __init__(self, route: SshRoute, directory: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, route: SshRoute, directory: Path, sockets: Path, settings: Mapping[str, str]) -> None:
         self.directory = directory
-        # Its control sockets lie in a directory whose path has to be short.
-        self._sockets = unix_directory()
+        self._sockets = sockets  # of connections that are kept for a next run
         inventory = {"all": {"hosts": {route.name: {"ansible_python_interpreter": sys.executable}}}}
         (directory / "ansible.cfg").touch()
         (directory / "inventory.yaml").write_text(yaml.safe_dump(inventory))
@@ -85,11 +84,9 @@ class Ansible:
         return done.stdout.decode()
 
     def close(self) -> None:
-        """End the connections that were kept for a next run."""
+        """End those connections."""
         for socket in self._sockets.iterdir():
             run(self.route.words("-S", str(socket), "-O", "exit", self.route.name), status=None)
-        # A master says that it ends, and takes its socket away a moment later.
-        shutil.rmtree(self._sockets, ignore_errors=True)
 
 
 TRANSPORTS = {
@@ -103,9 +100,10 @@ TRANSPORTS = {
 @pytest.fixture(params=["sftp", "scp", "piped", "pipelining"])
 def ansible(request: pytest.FixtureRequest, ssh_gateway: SshGateway, tmp_path: Path) -> Iterator[Ansible]:
     """Through the gateway: it takes its time, and that these tools work without one is known."""
-    made = Ansible(ssh_gateway.route(), tmp_path, TRANSPORTS[request.param])
-    yield made
-    made.close()
+    with unix_directory() as sockets:
+        made = Ansible(ssh_gateway.route(), tmp_path, sockets, TRANSPORTS[request.param])
+        yield made
+        made.close()
 
 
 def test_a_playbook(ansible: Ansible, tmp_path: Path) -> None:

@@ -114,13 +114,11 @@ class TestCommands:
         assert b"approval" in done.stderr
 
     def test_the_connection_stays(self, strict: SshRoute) -> None:
-        directory = unix_directory()
-        control = ("-S", f"{directory}/control")
-        with Tunnel(strict, "-M", *control):
+        with unix_directory() as directory, Tunnel(strict, "-M", "-S", f"{directory}/control"):
+            control = ("-S", f"{directory}/control")
             for number in range(3):
                 strict.ssh("rm x", *control, status=DENIED)
                 assert strict.output(f"echo {number}", *control) == f"{number}\n"
-        shutil.rmtree(directory)
 
     def test_no_shell(self, strict: SshRoute) -> None:
         with Screen(strict.words(strict.name)) as screen:

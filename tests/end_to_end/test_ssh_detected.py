@@ -109,7 +109,7 @@ def test_what_waits_for_more_comes_soon(route: SshRoute) -> None:
         process.stdin.write(b"alice\n")
         assert process.stdout.read(11) == b"hello alice"
         process.stdin.close()
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
 
 
 def test_a_terminal(route: SshRoute) -> None:

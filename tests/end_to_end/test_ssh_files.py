@@ -14,7 +14,7 @@ import pytest
 
 from tests.end_to_end.ssh_route import SshRoute
 
-BIG = 30_000_000
+BIG = 12_000_000
 PROTOCOLS = [pytest.param(False, id="sftp-protocol"), pytest.param(True, id="scp-protocol")]
 ODD_NAMES = ["with blank", "ümläut-€", "semi;colon", "quo'te", "-dash", "star*", "new\nline", "dollar$HOME"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sys
 import threading
@@ -42,9 +41,8 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture
 def sockets() -> Iterator[Path]:
-    directory = unix_directory()
-    yield directory
-    shutil.rmtree(directory)
+    with unix_directory() as directory:
+        yield directory
 
 
 def payloads() -> list[bytes]:
@@ -173,7 +171,7 @@ class TestDynamic:
                 assert answer.endswith(b"hello\n")
             assert echoes(near)
             process.stdin.close()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
 
 def test_standard_streams_to_an_address(route: SshRoute, echo: Echo) -> None:

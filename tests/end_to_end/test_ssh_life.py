@@ -36,7 +36,7 @@ def words(request: pytest.FixtureRequest) -> Callable[[SshRoute, str], list[str]
 def test_a_session_ends_at_its_longest_time(
     make_ssh_gateway: Factory, words: Callable[[SshRoute, str], list[str]]
 ) -> None:
-    gateway = make_ssh_gateway(policy=limited("max: 2s"))
+    gateway = make_ssh_gateway(policy=limited("max: 4s"))
     done = run(words(gateway.route(), FOREVER), status=255)
     assert done.stdout == b"begun\n"
     gateway.last_session()
@@ -126,7 +126,7 @@ def test_a_subject_has_only_so_many_sessions(make_ssh_gateway: Factory) -> None:
 
 
 def test_a_shutdown_tells_those_who_are_busy(make_ssh_gateway: Factory) -> None:
-    gateway = make_ssh_gateway()
+    gateway = make_ssh_gateway(adjust=lambda config: config.update(drain_timeout="1s"))
     with gateway.route().popen(FOREVER, "-o", "LogLevel=INFO") as busy:
         assert busy.stdout is not None and busy.stderr is not None
         assert busy.stdout.readline() == b"begun\n"

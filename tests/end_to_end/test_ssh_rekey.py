@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -18,8 +17,8 @@ from tests.end_to_end.running import wait_until
 from tests.end_to_end.ssh_peers import unix_directory
 from tests.end_to_end.ssh_route import SshRoute, direct_route
 
-BIG = 20_000_000
-WANTED = 10
+BIG = 16_000_000
+WANTED = 4  # while keys are renewed a window of data is under way
 RENEWED = r"SSH2_MSG_NEWKEYS received"
 
 
@@ -61,9 +60,8 @@ def test_the_client_asks_while_data_goes_both_ways(eager: SshRoute, big: bytes) 
 
 @pytest.fixture
 def sockets() -> Iterator[Path]:
-    directory = unix_directory()
-    yield directory
-    shutil.rmtree(directory)
+    with unix_directory() as directory:
+        yield directory
 
 
 def test_channels_come_and_go_while_keys_are_renewed(eager: SshRoute, sockets: Path) -> None:
@@ -78,7 +76,7 @@ def test_channels_come_and_go_while_keys_are_renewed(eager: SshRoute, sockets: P
             received += _read(master.stdout, BIG // pieces)
             assert eager.ssh(f"echo {number}", *control).stdout == b"%d\n" % number
         assert _read(master.stdout, BIG) + received == BIG
-        assert master.wait(20) == 3
+        assert master.wait(60) == 3
 
 
 def _read(stream: IO[bytes], wanted: int) -> int:

@@ -212,6 +212,15 @@ unshare rm FILE
 parallel rm ::: FILE
 ssh -o ProxyCommand='rm FILE' x
 /lib64/ld-linux-x86-64.so.2 /bin/rm FILE
+x86_64 rm FILE
+i386 rm FILE
+choom -n 0 -- rm FILE
+ssh-agent rm FILE
+start-stop-daemon --start --exec /bin/rm -- FILE
+systemd-inhibit rm FILE
+dbus-run-session rm FILE
+capsh -- -c 'rm FILE'
+sudo -s 'rm$IFS-rf$IFS$HOME'
 """
 
 LINES = [
@@ -271,7 +280,9 @@ def test_what_a_rule_against_a_command_does_not_stop(person: Person, text: str) 
 class TestAllowRules:
     """Where rules list what is needed, nothing else happens: no other command, nor the same with more around it."""
 
-    POLICY = allowing('{exec: ["ls *", "cat /srv/*", "/bin/date"], redirects: ["/tmp/allowed-*"]}')
+    POLICY = allowing(
+        '{exec: ["ls *", "cat /srv/*", "/bin/date", "bin/tool *"], redirects: ["/tmp/allowed-*"]}'
+    )
     OUTSIDE = r"""
 id
 ls; id
@@ -309,8 +320,11 @@ ls() { id; }; ls
 alias ls=id; ls
 command id
 env id
+env -C DIR bin/tool
+env --chdir=DIR bin/tool
 sh -c id
 sh -c 'ls; id'
+sh -c 'cd DIR; bin/tool'
 sh
 bash -s
 python3
@@ -324,8 +338,10 @@ scp -f /etc/passwd
     def test_what_is_not_listed_does_not_run(
         self, make_ssh_gateway: SshGatewayFactory, tmp_path: Path
     ) -> None:
-        (tmp_path / "ls").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
-        (tmp_path / "ls").chmod(0o755)
+        (tmp_path / "bin").mkdir()
+        for name in ("ls", "bin/tool"):
+            (tmp_path / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+            (tmp_path / name).chmod(0o755)
         gateway = make_ssh_gateway(policy=self.POLICY)
         with RawClient.logged_in(gateway) as client:
             person = Person(client, tmp_path)

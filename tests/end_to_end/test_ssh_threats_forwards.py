@@ -4,7 +4,6 @@ target, agents and displays that were not given.
 
 from __future__ import annotations
 
-import shutil
 import socket
 import struct
 from collections.abc import Iterator
@@ -46,9 +45,8 @@ def echo() -> Iterator[Echo]:
 
 @pytest.fixture(scope="module")
 def sockets() -> Iterator[Path]:
-    directory = unix_directory()
-    yield directory
-    shutil.rmtree(directory)
+    with unix_directory() as directory:
+        yield directory
 
 
 @pytest.fixture(scope="module")

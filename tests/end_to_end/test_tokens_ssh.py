@@ -103,9 +103,9 @@ def test_a_client_that_sends_a_token_whole(
     secret = token(issuer, name)
     transport = paramiko.Transport((HOST, tokens_gateway.port))
     try:
-        transport.start_client(timeout=20)
+        transport.start_client(timeout=60)
         transport.auth_interactive(tokens_gateway.user(), lambda title, instructions, prompts: [secret])
-        channel = transport.open_session(timeout=20)
+        channel = transport.open_session(timeout=60)
         channel.exec_command("echo hello")
         assert channel.makefile("rb").read() == b"hello\n"
     finally:

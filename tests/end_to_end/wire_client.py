@@ -22,7 +22,7 @@ from typing import Self
 from protocols.postgres.messages import SYNC, Bind, Describe, Execute, Parse, Query
 from tests.end_to_end.gateway import HOST, TARGET, Gateway
 
-TIMEOUT_S = 15.0
+TIMEOUT_S = 60.0
 SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 GSSENC_REQUEST = struct.pack(">ii", 8, 80877104)
 CANCEL_CODE = 80877102

@@ -59,6 +59,11 @@ def faults_of(text: str) -> list[str]:
             "{kind: dog, name: rex, bark: true}",
             "1:36: pictures[0].bark: unknown key; did you mean `barks`? known keys here: `barks`, `kind`, `name`",
         ),
+        (
+            "{kind: lake, name: como, depth: 2,50}",
+            "1:47: pictures[0].50: unknown key; numbers have a point and no comma, as `2.50`; "
+            "known keys here: `depth`, `kind`, `lake`, `name`",
+        ),
         ("{kind: lake, name: como}", "1:13: pictures[0].depth: missing; add `depth`, as in `depth: 7`"),
         (
             "{kind: lake, name: como, depth: deep}",

@@ -69,6 +69,7 @@ class Client:
         self._script = Script(*body)
         self.fault: PeerGone | None = None
         self.is_gone = False
+        self.heads: list[ResponseHead] = []
 
     @property
     def is_received(self) -> bool:
@@ -81,6 +82,7 @@ class Client:
         return await self._script.receive()
 
     def put_head(self, head: ResponseHead) -> None:
+        self.heads.append(head)
         self._told.append(("client", head.status))
 
     def put_data(self, data: bytes) -> None:
@@ -133,6 +135,7 @@ class Target:
 class Tape:
     told: Told
     is_usable: bool = True
+    heads: list[Headers] = field(default_factory=list)
 
     def request_body(self, exchange: int, data: bytes) -> None:
         self.told.append(("tape", "sent", data))
@@ -141,6 +144,7 @@ class Tape:
         self.told.append(("tape", "sent whole"))
 
     def response(self, exchange: int, status: int, headers: Headers, *, made_here: bool) -> None:
+        self.heads.append(headers)
         self.told.append(("tape", status))
 
     def response_body(self, exchange: int, data: bytes) -> None:
@@ -179,6 +183,7 @@ class House:
         injector = SimpleNamespace(invalidate=self._invalidate)
         self.session: Any = SimpleNamespace(
             tape=self.tape,
+            subject=SimpleNamespace(name="alice"),
             target=None,
             account=SimpleNamespace(upstream=upstream, injector=injector),
             moved_at=0.0,
@@ -197,7 +202,7 @@ class House:
         self.state.route = Route("target", "", "/x", "")
 
     async def acquire(
-        self, *, is_fresh: bool = False, is_upgrade: bool = False
+        self, subject: str = "", *, is_fresh: bool = False, is_upgrade: bool = False
     ) -> tuple[Target, Callable[[], None]]:
         """As a pool."""
         await trio.lowlevel.checkpoint()

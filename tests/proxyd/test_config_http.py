@@ -318,6 +318,16 @@ TARGET_FAULTS = [
     (('[api.internal, "api.example.com"]', '["*.example"]'), "targets[1].hosts[0]", "or a `*`"),
     (('[api.internal, "api.example.com"]', '["a:0"]'), "targets[1].hosts[0]", "`NAME:PORT`"),
     (('[api.internal, "api.example.com"]', '["https://a"]'), "targets[1].hosts[0]", "without a scheme"),
+    (
+        ('[api.internal, "api.example.com"]', "[a]\n    origins: [app.example]"),
+        "targets[1].origins[0]",
+        "not the URL",
+    ),
+    (
+        ('[api.internal, "api.example.com"]', "[a]\n    origins: ['https://app.example/x']"),
+        "targets[1].origins[0]",
+        "no path",
+    ),
     (('[api.internal, "api.example.com"]', "[a, A.]"), "targets[1].hosts[1]", "stands twice"),
     (('[api.internal, "api.example.com"]', "[bastion.example]"), "targets[1].hosts[0]", "the gateway's own"),
     (
@@ -355,6 +365,12 @@ TARGET_FAULTS = [
     (("client_id: gate", "client_id: 'a b'"), "targets[1].logins[4].oauth2.client_id", "without blanks"),
     (("client_id: gate", 'client_id: gate, scope: "a\\nb"'), "targets[1].logins[4].oauth2.scope", "control"),
     (("region: eu-central-1, ", ""), "targets[1].logins[5].sigv4.region", "as in `region: eu-central-1`"),
+    (("access_key: AKID, ", ""), "targets[1].logins[5].sigv4", "as in `access_key: AKIDEXAMPLE`"),
+    (
+        ("access_key: AKID, ", "credentials: {file: x}, "),
+        "targets[1].logins[5].sigv4.credentials",
+        "or `access_key` and `secret_key`",
+    ),
     (("service: s3", "service: S3"), "targets[1].logins[5].sigv4.service", "in lower case"),
     (
         ("secret_key: {file: secrets/reader}", "secret_key: topsecret"),

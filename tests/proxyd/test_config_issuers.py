@@ -49,6 +49,11 @@ def test_defaults(tmp_path: Path) -> None:
     assert (issuer.clock_skew, issuer.refresh, issuer.timeout, issuer.stale) == (30, 600, 5, 86400)
 
 
+def test_the_address_of_the_description_is_not_the_issuer(tmp_path: Path) -> None:
+    url = "https://login.example/realms/a/.well-known/openid-configuration"
+    assert "write `https://login.example/realms/a`" in faults(tmp_path, [{**ISSUER, "issuer": url}])
+
+
 def test_everything(tmp_path: Path) -> None:
     more = {
         "ca": "pki/issuer.crt",

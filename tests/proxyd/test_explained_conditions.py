@@ -10,7 +10,7 @@ from policy.sql.state import SessionState
 from proxyd.explanation import Question, Sight, explain, render
 from proxyd.http_explanation import HttpQuestion, explain_http, render_http
 from proxyd.ssh_explanation import SshQuestion, explain_ssh, render_ssh
-from tests.proxyd.gates.playbook import shop
+from tests.proxyd.gates.postgres.playbook import shop
 
 RULES = """\
 version: 1

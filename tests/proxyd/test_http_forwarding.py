@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from protocols.http.messages import END, Data, MessageEnded, RequestHead, ResponseHead
 from proxyd.gates.http.bodies.interfaces import BodyRefused
 from proxyd.gates.http.refusals import Refusal
+from proxyd.gates.http.routing import Route
 from proxyd.http_streams import PeerGone
 from tests.proxyd.http_exchange_house import GET, POST, WAIT, House, Target, gone
 
@@ -133,6 +134,17 @@ async def test_an_interim_answer_is_for_the_client() -> None:
     house = House([Target(ResponseHead(103, (("link", "x"),)), OK, END)])
     await house.forward()
     assert [event[1] for event in house.of("client")] == [103, "flush", 200, "end", "flush"]
+
+
+async def test_an_interim_answer_leads_nobody_around_the_gateway() -> None:
+    fields = (("alt-svc", "h3"), ("set-cookie", "a=b; Path=/"), ("location", "/x"), ("link", "</x>"))
+    house = House([Target(ResponseHead(103, fields), OK, END)])
+    house.state.route = Route("target", "", "/x", "/t/target")
+    await house.forward()
+    expected = (("set-cookie", "a=b; Path=/t/target/"), ("location", "/t/target/x"), ("link", "</x>"))
+    assert ("client", 103) in house.told
+    assert house.client.heads[0].headers == expected
+    assert house.tape.heads[0] == expected
 
 
 async def test_a_client_of_http_1_0_knows_no_interim_answers() -> None:

@@ -124,6 +124,25 @@ async def ask(stream: TargetStream) -> int:
     return status
 
 
+async def test_nobody_takes_all_there_is(tmp_path: Path) -> None:
+    async with pool_before(tmp_path, answers, connections=4) as (pool, _, _):
+        taken = [await pool.acquire("alice") for _ in range(3)]
+        with pytest.raises(TargetUnavailable) as full:
+            await pool.acquire("alice")
+        assert full.value.status == 429
+        other, release = await pool.acquire("bob")
+        assert await ask(other) == 200
+        with pytest.raises(TargetUnavailable) as used_up:  # places there are none, whoever asks
+            await pool.acquire("carol")
+        assert used_up.value.status == 503
+        taken.pop()[1]()
+        stream, again = await pool.acquire("alice")
+        assert await ask(stream) == 200
+        for done in (release, again, *(one for _, one in taken)):
+            done()
+        assert not pool._busy
+
+
 async def test_connections_are_used_again_and_counted_once(tmp_path: Path) -> None:
     async with pool_before(tmp_path, answers) as (pool, _, server):
         for _ in range(5):

@@ -7,7 +7,7 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxyd import metrics_endpoint
-from proxyd.metrics import HandshakeFailure, Metrics, SessionOutcome
+from proxyd.metrics import HandshakeFailure, Metrics, SessionOutcome, TokenNumbers
 from proxyd.metrics_endpoint import MetricsEndpoint
 
 
@@ -77,6 +77,16 @@ def test_reloads_and_catalogs() -> None:
     assert shown["proxyd_reloads_total{outcome=rejected}"] == 1
     assert shown["proxyd_policy_loaded_timestamp_seconds"] == 1000.0
     assert shown["proxyd_catalog_loads_total{outcome=failed,target=shop}"] == 1
+
+
+def test_tokens_that_the_gateway_fetches() -> None:
+    metrics, numbers = Metrics(), TokenNumbers(successes=2, failures=1, ends_at=1000.5)
+    metrics.watch_tokens("api", "reader", numbers)
+    numbers.failures += 1
+    shown = samples(metrics)
+    assert shown["proxyd_target_token_fetches_total{login=reader,outcome=success,target=api}"] == 2
+    assert shown["proxyd_target_token_fetches_total{login=reader,outcome=failure,target=api}"] == 2
+    assert shown["proxyd_target_token_expiry_timestamp_seconds{login=reader,target=api}"] == 1000.5
 
 
 def test_two_daemons_in_one_process_do_not_share() -> None:

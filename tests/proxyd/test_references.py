@@ -107,6 +107,52 @@ def test_two_listeners_on_one_address(tmp_path: Path) -> None:
     assert "taken by the listener `postgres`" in material_faults(write_setup(tmp_path, config=text))[0]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "is_taken"),
+    [
+        ("127.0.0.1:6432", "127.0.0.1:6432", True),
+        ("0.0.0.0:6432", "127.0.0.1:6432", True),
+        ("127.0.0.1:6432", "0.0.0.0:6432", True),
+        ("localhost:6432", "0.0.0.0:6432", True),
+        ('"[::]:6432"', '"[::1]:6432"', True),
+        ('"[::]:6432"', "127.0.0.1:6432", False),  # each kind of address has ports of its own
+        ("0.0.0.0:6432", "127.0.0.1:6433", False),
+        ("127.0.0.1:6432", "127.0.0.2:6432", False),
+        ("0.0.0.0:0", "127.0.0.1:0", False),
+        ("unix:/run/a", "0.0.0.0:6432", False),
+    ],
+)
+def test_metrics_where_a_listener_is(tmp_path: Path, first: str, second: str, is_taken: bool) -> None:
+    text = CONFIG.replace("address: 127.0.0.1:0\n    tls", f"address: {first}\n    tls")
+    assert text != CONFIG
+    text = text.replace("metrics: {address: 127.0.0.1:0}", f"metrics: {{address: {second}}}")
+    path = write_setup(tmp_path, config=text)
+    if is_taken:
+        (fault,) = material_faults(path)
+        assert "metrics.address: taken by the listener `postgres`" in fault
+    else:
+        Material.read(path, NOW)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o600, 0o640, 0o400])
+def test_a_private_key_of_tls_that_others_can_read_is_a_warning(tmp_path: Path, mode: int) -> None:
+    path = write_setup(tmp_path)
+    (tmp_path / "pki/server.key").chmod(mode)
+    shown = [text for text in warnings_of(path) if "listeners[0].tls.key" in text]
+    if mode in {0o600, 0o640, 0o400}:
+        assert shown == []
+    else:
+        assert f"is open to other accounts (mode {mode:04o}); run: chmod 600 " in shown[0]
+
+
+@pytest.mark.parametrize("kind", ['json: ["$..x"], method: redact', "detect: [email]"])
+def test_a_mask_for_a_target_that_nobody_has_is_a_warning(tmp_path: Path, kind: str) -> None:
+    mask = f"masks:\n  - {{name: lost, targets: {{names: [nowhere]}}, {kind}}}\n"
+    assert "masks:\n" in POLICY
+    path = write_setup(tmp_path, policy=POLICY.replace("masks:\n", mask))
+    assert any("masks[0].targets: none of the configured targets" in text for text in warnings_of(path))
+
+
 def warnings_of(path: Path) -> list[str]:
     return [str(warning) for warning in Material.read(path, NOW).warnings]
 

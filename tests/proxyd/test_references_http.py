@@ -125,6 +125,11 @@ SECRETS = [
         "session_token: {file: secrets/http}, secret_key: {",
         "logins[5].sigv4.session_token.file",
     ),
+    (
+        "access_key: AKID, secret_key: {file: secrets/reader}",
+        "credentials: {file: secrets/http}",
+        "logins[5].sigv4.credentials.file",
+    ),
     ("ca: pki/ca.crt}\n      - {name: aws", "ca: secrets/http}\n      - {name: aws", "logins[4].oauth2.ca"),
 ]
 

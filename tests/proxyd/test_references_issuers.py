@@ -130,6 +130,16 @@ async def test_issuers_are_asked(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "is not JSON" in said
 
 
+async def test_an_issuer_that_is_written_otherwise_than_it_writes_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with web() as server:
+        server.publish(document(jwk("rsa")))
+        path = setup(tmp_path, [{**ISSUER, "issuer": f"{server.url}/"}])
+        assert await trio.to_thread.run_sync(check, path) == 0
+        assert f"write `issuer: {server.url}`, letter by letter" in capsys.readouterr().err
+
+
 def test_a_start_asks_nobody(tmp_path: Path) -> None:
     """An issuer that hangs keeps no daemon from starting and no policy from being reloaded."""
     path = setup(tmp_path, [{**ISSUER, "issuer": "http://127.0.0.1:1"}])

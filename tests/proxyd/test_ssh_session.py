@@ -439,6 +439,24 @@ async def test_keepalives_are_no_activity(tmp_path: Path, mock_clock: trio.testi
         assert await farewell(client) == "proxyd: this session was idle for too long"
 
 
+async def test_keepalives_on_a_channel_are_no_activity(
+    tmp_path: Path, mock_clock: trio.testing.MockClock
+) -> None:
+    """As sshd asks whether its client is alive while a channel is open, and some clients their server."""
+    async with ssh_house(tmp_path, policy=LIMITED, adjust=asks_seldom) as house:
+        client = await house.client()
+        target = await house.target()
+        number = await run_command(client, target)
+        for _ in range(5):
+            await advance(mock_clock, 11)
+            target.says(wire.channel_request(number, "keepalive@openssh.com", True))
+            await target.hears(wire.ChannelFailure)
+            client.says(wire.channel_request(number, "keepalive@example.com", True))
+            await client.hears(wire.ChannelFailure)
+        await advance(mock_clock, 6)
+        assert await farewell(client) == "proxyd: this session was idle for too long"
+
+
 async def test_a_session_has_a_longest_time(tmp_path: Path, mock_clock: trio.testing.MockClock) -> None:
     async with ssh_house(tmp_path, policy=LIMITED, adjust=asks_seldom) as house:
         client = await house.client()

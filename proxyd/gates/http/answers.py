@@ -10,6 +10,8 @@ from proxyd.gates.http.routing import Route
 
 # They would lead the client past the gateway, or tell of a body that it does not get as it was.
 _AROUND = frozenset({"alt-svc", "proxy-authenticate"})
+# For a whole origin, which under `/t/` is that of all targets.
+_OF_THE_ORIGIN = frozenset({"service-worker-allowed", "clear-site-data", "strict-transport-security"})
 _OF_THE_BODY = frozenset(
     {
         *("etag", "content-md5", "digest", "content-digest", "repr-digest", "accept-ranges"),
@@ -17,7 +19,7 @@ _OF_THE_BODY = frozenset(
     }
 )
 
-_LOOKED_AT = _AROUND | _OF_THE_BODY | {"location", "content-location", "set-cookie"}
+_LOOKED_AT = _AROUND | _OF_THE_ORIGIN | _OF_THE_BODY | {"location", "content-location", "set-cookie"}
 
 
 class Place(Protocol):
@@ -41,6 +43,8 @@ def client_headers(headers: Headers, route: Route, place: Place, *, is_changed: 
         for field in headers
         if field[0] not in _AROUND and not (is_changed and field[0] in _OF_THE_BODY)
     ]
+    if route.is_host_name:
+        kept = [(name, _of_one_host(value) if name == "set-cookie" else value) for name, value in kept]
     if not route.prefix and not place.base_path:
         return tuple(kept)
     return tuple(_placed(kept, route, place.origin, place.base_path))
@@ -55,6 +59,8 @@ def _placed(
             yield name, _relocated(value, route.prefix, origin, base_path)
         elif name == "set-cookie" and route.prefix:
             yield name, _cookie(value, route.prefix)
+        elif name in _OF_THE_ORIGIN and route.prefix:
+            continue
         else:
             yield name, value
 
@@ -74,8 +80,19 @@ def _relocated(value: str, prefix: str, origin: str, base_path: str) -> str:
 
 def _cookie(value: str, prefix: str) -> str:
     """A cookie of one target must not go to another one: below its prefix, and for this host alone."""
-    parts = [part.strip() for part in value.split(";")]
-    kept = [part for part in parts[1:] if not part.lower().startswith(("path=", "domain="))]
-    path = next((part[5:] for part in parts[1:] if part.lower().startswith("path=")), "/")
+    first, *parts = [part.strip() for part in value.split(";")]
+    kept = [part for part in parts if _attribute(part) not in {"path", "domain"}]
+    path = next((part.partition("=")[2].strip() for part in parts if _attribute(part) == "path"), "/")
     path = path if path.startswith("/") else "/"
-    return "; ".join([parts[0], *kept, f"Path={prefix}{path}"])
+    return "; ".join([first, *kept, f"Path={prefix}{path}"])
+
+
+def _of_one_host(value: str) -> str:
+    """A cookie of TARGET.DOMAIN is not for the other targets of the domain."""
+    first, *parts = [part.strip() for part in value.split(";")]
+    return "; ".join([first, *(part for part in parts if _attribute(part) != "domain")])
+
+
+def _attribute(part: str) -> str:
+    """Its name as browsers read it, which let blanks stand around it (RFC 6265, 5.2)."""
+    return part.partition("=")[0].strip().lower()

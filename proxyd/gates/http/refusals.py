@@ -107,7 +107,8 @@ class Answer(msgspec.Struct, frozen=True):
 def denied(decision: Decision) -> Refusal:
     """What a decision that is no ALLOW says to the client."""
     reasons = decision.reasons
-    detail = " ".join(_sentence(reason.message) for reason in reasons) or "No rule allows this request."
+    first, *others = [_sentence(reason.message) for reason in reasons] or ["No rule allows this request."]
+    detail = " ".join((first, *(text[:1].upper() + text[1:] for text in others)))
     hints = dict.fromkeys(_sentence(reason.hint) for reason in reasons if reason.hint)
     rule = next((reason.rule for reason in reasons if reason.rule), "")
     is_held = decision.effect is Effect.HOLD

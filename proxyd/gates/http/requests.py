@@ -6,6 +6,7 @@ One view: what was judged is what is sent, made anew from the parsed form. Calle
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import msgspec
 
@@ -24,6 +25,17 @@ from proxyd.http_credentials.injecting import KEY_FIELDS, Injected, never_goes_o
 FORM = "application/x-www-form-urlencoded"
 # Under masks nobody gets a part of a body: a value could be cut in two, and neither half would be met.
 PART_FIELDS = frozenset({"range", "if-range"})
+# Nor an answer to the question whether it is the one that they think of: an `ETag` is often a hash of it.
+GUESSING_FIELDS = frozenset({"if-match", "if-none-match"})
+_READING_METHODS = frozenset({"GET", "HEAD"})
+# Fields of one value: how a body is read, and which page has made the request.
+ONCE = ("content-type", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
+# By these a key that may speak for several is told for which (OpenAI's, Anthropic's).
+PAYERS = frozenset(
+    {"openai-organization", "openai-project", "anthropic-workspace-id", "anthropic-user-profile-id"}
+)
+# In any other encoding the same bytes are another text, to whoever listens to what `charset` says.
+_UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 # What the gateway says itself, or would let a client learn the target's credential.
 _NEVER = frozenset({"te", "host", "accept-encoding", "expect"})
 
@@ -38,6 +50,35 @@ def content_encoding_of(headers: Headers) -> str:
 
 def is_plain(encoding: str) -> bool:
     return not encoding or encoding.strip().lower() == "identity"
+
+
+def refuse_doubled_fields(headers: Headers) -> None:
+    """Of two values some servers take the first, some the last: what was judged would not be what is read. Raises
+    Refusal."""
+    for name in ONCE:
+        if sum(field[0] == name for field in headers) > 1:
+            raise Refusal(400, Kind.PROTOCOL, f"The field {name} stands twice.", hint="Send it once.")
+
+
+def without_tokens(headers: Headers, is_token: Callable[[str], bool]) -> Headers:
+    """The fields without tokens for the gateway in the place of a key for the target. `is_token`: is this one?
+
+    A client can have shown something else (a certificate, another field), and yet send its token where its SDK does.
+    """
+    if not any(name in KEY_FIELDS for name, _ in headers):
+        return headers
+    return tuple(
+        [
+            field
+            for field in headers
+            if field[0] not in KEY_FIELDS or not is_token(field[1].rpartition(" ")[2])
+        ]
+    )
+
+
+def without_payers(headers: Headers) -> Headers:
+    """The fields without those that tell a model's provider who pays: that follows from the key, which is ours."""
+    return tuple([field for field in headers if field[0] not in PAYERS])
 
 
 def shown_headers(headers: Headers, token_field: str) -> Headers:
@@ -55,22 +96,6 @@ def shown_headers(headers: Headers, token_field: str) -> Headers:
             and not (token and field[0] in KEY_FIELDS and field[1] == token)
         ]
     )
-
-
-def refuse_other_sites(head: RequestHead) -> None:
-    """A browser shows a client certificate to whoever asks it to, also from another site. Raises Refusal.
-
-    Called for requests that no token came with: a token is never sent by a browser on its own.
-    """
-    origin = next((value for name, value in head.headers if name == "origin"), "")
-    if origin and origin.lower() != f"{head.scheme}://{head.authority.lower()}":
-        raise Refusal(
-            403,
-            Kind.NOT_ADMITTED,
-            "The request was made by a page of another site, which would use what this connection may do.",
-            hint="Send a token with the request (a tunnel's own does not count), or leave out the Origin field.",
-            reason=f"cross-site request of {origin[:100]!r}",
-        )
 
 
 def head_facts(
@@ -108,18 +133,19 @@ def _plain_type(value: str) -> str:
 def with_body(facts: HttpFacts, body: bytes, encoding: str, *, is_whole: bool) -> HttpFacts:
     """The facts once the body is there, or as much of it as may be looked into."""
     size = len(body) if is_whole else facts.body_bytes
-    state, value = (BodyState.TOO_LARGE, None) if not is_whole else _read(facts.content_type, body, encoding)
+    state, value = (BodyState.TOO_LARGE, None) if not is_whole else _read(facts, body, encoding)
     if is_whole and not body:
         state = BodyState.NONE
     return msgspec.structs.replace(facts, body_bytes=size, body_state=state, body=value)
 
 
-def _read(content_type: str, body: bytes, encoding: str) -> tuple[BodyState, object]:
-    if not is_plain(encoding):
+def _read(facts: HttpFacts, body: bytes, encoding: str) -> tuple[BodyState, object]:
+    content_type = facts.content_type
+    if not is_plain(encoding) or not _is_utf8(content_type_of(facts.headers)):
         return BodyState.UNKNOWN, None
     if content_type == "application/json" or content_type.endswith("+json"):
         try:
-            return BodyState.JSON, parse_json(body)
+            return BodyState.JSON, parse_json(body, max_bytes=len(body))  # which `judged_body` has bounded
         except ProtocolError:
             return BodyState.BROKEN, None
     if content_type == FORM:
@@ -128,6 +154,17 @@ def _read(content_type: str, body: bytes, encoding: str) -> tuple[BodyState, obj
         except (ValueError, ProtocolError):
             return BodyState.BROKEN, None
     return BodyState.UNKNOWN, None
+
+
+def _is_utf8(content_type: str) -> bool:
+    """Is a body of this type read as UTF-8 by everybody? Not when the type is none that can be read."""
+    if not content_type:
+        return True
+    try:
+        kind, parameters = media_type(content_type)
+    except ProtocolError:
+        return False
+    return bool(kind) and parameters.get("charset", "").lower() in _UTF8
 
 
 def _form(body: bytes) -> dict[str, list[str]]:
@@ -168,9 +205,12 @@ def target_head(
     target = path if path == "*" else base_path + path
     if destination.query:
         target = f"{target}?{destination.query}"
-    kept = [
-        field for field in headers if field[0] not in _NEVER and not (is_masked and field[0] in PART_FIELDS)
-    ]
+    left_out = _NEVER
+    if is_masked:
+        left_out |= PART_FIELDS
+        if head.method in _READING_METHODS:
+            left_out |= GUESSING_FIELDS
+    kept = [field for field in headers if field[0] not in left_out]
     if any(name == "te" and "trailers" in value for name, value in headers):
         kept.append(("te", "trailers"))
     if head.upgrade:

@@ -77,15 +77,16 @@ def answer_to(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _SUFFIX, usedforsecurity=False).digest()).decode()
 
 
-def changed(head: ResponseHead, sent_key: str, client_key: str) -> ResponseHead:
+def changed(head: ResponseHead, headers: Headers, sent_key: str, client_key: str) -> ResponseHead:
     """The 101 of a target as the client gets it.
 
-    `sent_key`: what the target was sent, "" over HTTP/2. `client_key`: what the client has sent. Raises Refusal when
-    the target has not read the key, and so may not know that it speaks WebSocket.
+    `headers`: those of its fields that the client may have. `sent_key`: what the target was sent, "" over HTTP/2.
+    `client_key`: what the client has sent. Raises Refusal when the target has not read the key, and so may not know
+    that it speaks WebSocket.
     """
     if sent_key and [value for name, value in head.headers if name == ACCEPT] != [answer_to(sent_key)]:
         raise not_changed("the answer to the key of the WebSocket is wrong")
-    kept: Headers = tuple([field for field in head.headers if field[0] not in OF_ONE_HOP])
+    kept: Headers = tuple([field for field in headers if field[0] not in OF_ONE_HOP])
     if client_key:
         kept = (*kept, (ACCEPT, answer_to(client_key)))
     return ResponseHead(101, kept, 0, upgrade=head.upgrade)

@@ -11,6 +11,8 @@ from typing import assert_never
 
 from policy.decision import Effect
 from protocols.errors import RemoteProtocolError
+from proxyd.gates.files import FileRecord
+from proxyd.gates.scp import ScpObserver
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.lobby import Lobby
 from proxyd.gates.ssh.state import SshState
@@ -56,7 +58,7 @@ class Flow:
         number = channel.number
         self._state.actions.records.append(lambda tape: tape.input(number, data))
         if channel.scp is not None:
-            self._state.record_files(channel, channel.scp.from_client(data))
+            self._observed(channel, channel.scp, channel.scp.from_client(data))
         channel.target.send(data)
 
     def pass_early(self, channel: Channel) -> None:
@@ -105,9 +107,17 @@ class Flow:
             self._sftp(channel, None, data)
         elif channel.is_carrying and code in {STDOUT, STDERR}:
             if channel.scp is not None and code == STDOUT:
-                self._state.record_files(channel, channel.scp.from_target(data))
+                self._observed(channel, channel.scp, channel.scp.from_target(data))
             self._show(channel, code, data)
         self.release(channel)
+
+    def _observed(self, channel: Channel, scp: ScpObserver, files: list[FileRecord]) -> None:
+        """Files that went by; and where these can no longer be told from what passes, the tape says so."""
+        self._state.record_files(channel, files)
+        if scp.ended is not None:
+            channel.scp = None
+            lost = {"channel": channel.number, "reason": scp.ended}
+            self._state.actions.records.append(lambda tape: tape.event("scp not followed", lost))
 
     def _show(self, channel: Channel, code: int, data: bytes) -> None:
         screens = channel.screens

@@ -16,11 +16,20 @@ _SFTP_SERVERS = frozenset({"sftp-server", "internal-sftp"})
 
 
 def scp_direction(facts: SshFacts) -> str | None:
-    """ "-t" when the command is scp that takes files, "-f" when it sends them."""
+    """ "-t" when the command is scp that takes files, "-f" when it sends them.
+
+    Only with options that the far end of an scp gets: with others a "-f" may be a file, or the value of an option.
+    """
     words = _words(facts)
-    if not words or words[0] != "scp":
+    if not words or words[0] != "scp" or _is_more(facts.commands[0]):
         return None
-    letters = "".join(word[1:] for word in words[1:] if SCP_OPTIONS.fullmatch(word))
+    letters = ""
+    for word in words[1:]:
+        if word == "--" or not word.startswith("-"):
+            break
+        if SCP_OPTIONS.fullmatch(word) is None:
+            return None
+        letters += word[1:]
     return "-t" if "t" in letters else "-f" if "f" in letters else None
 
 

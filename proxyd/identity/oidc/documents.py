@@ -29,6 +29,15 @@ class FetchError(Exception):
     """The issuer's keys could not be had. The text is one line, for the log and for operators."""
 
 
+class AnotherIssuer(FetchError):
+    """`named`: what the description calls its issuer, if that can be shown; "" else."""
+
+    def __init__(self, url: str, named: object) -> None:
+        super().__init__(f"{url} describes another issuer: {ascii(named)[:200]}")
+        is_shown = isinstance(named, str) and len(named) < 200 and named.isascii() and named.isprintable()
+        self.named = str(named) if is_shown else ""
+
+
 def tls_context(issuer: Issuer) -> tuple[ssl.SSLContext, bytes]:
     """How the issuer has to prove itself, and the content of the file that says so (b"" for the system's).
 
@@ -93,8 +102,7 @@ async def _fetch(client: httpx.AsyncClient, issuer: Issuer) -> KeySet:
         raise FetchError(f"{issuer.discovery_url} is {error}") from None
     named = found.get("issuer")
     if named != issuer.issuer:
-        shown = ascii(named)[:200]
-        raise FetchError(f"{issuer.discovery_url} describes another issuer: {shown}")
+        raise AnotherIssuer(issuer.discovery_url, named)
     keys_url = found.get("jwks_uri")
     if not isinstance(keys_url, str):
         raise FetchError(f"{issuer.discovery_url} does not say where the keys are (`jwks_uri`)")

@@ -1,7 +1,7 @@
 """A token that does not count, in the words for the log and in those for whoever sent it.
 
 Owns the rule that neither ever quotes the token, its signature or a claim that is nobody's business: `reason` may
-name the issuer and the fault, `text` says what, why and what to do next.
+name the issuer, the fault and, of a signed token, whose it is; `text` says what, why and what to do next.
 """
 
 from __future__ import annotations

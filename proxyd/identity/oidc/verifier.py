@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from policy.facts import Subject
+from policy.shown_text import shown
 from proxyd.config import Issuer
 from proxyd.identity.oidc.claims import subject_from_claims
 from proxyd.identity.oidc.documents import tls_context
@@ -73,6 +74,13 @@ class Tokens:
     def known(self, token: str) -> Subject | None:
         """The subject of a token that was verified before, by keys that still count, and has not ended."""
         return self._remembered(_digest(token))
+
+    def is_of_issuer(self, token: str) -> bool:
+        """Does it say that one of our issuers has made it? Whether it still counts does not matter: it is a secret."""
+        try:
+            return read_token(token).issuer in self._sources
+        except TokenRefused:
+            return False
 
     def _remembered(self, digest: bytes) -> Subject | None:
         found = self._known.get(digest)
@@ -142,8 +150,10 @@ class Tokens:
         candidates = () if keys is None else keys.candidates(token.key_id, token.algorithm)
         if keys is None or not candidates:
             return None
+        whose: object = None
         try:
             claims = verified_claims(token, candidates)
+            whose = claims.get("sub")
             if claims.get("iss") != source.issuer.issuer:
                 raise refused("does not say who issued it (`iss`)")
             subject = subject_from_claims(
@@ -151,7 +161,7 @@ class Tokens:
             )
             self._check_owner(subject.name, source.issuer)
         except TokenRefused as refusal:
-            raise self._counted(source, refusal) from None
+            raise self._counted(source, refusal, whose) from None
         source.numbers.accepted += 1
         self._remember(digest, _Known(source, keys, subject, subject.expires_at or 0.0))
         return subject
@@ -165,9 +175,13 @@ class Tokens:
         ):
             raise refused("has a name that begins as another issuer's names do", ASK_OPERATORS)
 
-    def _counted(self, source: IssuerKeys, refusal: TokenRefused) -> TokenRefused:
+    def _counted(self, source: IssuerKeys, refusal: TokenRefused, whose: object = None) -> TokenRefused:
+        """The log says which issuer it is about, and of a token that this issuer has signed whose it is (`sub`)."""
         source.numbers.refused += 1
-        return refusal
+        named = f"issuer {source.issuer.name}"
+        if isinstance(whose, str):
+            named += f", sub {shown(whose)}"
+        return TokenRefused(f"{refusal.reason} ({named})", refusal.text, may_pass=refusal.may_pass)
 
     def _remember(self, digest: bytes, known: _Known) -> None:
         self._known[digest] = known

@@ -6,7 +6,7 @@ import pytest
 
 from policy.document import DocumentError, load_document
 from policy.http_rules.section import NEVER_SEEN, NEVER_SEEN_PREFIXES
-from proxyd.http_credentials.injecting import _NEVER, CLIENT_CREDENTIAL_PREFIXES, never_goes_on
+from proxyd.http_credentials.injecting import _NEVER, NEVER_PREFIXES, never_goes_on
 from tests.policy.http.requests import HEAD
 
 
@@ -204,7 +204,7 @@ def test_fields_that_the_gateway_takes_out_cannot_be_meant(name: str) -> None:
 
 
 def test_prefixes_that_the_gateway_takes_out_cannot_be_meant() -> None:
-    assert NEVER_SEEN_PREFIXES == CLIENT_CREDENTIAL_PREFIXES
+    assert NEVER_SEEN_PREFIXES == NEVER_PREFIXES
 
 
 def test_warnings() -> None:

@@ -15,6 +15,7 @@ from policy.llm.budget import (
     unknown_of,
     worst_case,
 )
+from policy.llm.reading import PROMPT_IN_TOKENS
 from policy.located_yaml import DocumentError, parse, validate
 from policy.rules import Selector
 
@@ -72,6 +73,11 @@ def test_whose_it_is(roles: frozenset[str] | None, targets: Selector | None, exp
 def test_what_a_call_may_come_to() -> None:
     known = LlmFacts("openai", "chat", "gpt", max_tokens=100, input_tokens=50, estimated_cost_usd=0.5)
     assert worst_case(known) == Amounts(0.5, 50, 100, 1)
+    for unseen in ("prompts: a conversation that the provider keeps", "body: it is not a JSON object"):
+        call = LlmFacts("openai", "chat", "gpt", input_tokens=5, unresolved=(unseen,))
+        assert worst_case(call).input_tokens is None
+    counted = LlmFacts("openai", "completions", "gpt", input_tokens=5, unresolved=(PROMPT_IN_TOKENS,))
+    assert worst_case(counted).input_tokens == 5
     assert worst_case(LlmFacts("openai", "chat", "gpt", input_tokens=50)) == Amounts(None, 50, None, 1)
     counting = LlmFacts("openai", "count_tokens", "gpt", input_tokens=50, estimated_cost_usd=0.0)
     assert worst_case(counting) == Amounts(requests=1)

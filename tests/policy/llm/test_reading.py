@@ -22,9 +22,15 @@ HELLO = [{"role": "user", "content": "Hello there"}]
 
 
 def read(
-    body: object, path: str = "/v1/chat/completions", api: str = "openai", method: str = "POST"
+    body: object,
+    path: str = "/v1/chat/completions",
+    api: str = "openai",
+    method: str = "POST",
+    *,
+    query: tuple[tuple[str, str], ...] = (),
+    upgrade: str = "",
 ) -> LlmFacts:
-    facts = read_call(api, method, path, body, PRICES)
+    facts = read_call(api, method, path, body, PRICES, query=query, upgrade=upgrade)
     assert facts is not None
     assert all(reason.split(": ")[0] in ASPECTS for reason in facts.unresolved)
     return facts
@@ -139,12 +145,38 @@ def test_which_bodies_say_what_is_asked(method: str, path: str, expected: bool) 
         chat(models=["o1-pro"]),
         chat(fallbacks=["o1-pro"]),
         chat(route="fallback"),
+        chat(preset="cheap"),
+        chat(user_config={"model_list": []}),
+        chat(context_window_fallbacks=[{"gpt-4o": ["o1-pro"]}]),
+        chat(api_base="https://elsewhere.example"),
+        chat(model="gpt-4o-mini,o1-pro"),
+        chat(model="gpt-4o-mini\n"),
+        chat(model="gpt-4o\u200b-mini"),
     ],
 )
 def test_a_model_that_is_not_certain(body: dict[str, Any]) -> None:
     facts = read(body)
     assert is_unresolved(facts, "model")
     assert facts.estimated_cost_usd is None
+
+
+@pytest.mark.parametrize("name", ["model", "Model", "models[]", "deployment_id", "fallbacks"])
+def test_some_servers_take_the_model_from_the_address(name: str) -> None:
+    facts = read(chat(), query=(("api-version", "1"), (name, "o1-pro")))
+    assert is_unresolved(facts, "model")
+    assert facts.estimated_cost_usd is None
+    assert not read(chat(), query=(("api-version", "1"),)).unresolved
+    assert not read(None, "/v1/models", method="GET", query=((name, "o1-pro"),)).unresolved
+    assert is_unresolved(read(None, "/v1/realtime", method="GET", query=((name, "o1-pro"),)), "model")
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/responses", "/v1/models"])
+def test_nothing_is_known_of_what_is_asked_over_a_changed_protocol(path: str) -> None:
+    facts = read(None, path, method="GET", upgrade="websocket")
+    assert (facts.max_tokens, facts.estimated_cost_usd) == (None, None)
+    for aspect in ("model", "prompts", "tools", "length", "cost"):
+        assert is_unresolved(facts, aspect)
+    assert not is_unresolved(facts, "operation")
 
 
 @pytest.mark.parametrize(
@@ -332,6 +364,13 @@ def test_the_first_price_that_means_the_model_counts() -> None:
             "cost",
         ),
         (chat(tools=[{"type": "web_search"}]), "cost"),
+        (chat(model="gpt-4o:online"), "cost"),
+        (chat(speed="fast"), "cost"),
+        (chat(inference_geo="us"), "cost"),
+        (chat(compaction={"type": "enabled"}), "cost"),
+        (chat(context_management=[{"type": "compaction", "compact_threshold": 1000}]), "cost"),
+        (chat(context_management={"edits": [{"type": "compact_20260112"}]}), "cost"),
+        (chat(thread={"type": "continue", "previous_message_id": "msg_1"}), "cost"),
         (chat(messages=[{"role": "user", "content": [{"type": "file", "file": {"file_id": "f"}}]}]), "cost"),
     ],
 )
@@ -344,6 +383,36 @@ def test_a_cost_that_nobody_can_tell(body: dict[str, Any], why: str) -> None:
 @pytest.mark.parametrize("tier", [None, "auto", "default", "flex"])
 def test_usual_service_tiers_have_the_table_s_price(tier: str | None) -> None:
     assert read(chat(service_tier=tier)).estimated_cost_usd is not None
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"speed": "standard"},
+        {"inference_geo": "global"},
+        {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}},
+        {"thread": {"type": "create"}},
+    ],
+)
+def test_what_has_the_table_s_price(keys: dict[str, Any]) -> None:
+    facts = read(message(**keys), "/v1/messages", "anthropic")
+    assert facts.estimated_cost_usd is not None
+    assert not facts.unresolved
+
+
+def test_a_model_that_searches_offers_a_tool() -> None:
+    assert read(chat(model="gpt-4o:online")).tools == ("web_search",)
+
+
+def test_what_openai_is_told_to_keep_costs_more() -> None:
+    plain = read(chat()).estimated_cost_usd
+    part = {"type": "text", "text": "Hello there", "prompt_cache_breakpoint": {"mode": "explicit"}}
+    for more in (
+        {"prompt_cache_options": {"ttl": "12h"}},
+        {"messages": [{"role": "user", "content": [part]}]},
+    ):
+        kept = read(chat(**more)).estimated_cost_usd
+        assert plain is not None and kept is not None and kept > plain
 
 
 def test_what_is_free_and_what_has_no_price_table() -> None:

@@ -119,6 +119,13 @@ SEEN = {
     # of the wrappers, what they are called with or where they lie does not explain them
     "command -v a": [],
     "/tmp/env a": ["a"],
+    # elsewhere `./a` is another program, and `x` another file
+    "env -C /x ./a x": ["./a x"],
+    "env --chdir=/x ./a x": ["./a x"],
+    "ssh-agent a b": ["a b"],
+    "ssh-agent -t 60 -- a b": ["a b"],
+    "sudo -s a b": ["a b"],
+    "mosh-server new -s -c 256 -- a b": ["a b"],
     "./sh -c a": ["a"],
     "trap - EXIT": [],
 }
@@ -178,6 +185,7 @@ READ_CODE = (
     "ssh h",
     "at now",
     "batch",
+    "mosh-server new -s -c 256",
     ". /dev/stdin",
     "source /dev/fd/0",
 )
@@ -240,6 +248,18 @@ UNCLEAR = {
     "parallel rm ::: x": ["rm ?"],
     "xargs -I{} sh -c 'rm {}'": ["sh -c ?rm {}"],
     "setarch -R rm x": ["rm x"],
+    "x86_64 rm x": ["rm x"],
+    "uname26 rm x": ["rm x"],
+    "dbus-run-session -- rm x": ["rm x"],
+    "systemd-inhibit --what=idle rm x": ["rm x"],
+    "start-stop-daemon --start --exec /bin/rm -- x": ["/bin/rm -- x"],
+    "runcon -t t rm x": ["t rm x"],
+    "capsh -- -c 'rm x'": ["'rm x'"],
+    "choom -n 0 rm x": ["0 rm x"],
+    "gosu root rm x": ["root rm x"],
+    # The shell that sudo starts is given the words with everything escaped but the dollar sign.
+    "sudo -s 'rm$IFS-rf$IFS$HOME'": ["rm$IFS-rf$IFS$HOME"],
+    "sudo -i a '$(rm x)'": ["a '$(rm x)'"],
     "find . -exec a $x \\;": ["a ?$x"],
     'find . -exec a "$x" -exec rm y \\;': ['a ?"$x" -exec rm y'],
     "find $x -exec rm y \\;": ["rm y"],

@@ -65,7 +65,8 @@ def test_a_glob_of_addresses_covers_no_name_and_the_other_way_round(pattern: str
 @pytest.mark.parametrize(
     "host",
     ["0177.0.0.1", "2130706433", "0x7f000001", "0x7f.1", "127.1", "127.0.1", "010.0.0.5", "1.2.3.4.5", "0x",
-     "x.1", "10.0.0.256", "", "*", "\uff11\uff10.0.0.5", "b\u00fccher.example", "10.0.0.5.0x1"],
+     "x.1", "10.0.0.256", "10.0.0.5%x", "127.1%lo", "", "*",
+     "\uff11\uff10.0.0.5", "b\u00fccher.example", "10.0.0.5.0x1"],
 )  # fmt: skip
 def test_an_odd_host_could_be_any_address(host: str) -> None:
     facts = SshFacts(SshOperation.FORWARD, host=host, port=80)

@@ -391,6 +391,18 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         )
     },
     "Connection with garbage": (get(b"Connection: a b\r\n"), "400"),
+    "an upgrade with a body": (
+        get(b"Connection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 2\r\n"),
+        "400",
+    ),
+    "an upgrade with chunks": (
+        get(b"Connection: upgrade\r\nUpgrade: other\r\nTransfer-Encoding: chunked\r\n"),
+        "400",
+    ),
+    "an upgrade by POST": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "400",
+    ),
     "two upgrades": (get(b"Connection: upgrade\r\nUpgrade: a\r\nUpgrade: b\r\n"), "400"),
     "a list of upgrades": (get(b"Connection: upgrade\r\nUpgrade: websocket, h2c\r\n"), "400"),
     "Expect of something else": (post(b"Content-Length: 1\r\nExpect: 200-ok\r\n", b"x"), "417"),
@@ -478,6 +490,8 @@ REFUSED: dict[str, tuple[bytes, str]] = {
     # Too much
     "a target that is too long": (b"GET /" + b"a" * 512 + b" HTTP/1.1\r\n" + H + b"\r\n", "414"),
     "a target without an end": (b"GET /" + b"a" * 1000, "414"),
+    "a target longer than a head": (b"GET /" + b"a" * 3000 + b" HTTP/1.1\r\n" + H + b"\r\n", "414"),
+    "a target longer than a head, without an end": (b"GET /" + b"a" * 3000, "414"),
     "a head that is too long": (get(b"X: " + b"a" * 2048 + b"\r\n"), "431"),
     "a head without an end": (b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * 2100, "431"),
     "too many fields": (get(b"X: y\r\n" * 20), "431"),

@@ -166,6 +166,7 @@ MALFORMED_REQUESTS: dict[str, Fields] = {
     "hosts that differ": [*HEAD, (b"host", b"b")],
     "two hosts": [*HEAD[:2], HEAD[3], (b"host", b"a"), (b"host", b"a")],
     "a line break": [*HEAD, (b"x", b"a\nb")],
+    "a scheme of its own": [HEAD[0], (b":scheme", b"ftp"), *HEAD[2:]],
     "a NUL": [*HEAD, (b"x", b"a\0b")],
     "a line break in the path": [*HEAD[:3], (b":path", b"/a\r\nb")],
     "a length that is none": [*HEAD, (b"content-length", b"+1")],
@@ -389,6 +390,42 @@ def test_answers_that_are_none(fields: Fields) -> None:
     except ProtocolError:
         return
     assert (found, [stream for stream, _ in codec.malformed]) == ([], [1])
+
+
+@pytest.mark.parametrize(
+    ("more", "is_read"),
+    [
+        ([(b"x%d" % n, b"y" * 1000) for n in range(3)], True),
+        ([(b"x%d" % n, b"y" * 1000) for n in range(5)], False),
+        ([(b"x", b"y" * 5000)], False),
+        ([(b"cookie", b"y" * 1000)] * 5, False),
+    ],
+)
+def test_a_head_has_an_end(more: Fields, *, is_read: bool) -> None:
+    codec, encoder = server(Http2Limits(head_bytes=4096)), Encoder()
+    found = codec.receive(head([*HEAD, *more], 1, "END_STREAM", encoder=encoder))
+    assert any(isinstance(event, RequestHead) for _, event in found) is is_read
+    assert [stream for stream, _ in codec.malformed] == ([] if is_read else [1])
+    # The next one is read with the same table.
+    assert codec.receive(head(HEAD, 3, "END_STREAM", encoder=encoder)) == [(3, request()), (3, END)]
+
+
+def test_a_target_has_an_end() -> None:
+    codec = server(Http2Limits(target_bytes=100))
+    codec.receive(head([*HEAD[:3], (b":path", b"/" + b"a" * 100)], 1, "END_STREAM"))
+    assert [stream for stream, _ in codec.malformed] == [1]
+
+
+def test_a_head_as_long_as_the_limit_allows() -> None:
+    codec, encoder = server(Http2Limits(head_bytes=1 << 20)), Encoder()
+    more = [(b"x%d" % n, b"y" * 14_000) for n in range(20)]
+    block = encoder.encode([*HEAD, *more])
+    pieces = [block[at : at + 16_000] for at in range(0, len(block), 16_000)]
+    frames = [HeadersFrame(1, pieces[0], flags=["END_STREAM"])]
+    frames += [ContinuationFrame(1, piece) for piece in pieces[1:]]
+    frames[-1].flags.add("END_HEADERS")
+    found = [event for frame in frames for event in codec.receive(frame.serialize())]
+    assert isinstance(found[0][1], RequestHead)
 
 
 def test_interim_answers_for_ever() -> None:

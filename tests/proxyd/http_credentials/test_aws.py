@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import json
 import os
 import re
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
 
 from demo.child_process import end, launch
 from policy.located_yaml import parse, validate
 from protocols.http.messages import Headers, RequestHead
 from proxyd.config import HttpSigV4
 from proxyd.http_credentials import CredentialUnavailable
-from proxyd.http_credentials.aws import UNSIGNED, UNSIGNED_PIECES, AwsInjector
+from proxyd.http_credentials.aws import REREAD_S, UNSIGNED, UNSIGNED_PIECES, AwsInjector
+from proxyd.telemetry import Telemetry
 from tests.pki import SERVER, Authority
 from tests.proxyd.documents import write_secret
 
@@ -105,6 +111,88 @@ def test_keys_that_last_for_a_session(tmp_path: Path) -> None:
     made = injected(injector_of(tmp_path, more=", session_token: {file: session}"), put())
     assert made["x-amz-security-token"] == "SESSION"
     assert "x-amz-security-token" in made["authorization"]
+
+
+TEMPORARY = {
+    "AccessKeyId": "ASIA1",
+    "SecretAccessKey": "SK1",
+    "SessionToken": "ST1",
+    "Expiration": "2027-01-15T08:00:01Z",  # a second after NOW
+}
+
+
+def temporary(directory: Path, clock: Callable[[], float] = lambda: NOW, **changed: object) -> AwsInjector:
+    write_secret(directory / "keys", json.dumps({"Version": 1, **TEMPORARY, **changed}, indent=1))
+    text = "{region: eu-central-1, service: s3, credentials: {file: keys}}"
+    login = validate(HttpSigV4, parse(text, "login"), context={"directory": directory})
+    return AwsInjector(login, frozenset(), clock, is_tls=True)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"Version": 1, **TEMPORARY},  # credential_process
+        {
+            "Credentials": {**TEMPORARY, "Expiration": "2027-01-15T08:00:01+00:00"},
+            "AssumedRoleUser": {},
+        },  # sts
+        {
+            "Code": "Success",
+            "Token": "ST1",
+            **{k: v for k, v in TEMPORARY.items() if k != "SessionToken"},
+        },  # IMDS
+    ],
+)
+def test_temporary_keys_of_every_source(tmp_path: Path, document: object) -> None:
+    injector = temporary(tmp_path)
+    write_secret(tmp_path / "keys", json.dumps(document))
+    injector.reload()
+    made = injected(injector, put())
+    assert made["x-amz-security-token"] == "ST1"
+    assert "Credential=ASIA1/" in made["authorization"]
+
+
+def test_temporary_keys_end(tmp_path: Path) -> None:
+    now = NOW
+    injector = temporary(tmp_path, lambda: now)
+    assert injector.ready(put()) is not None
+    now += 1
+    with pytest.raises(CredentialUnavailable) as caught:
+        injector.ready(put())
+    assert "have ended" in caught.value.reason
+    assert not caught.value.is_request
+    write_secret(tmp_path / "keys", json.dumps({**TEMPORARY, "Expiration": None}))
+    assert injector.reload()
+    now += 1e9
+    assert injector.ready(put()) is not None
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", "nonsense", '{"AccessKeyId": "a"}', "[" * 20_000])
+async def test_keys_that_another_program_writes_anew(
+    tmp_path: Path, content: str, autojump_clock: MockClock
+) -> None:
+    injector, said = temporary(tmp_path), StringIO()
+
+    async def looked_at() -> None:
+        """The file is read by a thread, which the clock does not wait for."""
+        await trio.sleep(REREAD_S)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(injector.keep_fresh, Telemetry("info", said).log)
+        write_secret(tmp_path / "keys", content)
+        for _ in range(3):
+            await looked_at()
+        assert "Credential=ASIA1/" in injected(injector, put())["authorization"]
+        write_secret(tmp_path / "keys", json.dumps({**TEMPORARY, "AccessKeyId": "ASIA2"}))
+        for _ in range(2):
+            await looked_at()
+        assert "Credential=ASIA2/" in injected(injector, put())["authorization"]
+        nursery.cancel_scope.cancel()
+    log = said.getvalue()
+    assert log.count("cannot be read anew") == 1
+    assert log.count("other keys for a target") == 1
+    assert "SK1" not in log and "ST1" not in log
 
 
 def test_bodies_in_pieces_that_carry_no_signature(tmp_path: Path) -> None:

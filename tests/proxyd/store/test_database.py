@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -54,6 +55,57 @@ def test_what_is_written_is_there_again(tmp_path: Path) -> None:
     again = Database.open(tmp_path / "proxyd.db")
     assert again.rows(COUNT) == [(1,)]
     again.close()
+
+
+def test_what_is_committed_is_brought_to_the_disk_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database.open(tmp_path / "proxyd.db")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    assert not database.has_news
+    with database.transaction() as connection:
+        connection.execute(INSERT, ("2026-01-01",))
+    assert database.has_news
+    database.sync()
+    assert synced == [(tmp_path / "proxyd.db-wal").stat().st_ino]
+    assert not database.has_news
+    with pytest.raises(ZeroDivisionError), database.transaction():
+        raise ZeroDivisionError
+    assert not database.has_news
+    database.close()
+
+
+def test_a_log_of_writes_is_all_that_a_crash_needs(tmp_path: Path) -> None:
+    """What `sync` brings to the disk is enough: the file itself has nothing of it yet."""
+    database = Database.open(tmp_path / "proxyd.db")
+    before = (tmp_path / "proxyd.db").read_bytes()
+    with database.transaction() as connection:
+        connection.execute(INSERT, ("2026-01-01",))
+    database.sync()
+    crashed = tmp_path / "crashed"
+    crashed.mkdir()
+    (crashed / "proxyd.db").write_bytes(before)
+    (crashed / "proxyd.db-wal").write_bytes((tmp_path / "proxyd.db-wal").read_bytes())
+    again = Database.open(crashed / "proxyd.db")
+    assert again.rows(COUNT) == [(1,)]
+    for each in (again, database):
+        each.close()
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database.open(tmp_path / "proxyd.db")
+    with database.transaction() as connection:
+        connection.execute(INSERT, ("2026-01-01",))
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(StoreError, match="cannot be written to the disk"):
+        database.sync()
+    assert database.has_news
+    database.close()
 
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -50,6 +50,11 @@ SECRET_HEADERS = [
     "dpop",
     "x-tokens",
     "private-token",
+    "x-authorization",
+    "x-session-id",
+    "mcp-session-id",
+    "x-oauth",
+    "x-amz-server-side-encryption-customer-key",
 ]
 
 KEPT_HEADERS = [
@@ -123,6 +128,10 @@ def test_urls_in_headers(name: str, value: str) -> None:
 
 
 SECRET_URLS = [
+    f"https://api/cb?code={SECRET * 2}&state=1",
+    f"https://api/x?session={SECRET * 2}",
+    f"https://api/x?SAMLResponse={SECRET}",
+    f"https://api/x?x-session-id={SECRET}",
     f"https://api/x?access_token={SECRET}",
     f"https://api/x?a=1&ACCESS_TOKEN={SECRET}&b=2",
     f"https://api/x?acc%65ss_token={SECRET}",
@@ -179,6 +188,7 @@ def test_secrets_in_urls(url: str) -> None:
         "https://api/x?mail=a@b.example",
         "/x?status=open&status=closed&q=a%26b",
         "/x?q=%ff%fe",
+        "/x?code=418&session=morning",
         "/x?monkey=1&keyboard=2&design=3&author=x",
         "*",
         "",

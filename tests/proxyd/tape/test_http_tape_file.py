@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from policy.decision import Decision
-from proxyd.tape import batching, http_taping, writer
+from proxyd.tape import batching, http_frames, writer
 from proxyd.tape.errors import TapeError
 from proxyd.tape.format import FrameDecoder, Tampered, Torn, Whole
 from proxyd.tape.frames import FrameKind
@@ -308,7 +308,7 @@ def test_what_cannot_be_packed_fails_the_tape(tmp_path: Path, call: Callable[[Ht
 
 
 def test_a_frame_over_the_limit_fails_the_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_taping, "MAX_FRAME_BYTES", 1000)
+    monkeypatch.setattr(http_frames, "MAX_FRAME_BYTES", 1000)
     tape = http_tape(tmp_path)
     with pytest.raises(TapeError, match="over the limit"):
         tape.request(1, "GET", URL, "1.1", (("x", "y" * 2000),), facts(), ALLOWED)

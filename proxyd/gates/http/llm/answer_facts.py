@@ -270,9 +270,14 @@ class AnswerReading:
         if inputs is not None and cached is not None:
             cached = min(cached, inputs)
             inputs -= cached  # OpenAI counts them in, Anthropic apart
+        written = _count(details.get("cache_write_tokens")) if isinstance(details, Mapping) else None
+        if inputs is not None and written is not None:
+            written = min(written, inputs)
+            inputs -= written
         if cached is None:
             cached = _count(usage.get("cache_read_input_tokens"))
-        written = _count(usage.get("cache_creation_input_tokens"))
+        if written is None:
+            written = _count(usage.get("cache_creation_input_tokens"))
         if outputs is None and inputs is not None and "total_tokens" in usage:
             outputs = 0  # embeddings
         for key, value in (("input", inputs), ("output", outputs), ("cached", cached), ("written", written)):

@@ -79,7 +79,7 @@ class LlmCall:
         return self._read(facts)
 
     def _read(self, facts: HttpFacts) -> HttpFacts:
-        llm = self._gate.read(facts.method, facts.path, self._body)
+        llm = self._gate.read(facts.method, facts.path, self._body, query=facts.query, upgrade=facts.upgrade)
         if llm is not None and any(self._is_other(llm, facts.method, path) for path in facts.other_paths):
             llm = self._gate.facts = msgspec.structs.replace(llm, unresolved=(*llm.unresolved, _AMBIGUOUS))
         return msgspec.structs.replace(facts, llm=llm)

@@ -66,6 +66,6 @@ def _type(types: dict[int, str], status: int, otherwise: str) -> str:
 
 def _sentence(message: str, rule: str, hint: str) -> str:
     text = message if message.startswith("proxyd: ") else f"proxyd: {message}"
-    if rule:
-        text = f"{text} (rule {rule})"
+    if rule and f"ule {rule} " not in text:
+        text = f"{text.removesuffix('.')} (rule {rule})"
     return f"{text}{'' if text.endswith('.') else '.'} {hint}".strip() if hint else text

@@ -107,8 +107,16 @@ class LlmGate:
         place = place_of(self.api, method, path)
         return place.operation, place.model or (self.facts.model if self.facts is not None else "")
 
-    def read(self, method: str, path: str, body: object | None = None) -> LlmFacts | None:
-        self.facts = read_call(self.api, method, path, body, self._prices)
+    def read(
+        self,
+        method: str,
+        path: str,
+        body: object | None = None,
+        *,
+        query: Sequence[tuple[str, str]] = (),
+        upgrade: str = "",
+    ) -> LlmFacts | None:
+        self.facts = read_call(self.api, method, path, body, self._prices, query=query, upgrade=upgrade)
         return self.facts
 
     def reserve(self, spender: Spender, now: float, store: Spendings | None) -> BudgetRefusal | None:

@@ -58,11 +58,24 @@ def test_redirects_below_a_base_path(location: str, expected: str) -> None:
         ("a=b; Path=/x; Secure", "a=b; Secure; Path=/t/api/x"),
         ("a=b; path=/; DOMAIN=example.com; HttpOnly", "a=b; HttpOnly; Path=/t/api/"),
         ("a=b; Path=x", "a=b; Path=/t/api/"),
+        ("a=b; Domain =example.com; Path\t= /x", "a=b; Path=/t/api/x"),
     ],
 )
 def test_cookies_of_one_target_stay_with_it(cookie: str, expected: str) -> None:
     assert placed((("set-cookie", cookie),)) == (("set-cookie", expected),)
     assert placed((("set-cookie", cookie),), HOSTED) == (("set-cookie", cookie),)
+
+
+def test_cookies_of_one_host_are_not_for_the_others_of_the_domain() -> None:
+    headers = (("set-cookie", "a=b; Domain=gateway.example; Path=/; domain = x; Secure"),)
+    named = Route("api", "", "/x", "", is_host_name=True)
+    assert placed(headers, named) == (("set-cookie", "a=b; Path=/; Secure"),)
+
+
+@pytest.mark.parametrize("name", ["service-worker-allowed", "clear-site-data", "strict-transport-security"])
+def test_under_a_prefix_no_target_speaks_for_the_origin(name: str) -> None:
+    assert placed(((name, "/"), ("server", "x"))) == (("server", "x"),)
+    assert placed(((name, "/"), ("server", "x")), HOSTED) == ((name, "/"), ("server", "x"))
 
 
 def test_what_would_lead_around_the_gateway() -> None:

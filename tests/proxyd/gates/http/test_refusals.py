@@ -19,7 +19,7 @@ def test_a_denial_says_what_why_and_what_next() -> None:
     assert told.head.body_bytes == len(told.body)
     assert dict(told.head.headers)["content-type"] == "application/problem+json"
     document = json.loads(told.body)
-    assert document["detail"] == "that is closed. nor is it open."
+    assert document["detail"] == "that is closed. Nor is it open."
     assert (document["rule"], document["hint"]) == ("no-admin", "Ask ops.")
 
 

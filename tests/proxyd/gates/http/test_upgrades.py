@@ -46,7 +46,7 @@ def test_the_answer_of_the_specification() -> None:
     ],
 )
 def test_each_side_gets_its_own_answer(sent: str, headers: Headers, client: str, expected: Headers) -> None:
-    assert changed(answered(*headers), sent, client) == answered(*expected)
+    assert changed(answered(*headers), headers, sent, client) == answered(*expected)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_each_side_gets_its_own_answer(sent: str, headers: Headers, client: str,
 )
 def test_a_target_that_has_not_read_the_key_has_not_changed(headers: Headers) -> None:
     with pytest.raises(Refusal) as refused:
-        changed(answered(*headers), KEY, "")
+        changed(answered(*headers), headers, KEY, "")
     assert refused.value.status == 502
 
 

@@ -53,6 +53,12 @@ def test_a_file(direction: str, verb: str) -> None:
     assert play(*HELLO, direction=direction) == ([record("a.txt", b"hello", verb)], None)
 
 
+def test_a_size_with_zeros_before_it_is_a_size() -> None:
+    """scp reads it so, and the file must not go by unseen."""
+    steps = [HELLO[0], (SOURCE, b"C0644 " + b"0" * 30 + b"5 a.txt\n"), *HELLO[2:]]
+    assert play(*steps) == ([record("a.txt", b"hello")], None)
+
+
 def test_a_file_byte_by_byte() -> None:
     steps = [(side, data[at : at + 1]) for side, data in HELLO for at in range(len(data))]
     assert play(*steps) == ([record("a.txt", b"hello")], None)

@@ -177,6 +177,19 @@ def test_an_scp_that_is_cut_off_is_on_the_tape() -> None:
     play.target(close(), to_client=[close(CLIENT)], tape=[("file", 0, "x", "write", 4), ("closed", 0)])
 
 
+def test_an_scp_that_cannot_be_followed_is_said_on_the_tape() -> None:
+    play = Playbook().running("scp -t /srv")
+    play.target(data(b"\0"), to_client=[data(b"\0", CLIENT)], tape=[("output", 0, 1, b"\0")])
+    odd = b"T1 -0 1 0\n"
+    why = "a line is not one of the scp protocol"
+    play.client(
+        data(odd),
+        to_target=[data(odd, TARGET)],
+        tape=[("input", 0, odd), ("event", "scp not followed", 0, why)],
+    )
+    play.client(data(b"more"), to_target=[data(b"more", TARGET)], tape=[("input", 0, b"more")])
+
+
 def test_a_channel_starts_once() -> None:
     play = Playbook().opened()
     play.after_client(exec_of("ls /srv"))

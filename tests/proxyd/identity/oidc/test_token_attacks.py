@@ -328,6 +328,14 @@ def test_an_issuer_does_not_give_names_of_another() -> None:
     assert tokens.check(token(claims(iss="https://partner.example", email="p:x"))).name == "p:p:x"
 
 
+def test_a_token_is_a_secret_of_its_issuers_whether_it_counts_or_not() -> None:
+    tokens = Bench(keys=KEYS).tokens()
+    for text in (token(), token(claims(exp=1)), other_signature(token()), token(key_id="unknown")):
+        assert tokens.is_of_issuer(text)
+    for text in ("", "sk-live-1", "a.b.c", token(claims(iss="https://elsewhere.example"))):
+        assert not tokens.is_of_issuer(text)
+
+
 def test_pyjwt_signs_as_the_table_expects() -> None:
     """The tables are about tokens that PyJWT itself would take for sound ones."""
     options: Any = {"verify_exp": False, "verify_iat": False, "verify_aud": False, "verify_nbf": False}

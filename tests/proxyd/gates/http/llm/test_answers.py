@@ -131,6 +131,22 @@ def test_a_stream_that_is_cut_off_is_not_whole(kept: int) -> None:
             },
             (10, 100, 50, 5),
         ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 5},
+            },
+            (2, 3, 5, 5),
+        ),
+        (
+            {
+                "prompt_tokens": 10,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 3, "cache_write_tokens": 50},
+            },
+            (0, 3, 7, 5),
+        ),
         ({"prompt_tokens": 10, "total_tokens": 10}, (10, 0, 0, 0)),
     ],
 )

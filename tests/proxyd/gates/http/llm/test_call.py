@@ -315,7 +315,7 @@ def test_refusals_of_others_get_the_shape_too(
     )
     assert shaped.body is not None and shaped.body[0] == "application/json"
     document = json.loads(shaped.body[1])
-    assert document[path[0]][path[1]] == "proxyd: No. (rule r). Do this."
+    assert document[path[0]][path[1]] == "proxyd: No (rule r). Do this."
     headers = dict(shaped.headers)
     assert headers["x-a"] == "b"
     assert (headers.get("x-should-retry") == "false") is is_final, (

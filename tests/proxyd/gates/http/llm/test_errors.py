@@ -108,6 +108,7 @@ def test_when_it_is_worth_asking_again_is_said(api: str) -> None:
     [
         ("no", "", "", "proxyd: no"),
         ("no", "r", "", "proxyd: no (rule r)"),
+        ("No. Rule r is full.", "r", "", "proxyd: No. Rule r is full."),
         ("no", "", "Do this.", "proxyd: no. Do this."),
         ("No.", "", "Do this.", "proxyd: No. Do this."),
         ("proxyd: no", "r", "Do this.", "proxyd: no (rule r). Do this."),
