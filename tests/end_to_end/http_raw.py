@@ -206,6 +206,10 @@ class Http2Client(RawClient):
         super().__init__(gateway, person)
         config = h2.config.H2Configuration(validate_outbound_headers=False, normalize_outbound_headers=False)
         self.h2 = h2.connection.H2Connection(config)
+        # h2 would take a GOAWAY for the end, as no other client does (RFC 9113, 6.8).
+        machine, state = self.h2.state_machine, h2.connection.ConnectionState.CLIENT_OPEN
+        goaway = (state, h2.connection.ConnectionInputs.RECV_GOAWAY)
+        machine._transitions = machine._transitions | {goaway: (None, state)}
         self.h2.initiate_connection()
         self.flush()
 
