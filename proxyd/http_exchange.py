@@ -328,7 +328,8 @@ class Exchange:
             if call is not None:
                 facts = call.read_body(facts)
         decision = judge_http(document, subject, target.facts, name, facts)
-        self._count(decision)
+        if call is None or decision.effect is not Effect.ALLOW:
+            self._count(decision)
         if decision.effect is not Effect.ALLOW:
             if is_masked and facts.body is not None:  # it did not go through the masks: not for the tape
                 facts = msgspec.structs.replace(facts, body_state=BodyState.UNREAD, body=None)
@@ -343,10 +344,13 @@ class Exchange:
             try:
                 call.reserve(document, subject, target.facts, gateway.clock())
             except Refusal as refusal:
-                self._record_request(
-                    session, head, out.target, headers, sent_facts, refused_decision(refusal), b""
-                )
+                refused = refused_decision(refusal)
+                self._record_request(session, head, out.target, headers, sent_facts, refused, b"")
+                if refusal.kind is Kind.DENIED:
+                    self._count(refused)
+                    self._state.connection.log_denial(session, refusal)
                 raise
+            self._count(decision)
         if injector.needs_body_hash and not is_whole:
             raise Refusal(
                 413,
