@@ -155,7 +155,7 @@ class LlmCall:
         """The answer has come to its end. What it used; None when that cannot be said."""
         self._finish(is_whole=True)
         answer, call = self._answer, self._gate.facts
-        if answer is None or call is None:
+        if answer is None or call is None or not self.is_known:
             return None
         inputs = call.input_tokens if answer.input_tokens is None else self._input_tokens(answer)
         for tool in answer.tool_calls:
