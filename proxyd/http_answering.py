@@ -192,7 +192,10 @@ class Answering:
                 self._put(session, rest)
             self._state.note_masked(transformer)
         if self._state.call is not None:
-            self._state.call.record_answer(session.tape, self._state.number)
+            used = self._state.call.record_answer(session.tape, self._state.number)
+            if used is not None:
+                numbers = self._state.gateway.metrics.model(session.target.facts.name)
+                numbers.add(used.input_tokens or 0, used.output_tokens or 0, used.cost_usd or 0.0)
 
     async def _switch(
         self, session: HttpSession, head: ResponseHead, upstream: TargetStream, masks: HttpMasks

@@ -103,17 +103,28 @@ async def identify(
         try:
             return both_factors(subject, by_token), shown.field
         except TokenRefused as refused:
-            raise _unknown(refused.text, "", reason=refused.reason, is_proxied=is_proxied) from refused
+            raise _refused(refused, is_proxied=is_proxied) from refused
     raise _missing(factors, is_proxied=is_proxied)
 
 
 async def _verified(token: str, tokens: Tokens, *, is_proxied: bool) -> Subject:
     if len(token) > MAX_TOKEN_BYTES:
-        raise _unknown("The token is too long.", "", is_proxied=is_proxied)
+        hint = f"Have your identity provider put less into it: at most {MAX_TOKEN_BYTES} bytes."
+        raise _unknown("The token is too long.", hint, is_proxied=is_proxied)
     try:
         return await tokens.subject_of(token)
     except TokenRefused as refused:
-        raise _unknown(refused.text, "", reason=refused.reason, is_proxied=is_proxied) from refused
+        raise _refused(refused, is_proxied=is_proxied) from refused
+
+
+def _refused(refused: TokenRefused, *, is_proxied: bool) -> Refusal:
+    """What is wrong with the token, and what to do, each as a sentence."""
+    what, _, next_step = refused.text.rpartition(": ")
+    return _unknown(_sentence(what), _sentence(next_step), reason=refused.reason, is_proxied=is_proxied)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
 def _missing(factors: tuple[ClientFactors, ...], *, is_proxied: bool) -> Refusal:

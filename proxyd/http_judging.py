@@ -56,7 +56,7 @@ class Judging:
 
     async def _prepare(self, head: RequestHead) -> Prepared:
         connection, gateway = self._state.connection, self._state.gateway
-        upgrades.check_upgrade(head)
+        upgrades.refuse_unknown(head)
         try:
             asked = destination(head, keep_encoded_slashes=True)
         except ProtocolError as fault:
@@ -203,7 +203,8 @@ class Judging:
             if call is not None:
                 facts = call.read_body(facts)
         decision = judge_http(document, subject, target.facts, name, facts)
-        self._count(decision)
+        if call is None or decision.effect is not Effect.ALLOW:
+            self._count(decision)
         if decision.effect is not Effect.ALLOW:
             if is_masked and facts.body is not None:  # it did not go through the masks: not for the tape
                 facts = msgspec.structs.replace(facts, body_state=BodyState.UNREAD, body=None)
@@ -218,10 +219,13 @@ class Judging:
             try:
                 call.reserve(document, subject, target.facts, gateway.clock())
             except Refusal as refusal:
-                self._record_request(
-                    session, head, out.target, headers, sent_facts, refused_decision(refusal), b""
-                )
+                refused = refused_decision(refusal)
+                self._record_request(session, head, out.target, headers, sent_facts, refused, b"")
+                if refusal.kind is Kind.DENIED:
+                    self._count(refused)
+                    self._state.connection.log_denial(session, refusal)
                 raise
+            self._count(decision)
         if injector.needs_body_hash and not is_whole:
             raise Refusal(
                 413,

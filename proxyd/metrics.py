@@ -79,6 +79,22 @@ class IssuerNumbers:
 
 
 @dataclass(slots=True)
+class ModelNumbers:
+    """What answers of the models behind one target came to, estimated where they do not say."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float = 0.0
+
+    def add(self, input_tokens: int, output_tokens: int, cost_usd: float) -> None:
+        self.calls += 1
+        self.input_tokens += input_tokens
+        self.output_tokens += output_tokens
+        self.cost_usd += cost_usd
+
+
+@dataclass(slots=True)
 class TokenNumbers:
     """Of the tokens that the gateway fetches for one login of a target. `ends_at`: Unix seconds, 0 for none yet."""
 
@@ -111,6 +127,7 @@ class Metrics:
         self._operations: dict[str, Operations] = {}
         self._masked: Counter[str] = Counter()
         self._issuers: dict[str, IssuerNumbers] = {}
+        self._models: dict[str, ModelNumbers] = {}
         self._target_tokens: dict[tuple[str, str], TokenNumbers] = {}
         self._open: Counter[tuple[str, str]] = Counter()
         self._connections: Counter[str] = Counter()
@@ -157,6 +174,10 @@ class Metrics:
         """Forget every issuer but these."""
         kept = set(names)
         self._issuers = {name: numbers for name, numbers in self._issuers.items() if name in kept}
+
+    def model(self, target: str) -> ModelNumbers:
+        """Where the numbers of the models behind a target are kept."""
+        return self._models.setdefault(target, ModelNumbers())
 
     def watch_tokens(self, target: str, login: str, numbers: TokenNumbers) -> None:
         """Show the numbers of a login whose tokens the gateway fetches."""
@@ -270,6 +291,7 @@ class Metrics:
         yield from self._upkeep()
         yield from self._issuer_families()
         yield from self._target_token_families()
+        yield from self._model_families()
 
     def _upkeep(self) -> Iterator[Metric]:
         yield _counter("proxyd_tape_bytes", "Bytes written to tapes.", (), {(): self.tape_bytes})
@@ -339,6 +361,31 @@ class Metrics:
                     for outcome, count in (("accepted", numbers.accepted), ("refused", numbers.refused))
                 },
             },
+        )
+
+    def _model_families(self) -> Iterator[Metric]:
+        models = self._models
+        yield _counter(
+            "proxyd_model_calls",
+            "Calls of language models that were answered whole.",
+            ("target",),
+            {(name,): numbers.calls for name, numbers in models.items()},
+        )
+        yield _counter(
+            "proxyd_model_tokens",
+            "Tokens that these calls took, as the answers say or estimated.",
+            ("target", "kind"),
+            {
+                (name, kind): count
+                for name, numbers in models.items()
+                for kind, count in (("input", numbers.input_tokens), ("output", numbers.output_tokens))
+            },
+        )
+        yield _counter(
+            "proxyd_model_cost_usd",
+            "What these calls cost by the price table.",
+            ("target",),
+            {(name,): numbers.cost_usd for name, numbers in models.items()},
         )
 
     def _target_token_families(self) -> Iterator[Metric]:

@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
+from policy.detectors.encoded import decoded_value, may_hold_encoded
 from policy.detectors.engine import Gate, Pattern
-from policy.detectors.kinds import KINDS, Kind, expanded
+from policy.detectors.folding import find_folded, may_fold
+from policy.detectors.kinds import FOLDED, KINDS, Kind, expanded
 from policy.detectors.matches import Match, Write, placeholder
 from policy.detectors.own import own_expression
 from policy.detectors.stream import StreamDetector
@@ -22,7 +24,7 @@ Span = tuple[int, int, str]
 Find = Callable[[bytes, int, int, list[Span]], None]
 
 _BLOCK = 16 * 1024
-_LINES_APART = 8
+_LINES_APART = 16
 """So many lines of a block are looked into one by one; beyond, what is left of the block is looked at at once."""
 
 
@@ -33,6 +35,7 @@ class DetectorSet:
         "_built_in",
         "_built_in_gate",
         "_finders",
+        "_folds",
         "_inner_gate",
         "_order",
         "_own",
@@ -45,6 +48,7 @@ class DetectorSet:
         self._order = {name: number for number, name in enumerate((*own, *KINDS))}
         self._finders = [(kind.name, finder.find) for kind in kinds for finder in kind.finders]
         gates = [finder.gate for kind in kinds for finder in kind.finders]
+        self._folds = not FOLDED.isdisjoint(self.names)
         self._built_in_gate = Gate(gates) if gates else None
         self._inner_gate = Gate([_unbound(gate) for gate in gates]) if gates else None
         self._own = [(name, Pattern(expression, is_text=True)) for name, expression in own.items()]
@@ -75,7 +79,23 @@ class DetectorSet:
                 self._find_in_block(data, begin, end, self._built_in_gate, self._find_built_in, spans)
             if self._own_gate is not None:
                 self._find_in_block(data, begin, end, self._own_gate, self._find_own, spans)
+        if self._folds and not data.isascii():
+            spans += find_folded(data, self._found_in_folded)
         return self._settled(spans) if spans else []
+
+    def find_value(self, data: bytes) -> list[Match]:
+        """The same in one whole value; one that is written in base64 or hexadecimal is all of it a match of the
+        longest that is in what it says.
+        """
+        matches = self.find(data)
+        if matches or not data:
+            return matches
+        text = decoded_value(data)
+        inside = [] if text is None else self.find(text)
+        if not inside:
+            return []
+        longest = max(inside, key=lambda match: match.end - match.start)
+        return [Match(0, len(data), longest.kind)]
 
     def _find_in_block(
         self, data: bytes, begin: int, end: int, gate: Gate, find: Find, spans: list[Span]
@@ -99,6 +119,12 @@ class DetectorSet:
                 name, find = self._finders[hit]
                 spans += [(start, stop, name) for start, stop in find(data, begin, end)]
 
+    def _found_in_folded(self, line: bytes) -> list[Span]:
+        spans: list[Span] = []
+        if self._built_in_gate is not None:
+            self._find_in_block(line, 0, len(line), self._built_in_gate, self._find_built_in, spans)
+        return spans
+
     def _find_own(self, data: bytes, begin: int, end: int, spans: list[Span]) -> None:
         if self._own_gate is not None:
             for hit in self._own_gate.found(data[begin:end]):
@@ -108,9 +134,9 @@ class DetectorSet:
 
     def may_match(self, data: bytes) -> bool:
         """False only if nothing would be found. Quicker than finding."""
-        return any(
-            gate is not None and gate.first(data, 0, len(data)) is not None
-            for gate in (self._built_in_gate, self._own_gate)
+        gates = (self._built_in_gate, self._own_gate)
+        return (self._folds and may_fold(data)) or any(
+            gate is not None and gate.first(data, 0, len(data)) is not None for gate in gates
         )
 
     def may_match_inside(self, data: bytes) -> bool:
@@ -119,7 +145,12 @@ class DetectorSet:
         Own patterns can look at the ends of a value: with those it is always True.
         """
         gate = self._inner_gate
-        return self.has_own or (gate is not None and gate.first(data, 0, len(data)) is not None)
+        return (
+            self.has_own
+            or (self._folds and may_fold(data))
+            or may_hold_encoded(data)
+            or (gate is not None and gate.first(data, 0, len(data)) is not None)
+        )
 
     def _settled(self, spans: list[Span]) -> list[Match]:
         """Matches that overlap become one, from the first byte to the last, named after the longest of them."""
@@ -141,7 +172,13 @@ class DetectorSet:
 
     def replace(self, data: bytes, write: Write | None = None) -> tuple[bytes, Counter[str]]:
         """`data` with what `write` makes of each match in its place, and how many of each kind there were."""
-        matches = self.find(data)
+        return self._replaced(data, self.find(data), write)
+
+    def replace_value(self, data: bytes, write: Write | None = None) -> tuple[bytes, Counter[str]]:
+        """The same for one whole value (`find_value`)."""
+        return self._replaced(data, self.find_value(data), write)
+
+    def _replaced(self, data: bytes, matches: list[Match], write: Write | None) -> tuple[bytes, Counter[str]]:
         counts: Counter[str] = Counter()
         if not matches:
             return data, counts

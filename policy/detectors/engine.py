@@ -12,7 +12,8 @@ for x86-64 and ARM; RE2's syntax is the one that policies are written in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import re2
 
@@ -39,10 +40,18 @@ def _options(*, memory: int, is_text: bool) -> re2.Options:
     return options
 
 
+# The wrapper around RE2's own object costs more than most searches. Where its inner names have moved it is used.
+_ANYWHERE = getattr(getattr(re2, "_Anchor", None), "UNANCHORED", None)
+_HERE = getattr(getattr(re2, "_Anchor", None), "ANCHOR_START", "here")
+_NOTHING: Span = (-1, -1)
+
+Matching = Callable[[object, bytes, int, int], Sequence[Span]]
+
+
 class Pattern:
     """One expression over bytes. is_text: a policy's own, over UTF-8, which sees one line at a time."""
 
-    __slots__ = ("_compiled",)
+    __slots__ = ("_compiled", "_match")
 
     def __init__(self, expression: bytes, *, is_text: bool = False, memory: int = 0) -> None:
         memory = memory or (OWN_MEMORY if is_text else _PATTERN_MEMORY)
@@ -50,19 +59,30 @@ class Pattern:
             self._compiled = re2.compile(expression, _options(memory=memory, is_text=is_text))
         except re2.error as error:
             raise PatternRefused(_words(error)) from None
+        self._match = _matching(self._compiled)
 
     def find(self, data: bytes, position: int, end: int) -> Span | None:
         """The leftmost match in data[position:end]; what stands around is seen by `\\b`, `^` and `$`."""
-        found = self._compiled.search(data, position, end)
-        return None if found is None else found.span()
+        if not 0 <= position <= end <= len(data):
+            return None
+        span = self._match(_ANYWHERE, data, position, end)[0]
+        return None if span[0] < 0 else span
 
     def find_at(self, data: bytes, position: int, end: int) -> int:
         """Where a match that begins at `position` ends; -1 for no match."""
-        found = self._compiled.match(data, position, end)
-        return -1 if found is None else int(found.end())
+        if not 0 <= position <= end <= len(data):
+            return -1
+        return self._match(_HERE, data, position, end)[0][1]
 
     def find_all(self, data: bytes, position: int, end: int) -> Iterator[Span]:
-        return (found.span() for found in self._compiled.finditer(data, position, end))
+        match = self._match
+        while position <= end:
+            span = match(_ANYWHERE, data, position, end)[0]
+            start, stop = span
+            if start < 0:
+                return
+            yield span
+            position = stop if stop > position else position + 1
 
     @property
     def instructions(self) -> int:
@@ -75,6 +95,18 @@ class Pattern:
         return any(
             self._compiled.search(text) is not None and _is_empty(self._compiled, text) for text in _EMPTY
         )
+
+
+def _matching(compiled: re2._Regexp) -> Matching:
+    inner = getattr(getattr(compiled, "_regexp", None), "Match", None)
+    if inner is not None and _ANYWHERE is not None:
+        return cast(Matching, inner)
+
+    def match(anchor: object, data: bytes, position: int, end: int) -> Sequence[Span]:
+        found = (compiled.match if anchor is _HERE else compiled.search)(data, position, end)
+        return [_NOTHING if found is None else found.span()]
+
+    return match
 
 
 _EMPTY = (b"", b"a", b" ", b"0 a")

@@ -49,13 +49,27 @@ _KINDS = (
         (secrets.AWS_SESSION, secrets.find_aws_sessions),
     ),
     _tokens("gcp_key", secrets.GCP),
-    _tokens("azure_key", secrets.AZURE),
+    _kind(
+        "azure_key",
+        (secrets.AZURE, secrets.Tokens(secrets.AZURE)),
+        (secrets.AZURE_SIGNED, secrets.Endings(secrets.AZURE_SIGNED, secrets.AZURE_BYTES, 42, 76)),
+    ),
     _tokens("github_token", secrets.GITHUB),
     _tokens("gitlab_token", secrets.GITLAB),
     _tokens("slack_token", secrets.SLACK),
     _tokens("stripe_key", secrets.STRIPE),
     _tokens("model_key", secrets.MODEL),
-    _tokens("registry_token", secrets.REGISTRY),
+    _kind(
+        "registry_token",
+        (secrets.REGISTRY, secrets.Tokens(secrets.REGISTRY)),
+        (secrets.TERRAFORM, secrets.Endings(secrets.TERRAFORM, secrets.LETTERS, 14, 14)),
+    ),
+    _kind(
+        "service_token",
+        (secrets.SERVICE, secrets.Tokens(secrets.SERVICE)),
+        (secrets.MAILCHIMP, secrets.Endings(secrets.MAILCHIMP, secrets.HEX, 32, 32, skipped=1)),
+        (secrets.TELEGRAM, secrets.Endings(secrets.TELEGRAM, secrets.DIGITS, 8, 10, skipped=1)),
+    ),
     _kind("email", (addresses.EMAIL, addresses.find_emails)),
     _kind("iban", (numbers.IBAN, numbers.find_ibans)),
     _kind("credit_card", (numbers.CARD, numbers.find_cards)),
@@ -71,6 +85,9 @@ _KINDS = (
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _KINDS}
 
+# Kinds that people write with digits, letters and separators beyond ASCII.
+FOLDED = frozenset({"email", "iban", "credit_card", "us_ssn", "phone", "ip"})
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "cloud_key": (
         "aws_key",
@@ -82,6 +99,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "stripe_key",
         "model_key",
         "registry_token",
+        "service_token",
     )
 }
 

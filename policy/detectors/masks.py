@@ -56,7 +56,16 @@ class Detection:
         """`text` with the stand-ins in it, and how many values of each kind there were. The same text if none."""
         if isinstance(text, bytes):
             return self.detectors.replace(text, self.write)
-        replaced, counts = self.detectors.replace(text.encode("utf-8", "surrogatepass"), self.write)
+        return self._decoded(text, *self.detectors.replace(_bytes_of(text), self.write))
+
+    def replace_value(self, text: AnyStr) -> tuple[AnyStr, Counter[str]]:
+        """The same for one whole value, which may be written in base64 or hexadecimal."""
+        if isinstance(text, bytes):
+            return self.detectors.replace_value(text, self.write)
+        return self._decoded(text, *self.detectors.replace_value(_bytes_of(text), self.write))
+
+    @staticmethod
+    def _decoded(text: str, replaced: bytes, counts: Counter[str]) -> tuple[str, Counter[str]]:
         if not counts:
             return text, counts
         try:
@@ -74,3 +83,7 @@ class Detection:
 
     def stream(self) -> StreamDetector:
         return StreamDetector(self.detectors, self.write)
+
+
+def _bytes_of(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

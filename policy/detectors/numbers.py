@@ -43,11 +43,12 @@ CARD = (
     rb"(?:4[0-9]{12}(?:[0-9]{3}){0,2}|5[1-5][0-9]{14}|2[2-7][0-9]{14}|3[47][0-9]{13}|3[0689][0-9]{12}(?:[0-9]{2})?"
     rb"|35[0-9]{14}|6[0345][0-9]{14}|62[0-9]{14,17}|81[0-9]{14}|(?:50[1238]|589|630|67[56])[0-9]{9,16})(?:\b|_)"
     rb"|(?:4[0-9]|5[0-8]|2[2-7]|3[04-9]|6[0-9]|81)[0-9]{2}(?:"
-    rb"(?:[ -][0-9]{4}){2,3}(?:[ -][0-9]{1,5})?|[ -][0-9]{6}[ -][0-9]{4,5}|[0-9]{4}[ -][0-9]{8}|[0-9]{2}[ -][0-9]{6,13}"
+    rb"(?:[ .-][0-9]{4}){2,3}(?:[ .-][0-9]{1,5})?|[ .-][0-9]{6}[ .-][0-9]{4,5}"
+    rb"|[0-9]{4}[ .-][0-9]{8}|[0-9]{2}[ .-][0-9]{6,13}"
     rb"))"
 )
 _CARD = Pattern(CARD)
-_CARD_GROUPS = re.compile(rb"[ -]")
+_CARD_GROUPS = re.compile(rb"[ .-]")
 # As cards are printed and written; what else has blanks in it is a row of numbers.
 _CARD_FORMS = frozenset(
     {
@@ -95,19 +96,33 @@ def _card_end(data: bytes, start: int, end: int) -> int:
             return 0
         stop = start + len(digits) + len(groups) - 1
         is_form = len(groups) == 1 or tuple(map(len, groups)) in _CARD_FORMS
-        if is_form and passes_luhn(digits) and is_issued(digits) and not _is_decimal(data, start, stop):
+        if is_form and _is_card(digits) and not _is_decimal(data, start, stop):
             return stop
         groups.pop()
     return 0
 
 
+def _is_card(digits: bytes) -> bool:
+    return is_issued(digits) and passes_luhn(digits) and not (len(digits) == 13 and _is_article(digits))
+
+
+def _is_article(digits: bytes) -> bool:
+    """A number of an article (EAN-13, by its own check digit): those of Germany and Japan begin with a 4, as Visa does,
+    which has long given out no cards of that length.
+    """
+    plain = digits.translate(_PLAIN)
+    return (sum(plain[::2]) + 3 * sum(plain[1::2])) % 10 == 0
+
+
 # --- US social security numbers -----------------------------------------------------------------------------
 
-SSN = rb"(?:\b|_)[0-8][0-9]{2}(?:-[0-9]{2}-| [0-9]{2} )[0-9]{4}"
+SSN = rb"(?:\b|_)[0-8][0-9]{2}(?:-[0-9]{2}-| [0-9]{2} |\.[0-9]{2}\.)[0-9]{4}"
 SSN_NAMED = rb"(?i)(?:\bssn|_ssn|social[ _-]?security)[^0-9\n]{0,24}[0-9]{9}"
 _SSN = Pattern(SSN)
-_NUMBER_BEFORE = re.compile(rb"(?<![0-9A-Za-z.-])(?:[0-9]{1,6}|[0-9a-fA-F]{2}) \Z")
-_NUMBER_BEHIND = re.compile(rb" (?:[0-9]{1,6}|[0-9a-fA-F]{2})(?![0-9A-Za-z.-])")
+_IN_ROW = rb"(?:[0-9]{1,6}|[0-9a-fA-F]{2}|[0-9a-f]{4}|[0-9a-f]{8})"
+_NUMBER_BEFORE = re.compile(rb"(?<![0-9A-Za-z.-])" + _IN_ROW + rb" \Z")
+_NUMBER_BEHIND = re.compile(rb" " + _IN_ROW + rb"(?![0-9A-Za-z.-])")
+_LONGEST_IN_ROW = 10  # with the blank and what stands beyond
 _SSN_NAMED = Pattern(SSN_NAMED)
 
 
@@ -120,6 +135,7 @@ def find_ssns(data: bytes, begin: int, end: int) -> Iterator[Span]:
         if (
             _stands_alone(data, start, found[1])
             and _is_ssn(text)
+            and not _is_decimal(data, start, found[1])
             and not (b" " in text and _is_in_row(data, start, found[1]))
         ):
             yield start, found[1]
@@ -143,12 +159,13 @@ def _stands_alone(data: bytes, start: int, end: int) -> bool:
 def _is_in_row(data: bytes, start: int, end: int) -> bool:
     """Between other short numbers and blanks, as in a table, or in a row of bytes in hexadecimal?"""
     return bool(
-        _NUMBER_BEFORE.search(data[max(0, start - 8) : start]) or _NUMBER_BEHIND.match(data[end : end + 8])
+        _NUMBER_BEFORE.search(data[max(0, start - _LONGEST_IN_ROW) : start])
+        or _NUMBER_BEHIND.match(data[end : end + _LONGEST_IN_ROW])
     )
 
 
 def _is_ssn(text: bytes) -> bool:
-    digits = text.translate(None, b"- ")
+    digits = text.translate(None, b"-. ")
     area, group, serial = digits[:3], digits[3:5], digits[5:]
     return area not in (b"000", b"666") and area < b"900" and group != b"00" and serial != b"0000"
 
@@ -233,7 +250,7 @@ def _is_international(text: bytes) -> bool:
 
 IBAN = (
     rb"(?i)(?:\b|_)(?:" + b"|".join(IBAN_LENGTHS) + rb")"
-    rb"[0-9]{2}(?:[a-z0-9]{11,30}|(?:[ -][a-z0-9]{4}){2,7}(?:[ -][a-z0-9]{1,4})?)"
+    rb"[0-9]{2}(?:[a-z0-9]{11,30}|(?:[ .-][a-z0-9]{4}){2,7}(?:[ .-][a-z0-9]{1,4})?)"
 )
 _IBAN = Pattern(IBAN)
 _IBAN_VALUES = {byte: int(chr(byte), 36) for byte in _ALNUM}
@@ -254,11 +271,11 @@ def _iban_end(data: bytes, start: int, end: int) -> int:
     length = IBAN_LENGTHS.get(data[start : start + 2].upper())
     if length is None:
         return 0
-    is_grouped = data[start + 4 : start + 5] in (b" ", b"-")
+    is_grouped = data[start + 4 : start + 5] in (b" ", b"-", b".")
     stop = start + length + ((length - 1) // 4 if is_grouped else 0)
     if stop > end or _is_alnum(data, stop):
         return 0
-    text = data[start:stop].translate(None, b" -") if is_grouped else data[start:stop]
+    text = data[start:stop].translate(None, b" .-") if is_grouped else data[start:stop]
     if len(text) != length or not text.isalnum():
         return 0
     number = 0

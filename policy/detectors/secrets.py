@@ -115,30 +115,54 @@ def _is_mixed(text: bytes) -> bool:
 
 # --- other services -----------------------------------------------------------------------------------------
 
-GCP = rb"\bAIza[0-9A-Za-z_-]{35}|\bya29\.[0-9A-Za-z_.-]{20,}|\bGOCSPX-[0-9A-Za-z_-]{20,}"
+GCP = rb"\bAIza[0-9A-Za-z_-]{35}|\bya29\.[0-9A-Za-z_.-]{20,}|\bGOCSPX-[0-9A-Za-z_-]{20,}|\b1//0[0-9A-Za-z_-]{40,}"
+# Keys of Azure say by letters near their end which service they are for.
 AZURE = (
     rb"(?i)(?:account|access|shared|primary|secondary)_?key[\"']?[=: ][\"' ]{0,2}[a-z0-9+/]{42,86}={1,2}"
     rb"|[?&;\"'= ]sig=[a-z0-9%+/]{43,60}(?:%3d|=){0,2}"
     rb"|\b[a-z0-9_~.-]{3}[78]q~[a-z0-9_~.-]{31,34}"
 )
+LETTERS = _WORD
+HEX = b"0123456789abcdef"
+DIGITS = b"0123456789"
+AZURE_BYTES = _WORD + b"/+_-"
+AZURE_SIGNED = (
+    rb"(?:\+ASt|ACDb)[A-Za-z0-9/+]{6}==|AzFu[A-Za-z0-9_-]{4}==|AzSe[A-D][A-Za-z0-9]{5}\b|JQQJ99[A-Za-z0-9]{26}\b"
+    rb"|AZDO[A-Za-z0-9]{4}\b"
+)
 GITHUB = (
     rb"\bgh[pousr]_[A-Za-z0-9]{36,255}|\bgithub_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}"
     rb"|\bgh[pousr]_[A-Za-z0-9_.-]{120,}"
 )
-GITLAB = rb"\bgl(?:pat|dt|rt|ptt|cbt|soat|ft|imt|agent)-[0-9A-Za-z_-]{20,}"
+GITLAB = (
+    rb"\bgl(?:pat|dt|rt|rtr|ptt|cbt|soat|oas|ft|ffct|imt|agent|wt)-[0-9A-Za-z_-]{20,}"
+    rb"(?:\.[0-9a-z]{2}\.[0-9a-z]{9})?|\bGR1348941[0-9A-Za-z_-]{20,}"
+)
 SLACK = (
     rb"\bxox[abceoprs](?:\.xox[bp])?-[0-9A-Za-z-]{10,}|\bxapp-[0-9]-[0-9A-Za-z-]{10,}"
     rb"|hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9/+_-]{20,}"
 )
-STRIPE = rb"\b(?:sk|rk)_(?:live|test)_[0-9A-Za-z]{16,}|\bwhsec_[0-9A-Za-z+/=]{20,}"
+STRIPE = rb"\b(?:sk|rk)_(?:org_)?(?:live|test)_[0-9A-Za-z]{16,}|\bwhsec_[0-9A-Za-z+/=]{20,}"
 MODEL = (
-    rb"\bsk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]+-|or-v1-)[A-Za-z0-9_-]{20,}|\bsk-[A-Za-z0-9]{40,}"
-    rb"|\bhf_[A-Za-z0-9]{30,}"
+    rb"\bsk-(?:proj-|svcacct-|admin-|ant-[a-z0-9]+-|or-v1-)[A-Za-z0-9_-]{20,}|\bsk-[A-Za-z0-9]{40,}|\bsk-[a-f0-9]{32}\b"
+    rb"|\bhf_[A-Za-z0-9]{30,}|\bgsk_[A-Za-z0-9]{48,}|\bxai-[A-Za-z0-9]{70,}|\bpplx-[A-Za-z0-9]{40,}|\br8_[A-Za-z0-9]{37,}"
+    rb"|\bABSK[A-Za-z0-9+/]{109,}={0,2}"
 )
 REGISTRY = (
-    rb"\bnpm_[A-Za-z0-9]{36}\b|\bpypi-AgE[A-Za-z0-9_-]{40,}|\bdckr_pat_[A-Za-z0-9_-]{20,}"
-    rb"|\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|\bdop_v1_[a-f0-9]{64}|\bhv[sbr]\.[A-Za-z0-9_-]{24,}"
+    rb"\bnpm_[A-Za-z0-9]{36}\b|\bpypi-AgE[A-Za-z0-9_-]{40,}|\bdckr_[po]at_[A-Za-z0-9_-]{20,}|\brubygems_[a-f0-9]{48}"
+    rb"|\bSG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}|\bdo[opr]_v1_[a-f0-9]{64}|\bhv[sbr]\.[A-Za-z0-9_-]{24,}"
 )
+TERRAFORM = rb"\.atlasv1\.[A-Za-z0-9_=-]{60,70}"
+SERVICE = (
+    rb"\bSK[a-f0-9]{32}\b|\bkey-[a-f0-9]{32}\b|\bshp(?:at|ca|pa|ss)_[A-Fa-f0-9]{32}"
+    rb"|\bdapi[a-f0-9]{32}\b|\blin_api_[A-Za-z0-9]{40}|\bATATT3[A-Za-z0-9_=-]{100,}|\bglsa_[A-Za-z0-9]{32}_[a-f0-9]{8}"
+    rb"|\bPMAK-[a-f0-9]{24}-[a-f0-9]{34}|\bNRAK-[A-Z0-9]{27}|\bpul-[a-f0-9]{40}|\bdp\.(?:pt|st|ct|sa|scim)\.[A-Za-z0-9]{40,44}"
+    rb"|\bsbp_[a-f0-9]{40}|\bsntry[su]_[A-Za-z0-9+/=_]{60,}|\btskey-[a-z]+-[A-Za-z0-9]{10,}-[A-Za-z0-9]{20,}"
+    rb"|\bpat[A-Za-z0-9]{14}\.[a-f0-9]{64}|\bAGE-SECRET-KEY-1[0-9A-Z]{58}"
+    rb"|\bsq0(?:atp|csp)-[0-9A-Za-z_-]{22,43}|\bEAAA[A-Za-z0-9_-]{60}\b|\bHRKU-[A-Za-z0-9_-]{36,}"
+)
+MAILCHIMP = rb"[a-f0-9]-us[0-9]{1,2}\b"
+TELEGRAM = rb"[0-9]:AA[A-Za-z0-9_-]{33}\b"
 # What is found by a name in front: how the secret itself is told from it.
 _NAMED = Pattern(
     rb"(?i)^(?:(?:account|access|shared|primary|secondary)_?key[\"']?[=: ][\"' ]{0,2}|[?&;\"'= ]sig=)"
@@ -157,6 +181,28 @@ class Tokens:
         for start, stop in self._pattern.find_all(data, begin, end):
             named = _NAMED.find_at(data[start:stop], 0, stop - start)
             yield start + max(named, 0), stop
+
+
+class Endings:
+    """Finds what an expression ends: so many characters of a class go before it. A search for those would be slow."""
+
+    __slots__ = ("_before", "_least", "_most", "_pattern", "_skipped")
+
+    def __init__(self, expression: bytes, before: bytes, least: int, most: int, *, skipped: int = 0) -> None:
+        """skipped: how many of those characters the expression itself begins with."""
+        self._pattern = Pattern(expression)
+        self._before = before
+        self._least = least
+        self._most = most
+        self._skipped = skipped
+
+    def __call__(self, data: bytes, begin: int, end: int) -> Iterator[Span]:
+        for found, stop in self._pattern.find_all(data, begin, end):
+            limit = found + self._skipped
+            before = data[max(begin, limit - self._most - 1) : limit]
+            length = len(before) - len(before.rstrip(self._before))
+            if self._least <= length <= self._most:
+                yield limit - length, stop
 
 
 # --- private keys -------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from typing import Protocol
 import msgspec
 
 from policy.detectors import secrets
+from policy.detectors.folding import DIGIT, PART, SEPARATOR
 from policy.detectors.matches import Match, Write, placeholder
 
 MAX_HELD = 4 * 1024
@@ -33,6 +34,19 @@ _GROUPED = re.compile(
     rb"|[A-Za-z]{2}[0-9]{2}(?:[ -][A-Za-z0-9]{4}){0,8}(?:[ -][A-Za-z0-9]{0,4})?)\Z"  # an IBAN
 )
 _LONGEST_GROUPED = 64
+# The same with digits and separators beyond ASCII, up to the first bytes of one.
+_WIDE_GROUPED = re.compile(
+    rb"(?:[0-9+(]|" + DIGIT + rb"|\xef\xbc[\x80-\xbf])"
+    rb"(?:[0-9 ().\-/]|"
+    + DIGIT
+    + rb"|"
+    + SEPARATOR
+    + rb"|\xef[\xbc\xbd][\x80-\xbf])*+[a-zA-Z]{0,2}(?:"
+    + PART
+    + rb")?\Z"
+)
+_LONGEST_WIDE = 192
+_BEGINS_GROUPED = re.compile(rb"[0-9+(]")  # without one of these there is no number to go on
 _KEY_BEGINNING = re.compile(rb"-----?(?: (?:B(?:E(?:G(?:I)?)?)?)?| ?BEGIN(?: [A-Z0-9 ]{0,56}-{0,5})?)\Z")
 _LONGEST_BEGINNING = 80
 _SWALLOWED = {"jwt": secrets.TOKEN_BYTES, "private_key": secrets.BODY_BYTES}
@@ -159,11 +173,16 @@ class StreamScanner:
             first = line
         else:
             first = max(line, line + len(buffer[line:].rstrip(_WORD_BYTES)))
+            if not buffer.isascii():
+                wide = _WIDE_GROUPED.search(buffer, max(line, length - _LONGEST_WIDE))
+                if wide is not None:
+                    first = min(first, wide.start())
             near = max(line, length - _LONGEST_GROUPED)
-            grouped = _GROUPED.search(buffer, near)
-            if grouped is not None:
-                first = min(first, grouped.start())
-        if self._holds_key:
+            if _BEGINS_GROUPED.search(buffer, near) is not None:
+                grouped = _GROUPED.search(buffer, near)
+                if grouped is not None:
+                    first = min(first, grouped.start())
+        if self._holds_key and b"-" in buffer:
             begun = _KEY_BEGINNING.search(buffer, max(line, length - _LONGEST_BEGINNING))
             if begun is not None:
                 first = min(first, begun.start())

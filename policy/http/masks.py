@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from policy.detection import Direction, detection_for
-from policy.detectors import Detection, StreamDetector
+from policy.detectors import Detection, Match, StreamDetector
+from policy.detectors.stream import StreamScanner
 from policy.document import PolicyDocument
 from policy.facts import Subject, Target
 from policy.json_paths import JsonPath
@@ -32,6 +33,23 @@ class BodyDetectors:
     def replace(self, text: str) -> tuple[str, Counter[str]]:
         """`text` with what was found replaced, and how many of each kind. Half of a surrogate pair passes through."""
         return self.detection.replace(text)
+
+    def replace_value(self, text: str) -> tuple[str, Counter[str]]:
+        """The same for one whole value, which may be written in base64 or hexadecimal."""
+        return self.detection.replace_value(text)
+
+    @property
+    def has_own(self) -> bool:
+        return self.detection.detectors.has_own
+
+    def find(self, data: bytes) -> list[Match]:
+        return self.detection.detectors.find(data)
+
+    def write(self, match: Match, value: bytes) -> bytes:
+        return self.detection.write(match, value)
+
+    def scanner(self) -> StreamScanner:
+        return StreamScanner(self.detection.detectors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -76,6 +76,11 @@ class EventReader:
             False  # the blank line that ended the last event: a line feed may still belong to it
         )
 
+    @property
+    def is_between(self) -> bool:
+        """Has everything been given that came, up to the end of an event?"""
+        return not (self._buffer or self._late_bytes or self._lines or self._ended_with_cr)
+
     def feed(self, data: bytes) -> Iterator[Event]:
         """Raises LimitExceeded."""
         self._late.append(data)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from protocols.http.json_cursor import StringRewriter
+
 # The text of a value, and the name of the member that it is the value of ("" for none); what it becomes, as JSON, or
 # None when it stays as it is.
 Rewriting: TypeAlias = Callable[[str, Counter[str], str], bytes | None]
@@ -23,7 +25,8 @@ class Rewrite:
     string, number: are given the value's text (escapes resolved) and count for themselves. constant_string: what
     every string becomes, seen or not, so that none has to be held. boolean, null, object, array: what every one
     becomes. With no `object` or `array` those are entered. name: counted for each constant that is put in.
-    only_unclean: nothing becomes of text that the rewriter's `is_clean` calls clean.
+    only_unclean: what the rewriter's `clean` makes of a run is what these make of its values. long_string: makes what
+    rewrites a string that is too long to be held; None: it is refused.
     """
 
     name: str = ""
@@ -35,6 +38,7 @@ class Rewrite:
     object: bytes | None = None
     array: bytes | None = None
     only_unclean: bool = False
+    long_string: Callable[[Counter[str]], StringRewriter] | None = None
 
 
 class JsonNode:

@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from protocols.http import json_grammar as grammar
 from protocols.http import json_tokens as tokens
+from protocols.http.json_grammar import NESTED, Automaton
 from protocols.http.json_nodes import JsonNode, Rewrite
-
-NESTED = 3  # levels of objects and arrays that one run can pass over
 
 _ASCII_BODY = rb"[\x20\x21\x23-\x5b\x5d-\x7e]*+"
 _NO_DOCUMENT = rb"(?!" + tokens.INNER_BLANKS + tokens.INNER_BEGINNING + rb")"
@@ -31,7 +31,7 @@ _SCALAR = rb'(?>"' + tokens.BODY + rb'"|' + tokens.NUMBER + rb"|" + tokens.LITER
 class Run:
     """pattern: matches a run, which ends behind a comma and the blanks that follow it. masked: finds masked members."""
 
-    pattern: re.Pattern[bytes]
+    pattern: Automaton
     masked: re.Pattern[bytes] | None
     rewrites: dict[bytes, Rewrite]
 
@@ -75,12 +75,13 @@ def string_text(token: bytes) -> str:
 
 @dataclass(slots=True)
 class Runs:
-    """Runs inside an object and inside an array, None where there are none; made when they are first asked for."""
+    """Runs at a node, None where there are none; made when they are first asked for."""
 
     node: JsonNode
     _members: Run | bool | None = False
     _elements: Run | bool | None = False
     _whole: Run | bool | None = False
+    _lines: Run | bool | None = False
 
     @property
     def members(self) -> Run | None:
@@ -101,8 +102,23 @@ class Runs:
             self._whole = _whole(self.node)
         return self._whole
 
+    @property
+    def lines(self) -> Run | None:
+        """Lines, each with a document that stands at the node, or empty."""
+        if isinstance(self._lines, bool):
+            self._lines = _lines(self.node)
+        return self._lines
+
+
+def runs_of(node: JsonNode) -> Runs:
+    if not isinstance(node.runs, Runs):
+        node.runs = Runs(node)
+    return node.runs
+
 
 def _members(node: JsonNode) -> Run | None:
+    if _is_uniform(node):
+        return Run(grammar.members(), None, {})
     writing = _Writing()
     writing.look_into(node, NESTED + 1)
     member = writing.member(node, NESTED)
@@ -113,6 +129,8 @@ def _elements(node: JsonNode) -> Run | None:
     each = node.any_element
     if each is None or not _passes(each):
         return None
+    if _is_uniform(each):
+        return Run(grammar.elements(), None, {})
     writing = _Writing()
     writing.look_into(each, NESTED)
     value = writing.value(each, NESTED)
@@ -122,9 +140,20 @@ def _elements(node: JsonNode) -> Run | None:
 def _whole(node: JsonNode) -> Run | None:
     if not _passes(node):
         return None
+    if _is_uniform(node):
+        return Run(grammar.whole(), None, {})
     writing = _Writing()
     writing.look_into(node, NESTED)
     return writing.run(rb"(?=[\[{])" + writing.value(node, NESTED), is_one=True)
+
+
+def _lines(node: JsonNode) -> Run | None:
+    return Run(grammar.lines(), None, {}) if _passes(node) and _is_uniform(node) else None
+
+
+def _is_uniform(node: JsonNode) -> bool:
+    """Is every place at the node and below it like it, and no string in it a document?"""
+    return node.is_settled and node.document is None and not node.names and _passes(node)
 
 
 def _passes(node: JsonNode) -> bool:

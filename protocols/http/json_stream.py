@@ -2,10 +2,10 @@
 
 Theory of operation. The rewriter keeps a stack of the objects and arrays that are open, each with the `JsonNode` of
 its place, and what the grammar expects next. Nothing is parsed into values: what stays is copied as it came, blanks,
-escapes and digits included. Where runs of members or elements mean nothing to anybody, one regular expression passes
-over them (`json_runs`); the rest goes token by token. A token that is not complete waits; a string that nothing becomes
-of does not wait, and neither does one that becomes a constant. So memory is bounded by the depth and by `held_bytes`,
-whatever the length of the document or of a string.
+escapes and digits included. Where runs of members or elements mean nothing to anybody, or only what they hold does, one
+automaton passes over them (`json_runs`, `json_grammar`); the rest goes token by token. A token that is not complete
+waits; a string that nothing becomes of does not wait, nor one that becomes a constant, nor a long one that is rewritten
+as it comes. So memory is bounded by the depth and by `held_bytes`, whatever the length of the document or of a string.
 
 Strict: RFC 8259 and UTF-8, one document, nothing behind it. A name that stands twice in one object leads to its node
 each time, so whichever of the two a reader takes, it is the rewritten one. Raises RemoteProtocolError; what was
@@ -14,21 +14,21 @@ returned before stays good. Called by the masking of bodies. Pure.
 
 from __future__ import annotations
 
-import codecs
 from collections import Counter
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Final, TypeAlias
 
 from protocols.errors import LimitExceeded, RemoteProtocolError
 from protocols.http import json_tokens as tokens
+from protocols.http.json_cursor import JsonCursor, Passing, StringRewriter
+from protocols.http.json_grammar import NESTED
 from protocols.http.json_nodes import SETTLED, JsonNode, Rewrite, Rewriting
-from protocols.http.json_runs import NESTED, Run, Runs, become, string_text
+from protocols.http.json_runs import Run, become, runs_of, string_text
 
-Cleaning: TypeAlias = Callable[[bytes, Counter[str]], bytes | None]
+Cleaning: TypeAlias = Callable[[bytes, Counter[str]], bytes]
 
-_SMALLEST_LOOK = 512  # bytes of a run, which are gone through token by token when they are not clean
-_LARGEST_LOOK = 1 << 16
+_LARGEST_RUN = 1 << 16
+_LONG_STRING = 1 << 16
 
 # What the grammar expects. Numbers, because they are compared for every token.
 _VALUE: Final = 0
@@ -37,14 +37,6 @@ _NAME: Final = 2
 _NAME_OR_END: Final = 3
 _COMMA_OR_END: Final = 4
 _NOTHING: Final = 5  # the document is complete
-
-
-class _Passing(IntEnum):
-    """What is done with the rest of a string that has begun and is not held."""
-
-    NO = 0
-    KEEP = 1
-    DROP = 2
 
 
 class _Open:
@@ -58,11 +50,11 @@ class _Open:
         self.index = 0
 
 
-class JsonRewriter:
+class JsonRewriter(JsonCursor):
     """One document. `root`: what becomes of it. counts: see JsonNode.
 
     name: what becomes of the name of a member (of any; None: nothing). clean: what becomes of a run by `name` and by
-    rewrites that are `only_unclean`; None when it cannot tell.
+    rewrites that are `only_unclean`.
     """
 
     def __init__(
@@ -75,34 +67,21 @@ class JsonRewriter:
         clean: Cleaning | None = None,
         counts: Counter[str] | None = None,
     ) -> None:
+        super().__init__(held_bytes)
         self.counts: Counter[str] = Counter() if counts is None else counts
         self._node = root  # of the value that is expected
         self._member_name = ""  # of that value
         self._depth = depth
-        self._held_bytes = held_bytes
         self._name = name
         self._clean = clean
-        self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._stack: list[_Open] = []
         self._expects: int = _VALUE
-        self._buffer = b""
-        self._position = 0  # everything before it has been dealt with
-        self._mark = 0  # everything from here to the position is to be sent as it is
-        self._scanned = 0  # how far the string that begins at the position has been looked at
-        self._passing = _Passing.NO
-        self._look = _LARGEST_LOOK
-        self._unclean_before = 0
-        self._dropped_above: int | None = None  # the size of the stack at which what is dropped ends
-        self._out: list[bytes] = []
+        self._dropped_above = 0  # the size of the stack at which what is dropped ends
         self._is_last = False
 
     def feed(self, data: bytes) -> bytes:
         """What can be sent by now. Raises RemoteProtocolError."""
-        try:
-            self._utf8.decode(data)
-        except UnicodeDecodeError:
-            raise RemoteProtocolError("a JSON text that is not UTF-8") from None
-        self._buffer = self._buffer + data if self._buffer else data
+        self._add(data)
         self._run()
         return self._taken()
 
@@ -110,42 +89,10 @@ class JsonRewriter:
         """The rest. Raises RemoteProtocolError when the document is not complete."""
         self._is_last = True
         self._run()
-        is_complete = self._expects == _NOTHING and self._passing is _Passing.NO
+        is_complete = self._expects == _NOTHING and self._passing is Passing.NO
         if not is_complete or self._position != len(self._buffer):
             raise RemoteProtocolError("a JSON text that ends too early")
         return self._taken()
-
-    # --- what goes out ----------------------------------------------------------------------------------------
-
-    def _taken(self) -> bytes:
-        """What goes out; what has not been dealt with is kept."""
-        if self._dropped_above is None and self._mark < self._position:
-            self._out.append(self._buffer[self._mark : self._position])
-        out = b"".join(self._out)
-        self._out.clear()
-        held = len(self._buffer) - self._position
-        if held > self._held_bytes:
-            raise LimitExceeded(
-                f"a value in a JSON text is longer than the {self._held_bytes} bytes that are held"
-            )
-        self._buffer = self._buffer[self._position :]
-        self._scanned = max(0, self._scanned - self._position)
-        self._unclean_before = max(0, self._unclean_before - self._position)
-        self._mark = self._position = 0
-        return out
-
-    def _replace(self, end: int, token: bytes | None) -> None:
-        """What is between the position and `end` becomes `token` (None: stays)."""
-        if token is not None and self._dropped_above is None:
-            self._out.append(self._buffer[self._mark : self._position])
-            self._out.append(token)
-            self._mark = end
-        self._position = end
-
-    def _constant(self, end: int, token: bytes | None, rewrite: Rewrite) -> None:
-        if token is not None:
-            self.counts[rewrite.name] += 1
-        self._replace(end, token)
 
     # --- the grammar ------------------------------------------------------------------------------------------
 
@@ -186,8 +133,8 @@ class JsonRewriter:
     def _close(self) -> None:
         self._stack.pop()
         self._position += 1
-        if self._dropped_above == len(self._stack):
-            self._dropped_above = None
+        if self._is_dropping and self._dropped_above == len(self._stack):
+            self._is_dropping = False
             self._mark = self._position
         self._value_ended()
 
@@ -203,7 +150,7 @@ class JsonRewriter:
             if (
                 not self._scanned
                 and self._buffer[self._position] in b"{["
-                and self._pass_run(self._runs(self._node).whole)
+                and self._pass_run(runs_of(self._node).whole)
             ):
                 self._expects = _NOTHING
                 return True
@@ -211,7 +158,7 @@ class JsonRewriter:
         here = self._stack[-1]
         if here.is_object:
             return self._value()
-        if not self._scanned and self._pass_run(self._runs(here.node).elements):
+        if not self._scanned and self._pass_run(runs_of(here.node).elements):
             self._expects = _VALUE
             return True
         self._member_name = ""
@@ -228,7 +175,7 @@ class JsonRewriter:
         if self._buffer[self._position] == 0x7D and self._expects == _NAME_OR_END:
             self._close()
             return True
-        if not self._scanned and self._pass_run(self._runs(here.node).members):
+        if not self._scanned and self._pass_run(runs_of(here.node).members):
             self._expects = _NAME
             return True
         if self._buffer[self._position] != 0x22:
@@ -255,50 +202,31 @@ class JsonRewriter:
         name = string_text(self._buffer[self._position : end])
         self._member_name = name
         self._node = node.member(name)
-        if self._name is not None and self._dropped_above is None:
+        if self._name is not None and not self._is_dropping:
             self._replace(end, self._name(name, self.counts, ""))
 
     # --- runs -------------------------------------------------------------------------------------------------
-
-    def _runs(self, node: JsonNode) -> Runs:
-        if not isinstance(node.runs, Runs):
-            node.runs = Runs(node)
-        return node.runs
 
     def _pass_run(self, run: Run | None) -> bool:
         """Deal with a run that begins at the position. False when there is none."""
         if run is None or len(self._stack) + NESTED > self._depth:
             return False
-        if self._clean is not None and self._dropped_above is None:
-            return self._pass_clean_run(run, self._clean)
-        found = run.pattern.match(self._buffer, self._position)
+        limit = len(self._buffer)
+        if self._clean is not None:
+            limit = min(limit, self._position + _LARGEST_RUN)
+        found = run.pattern.match(self._buffer, self._position, limit)
         if found is None:
             return False
-        if run.masked is None:
-            self._position = found.end()
-        else:
-            self._replace(found.end(), run.rewritten(found[0], self.counts))
+        end = found.end()
+        if run.masked is None and (self._clean is None or self._is_dropping):
+            self._position = end
+            return True
+        before = self._buffer[self._position : end]
+        after = run.rewritten(before, self.counts)
+        if self._clean is not None and not self._is_dropping:
+            after = self._clean(after, self.counts)
+        self._replace(end, None if after is before else after)
         return True
-
-    def _pass_clean_run(self, run: Run, clean: Cleaning) -> bool:
-        """The same where detectors look through what is sent. Where they cannot tell, the run goes token by token; how
-        far it looks depends on what it found before, so that no byte is looked at more than a few times.
-        """
-        while self._position >= self._unclean_before:
-            found = run.pattern.match(self._buffer, self._position, self._position + self._look)
-            if found is None:
-                return False
-            counts: Counter[str] = Counter()
-            rewritten = clean(run.rewritten(found[0], counts), counts)
-            if rewritten is not None:
-                self.counts.update(counts)
-                self._replace(found.end(), rewritten if counts else None)
-                self._look = min(self._look * 2, _LARGEST_LOOK)
-                return True
-            if self._look <= _SMALLEST_LOOK:
-                self._unclean_before = found.end()
-            self._look = max(self._look // 2, _SMALLEST_LOOK)
-        return False
 
     # --- values -----------------------------------------------------------------------------------------------
 
@@ -319,8 +247,9 @@ class JsonRewriter:
             raise LimitExceeded(f"a JSON text nested deeper than {self._depth}")
         rewrite = self._node.rewrite
         constant = None if rewrite is None else rewrite.object if is_object else rewrite.array
-        if rewrite is not None and constant is not None and self._dropped_above is None:
+        if rewrite is not None and constant is not None and not self._is_dropping:
             self._constant(self._position + 1, constant, rewrite)
+            self._is_dropping = True
             self._dropped_above = len(self._stack)
             self._node = SETTLED
         else:
@@ -354,8 +283,13 @@ class JsonRewriter:
         """Deal with a number or word that ends at `end`."""
         rewrite = self._node.rewrite
         token = None
-        if rewrite is not None and self._dropped_above is None:
+        if rewrite is not None and not self._is_dropping:
             token = become(self._buffer[self._position : end], rewrite, self.counts, self._member_name)
+        self._replace(end, token)
+
+    def _constant(self, end: int, token: bytes | None, rewrite: Rewrite) -> None:
+        if token is not None:
+            self.counts[rewrite.name] += 1
         self._replace(end, token)
 
     # --- strings ----------------------------------------------------------------------------------------------
@@ -365,10 +299,10 @@ class JsonRewriter:
         if rewriting is None:
             if constant is not None and self._node.rewrite is not None:
                 self._constant(self._position + 1, constant, self._node.rewrite)
-                self._passing = _Passing.DROP
+                self._passing = Passing.DROP
             else:
                 self._position += 1
-                self._passing = _Passing.KEEP
+                self._passing = Passing.KEEP
             self._value_ended()
             return True
         if self._node.rewrite is None and not self._scanned:  # held only where it may be a document
@@ -377,12 +311,17 @@ class JsonRewriter:
                 return False
             if not begins:
                 self._position += 1
-                self._passing = _Passing.KEEP
+                self._passing = Passing.KEEP
                 self._value_ended()
                 return True
         end = self._end_of_string()
         if end is None:
-            return False
+            rewriter = self._rewriter_of_long()
+            if rewriter is None:
+                return False
+            self._rewrite_string(rewriter)
+            self._value_ended()
+            return True
         self._scanned = 0
         self._replace(
             end, rewriting(string_text(self._buffer[self._position : end]), self.counts, self._member_name)
@@ -394,7 +333,7 @@ class JsonRewriter:
         """What becomes of a string here: to be worked out from all of it, or a constant, or nothing."""
         node = self._node
         rewrite = node.rewrite
-        if self._dropped_above is not None:
+        if self._is_dropping:
             return None, None
         if rewrite is not None and not rewrite.only_unclean:
             return (
@@ -406,45 +345,11 @@ class JsonRewriter:
             return node.document, None
         return (None if rewrite is None else rewrite.string), None
 
-    def _begins_document(self) -> bool | None:
-        """Does the string at the position begin like an object or array? None when too little of it is there."""
-        start = self._position + 1
-        if tokens.begins_document.match(self._buffer, start):
-            return True
-        found = tokens.inner_blanks.match(self._buffer, start)
-        after = start if found is None else found.end()
-        rest = self._buffer[after : after + tokens.LONGEST_ESCAPE]
-        is_open = not rest or rest[0] in b"\\\xef"  # what may still become a blank or a beginning
-        return None if is_open and len(rest) < tokens.LONGEST_ESCAPE and b'"' not in rest[1:] else False
-
-    def _pass(self) -> bool:
-        """Go on in a string that is not held. False when it has not ended."""
-        found = tokens.string_body.match(self._buffer, self._position)
-        end = self._position if found is None else found.end()
-        if self._passing is _Passing.DROP:
-            self._mark = end
-        self._position = end
-        if not self._is_end_of_body(end):
-            return False
-        self._position = end + 1
-        if self._passing is _Passing.DROP:
-            self._mark = end + 1
-        self._passing = _Passing.NO
-        return True
-
-    def _end_of_string(self) -> int | None:
-        """Behind the closing quote of the string at the position; None when it is not there yet."""
-        found = tokens.string_body.match(self._buffer, max(self._scanned, self._position + 1))
-        end = self._position + 1 if found is None else found.end()
-        self._scanned = end
-        return end + 1 if self._is_end_of_body(end) else None
-
-    def _is_end_of_body(self, end: int) -> bool:
-        """Is there a quote at `end`, where the body of a string stops? False when that is not known yet."""
-        if end == len(self._buffer):
-            return False
-        if self._buffer[end] == 0x22:
-            return True
-        if tokens.part_of_escape.fullmatch(self._buffer, end):
-            return False
-        raise RemoteProtocolError("a JSON text with a string that has a wrong escape or a control character")
+    def _rewriter_of_long(self) -> StringRewriter | None:
+        """For the string at the position, which has not ended: None while it is held."""
+        rewrite = self._node.rewrite
+        if rewrite is None or rewrite.long_string is None or self._scanned - self._position <= _LONG_STRING:
+            return None
+        if self._node.document is not None and self._begins_document() is not False:
+            return None
+        return rewrite.long_string(self.counts)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import asyncssh
@@ -18,6 +18,7 @@ from asyncssh.constants import (
     MSG_DISCONNECT,
     MSG_GLOBAL_REQUEST,
     MSG_IGNORE,
+    MSG_KEXINIT,
     MSG_REQUEST_FAILURE,
     MSG_REQUEST_SUCCESS,
 )
@@ -66,6 +67,9 @@ class Relayed:
         _username: str
         _server_version: bytes
         _client_version: bytes
+        _server_kexinit: bytes
+        _client_kexinit: bytes
+        _ignore_first_kex: bool
         _inpbuf: bytes
         _transport: object | None
 
@@ -73,6 +77,7 @@ class Relayed:
         def _send_disconnect(self, code: int, reason: str, lang: str) -> None: ...
         def disconnect(self, code: int, reason: str) -> None: ...
         def _process_disconnect(self, kind: int, number: int, packet: SSHPacket) -> None: ...
+        async def _process_kexinit(self, kind: int, number: int, packet: SSHPacket) -> None: ...
         def connection_lost(self, exc: Exception | None) -> None: ...
 
     def _adopt(self, leg: Leg, on_message: Callable[[bytes], None]) -> None:
@@ -90,6 +95,12 @@ class Relayed:
 
     def _take_message(self, _kind: int, _number: int, packet: SSHPacket) -> None:
         self.on_message(packet.get_full_payload())
+
+    async def _hear_kexinit(self, kind: int, number: int, packet: SSHPacket) -> None:
+        """asyncssh takes a guess for right that only names what was agreed upon, as Dropbear's does not."""
+        await self._process_kexinit(kind, number, packet)
+        ours = self._client_kexinit if self.is_client() else self._server_kexinit
+        self._ignore_first_kex = is_wrong_guess(ours, packet.get_full_payload())
 
     def _hear_disconnect(self, kind: int, number: int, packet: SSHPacket) -> None:
         """For the log: of the words with which a peer leaves, asyncssh keeps only those that tell of a fault."""
@@ -160,7 +171,7 @@ class Relayed:
         self._inpbuf = b""
 
 
-RELAYED: dict[int, Callable[..., None]] = {
+RELAYED: dict[int, Callable[..., Awaitable[None] | None]] = {
     number: Relayed._take_message
     for number in (
         MSG_GLOBAL_REQUEST,
@@ -172,9 +183,28 @@ RELAYED: dict[int, Callable[..., None]] = {
     )
 }
 RELAYED[MSG_DISCONNECT] = Relayed._hear_disconnect
+RELAYED[MSG_KEXINIT] = Relayed._hear_kexinit
 
 
 def _reason(error: Exception) -> TransportLost:
     if isinstance(error, DisconnectError):
         return TransportLost(error.reason, is_refusal=True)
     return TransportLost(str(error) or type(error).__name__)
+
+
+def is_wrong_guess(ours: bytes, theirs: bytes) -> bool:
+    """Of two KEXINIT: does theirs announce a packet that is to be passed over?
+
+    RFC 4253, 7.1: it is, unless both sides prefer the same key exchange and the same kind of host key. Raises
+    PacketDecodeError.
+    """
+    packet = SSHPacket(theirs)
+    packet.get_bytes(17)
+    lists = [packet.get_namelist() for _ in range(10)]
+    return packet.get_boolean() and _preferred(ours) != tuple(names[:1] for names in lists[:2])
+
+
+def _preferred(kexinit: bytes) -> tuple[Sequence[bytes], ...]:
+    packet = SSHPacket(kexinit)
+    packet.get_bytes(17)
+    return tuple(packet.get_namelist()[:1] for _ in range(2))

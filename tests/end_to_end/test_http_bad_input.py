@@ -56,7 +56,7 @@ masks:
 
 
 def adjusted(config: Document) -> None:
-    config["listeners"][0]["timeouts"] = {"head": "500ms", "idle": "20s", "body": "500ms"}
+    config["listeners"][0]["timeouts"] = {"head": "1s", "idle": "60s", "body": "1s"}
     config["listeners"][0]["limits"] = {"judged_body": "64KiB", "head": "32KiB"}
 
 
@@ -163,7 +163,7 @@ def gateway(
     odd: OddTarget, target_ca: Authority, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[HttpGateway]:
     targets: dict[str, Document] = {
-        name: {"url": odd.url, "timeouts": {"response": "500ms"}} for name in ("odd", "masked")
+        name: {"url": odd.url, "timeouts": {"response": "1s"}} for name in ("odd", "masked")
     }
     directory = tmp_path_factory.mktemp("bad_input")
     with HttpGateway(directory, targets, policy=POLICY, ca=target_ca, adjust=adjusted) as running:
@@ -537,7 +537,7 @@ def test_a_long_upload_is_not_the_targets_silence(gateway: HttpGateway) -> None:
     with no_harm(gateway), RawClient(gateway) as client:
         client.send(b"POST /t/odd/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
         for _ in range(10):  # together twice as long as the target may be silent
-            pause.wait(0.1)
+            pause.wait(0.2)
             client.send(b"x")
         assert client.answer()[::2] == (200, b"ok")
 

@@ -367,6 +367,17 @@ def test_a_budget_is_kept_over_a_restart(model: ModelServer, tmp_path: Path) -> 
         assert "anthropic-a-day" in str(caught.value)
         assert int(caught.value.response.headers["retry-after"]) <= 86400
         assert sent(model, before) == []
+        numbers = gateway.metrics()
+        assert numbers['proxyd_denials_total{rule="anthropic-a-day"}'] == 1
+        assert numbers['proxyd_operations_total{effect="allow",protocol="http"}'] == 2
+        assert numbers['proxyd_operations_total{effect="deny",protocol="http"}'] == 1
+        assert numbers['proxyd_model_calls_total{target="claude"}'] == 2
+        assert numbers['proxyd_model_tokens_total{kind="input",target="claude"}'] == 2
+        assert numbers['proxyd_model_tokens_total{kind="output",target="claude"}'] == 12
+        cost = numbers['proxyd_model_cost_usd_total{target="claude"}']
+        assert cost == pytest.approx(2 * (1 * 3.0 + 6 * 15.0) / 1e6)
+        (line,) = gateway.logged("request denied")
+        assert (line["rule"], line["subject"]) == ("anthropic-a-day", "alice@example.com")
 
 
 def test_what_never_reached_the_model_costs_nothing(gateway: HttpGateway) -> None:

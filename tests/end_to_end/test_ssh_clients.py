@@ -146,7 +146,8 @@ class TestParamiko:
             with dial(port) as connection:
                 with transport.accept(WAIT_S) as channel:
                     channel.sendall(b"from the client")
-                assert connection.recv(100) == b"from the client"
+                with connection.makefile("rb") as reader:
+                    assert reader.read() == b"from the client"
             transport.cancel_port_forward(HOST, port)
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection((HOST, port), WAIT_S).close()

@@ -380,7 +380,6 @@ VIOLATIONS: dict[str, Payloads] = {
     "a packet beyond the largest": lambda peer: [wire.channel_data(peer, bytes(100_000))],
     "a window beyond what it can be": lambda peer: [wire.window_adjust(peer, 0xFFFFFFFF)],
     "data after the end of data": lambda peer: [wire.channel_eof(peer), wire.channel_data(peer, b"x")],
-    "a second end of data": lambda peer: [wire.channel_eof(peer)] * 2,
     "data after the close": lambda peer: [wire.channel_close(peer), wire.channel_data(peer, b"x")],
     "a second close": lambda peer: [wire.channel_close(peer)] * 2,
     "errors of a client": lambda peer: [wire.extended_data(peer, 1, b"x")],

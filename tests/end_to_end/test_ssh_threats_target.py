@@ -54,7 +54,7 @@ def gateway(
         other["host_keys"] = {"known_hosts": str(known_hosts)}
         other["logins"] = [{"name": "deploy", "user": real.login, "certificate": True}]
         config["targets"].append(other)
-        config["targets"][0]["connect_timeout"] = "2s"
+        config["targets"][0]["connect_timeout"] = "3s"
 
     directory = tmp_path_factory.mktemp("target")
     server = cast(SshServer, target)  # as far as a gateway looks at it

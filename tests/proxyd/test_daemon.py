@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,19 +82,19 @@ class House:
             return b"".join([chunk async for chunk in stream])
 
     async def wait_for(self, event: str, count: int = 1) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while self.events.count(event) < count:
                 await trio.sleep(0.01)
 
     async def hang_up(self) -> None:
         count = self.events.count("reloaded") + self.events.count(REFUSED)
         os.kill(os.getpid(), signal.SIGHUP)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while self.events.count("reloaded") + self.events.count(REFUSED) == count:
                 await trio.sleep(0.01)
 
     async def ended(self) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await self.has_ended.wait()
 
 
@@ -102,9 +102,12 @@ REFUSED = "reload refused: the old configuration and policy stay in force"
 
 
 @pytest.fixture(autouse=True)
-def thawed() -> Iterator[None]:
-    yield
-    gc.unfreeze()
+def asked_of_collector(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the daemon asks of the collector of garbage is meant for a process of its own: it is noted, and not done."""
+    asked: list[str] = []
+    for name in ("collect", "freeze", "set_threshold"):
+        monkeypatch.setattr(gc, name, lambda *_, name=name: asked.append(name))
+    return asked
 
 
 @contextlib.asynccontextmanager
@@ -173,7 +176,7 @@ async def read_all(stream: trio.SocketStream) -> bytes:
     return b"".join([chunk async for chunk in stream])
 
 
-async def test_serves_and_says_that_it_is_ready(tmp_path: Path) -> None:
+async def test_serves_and_says_that_it_is_ready(tmp_path: Path, asked_of_collector: list[str]) -> None:
     async with running(tmp_path, echo) as house:
         assert house.environment == {}
         told = house.told()
@@ -185,7 +188,7 @@ async def test_serves_and_says_that_it_is_ready(tmp_path: Path) -> None:
         assert (await house.ask("/readyz")).startswith(b"HTTP/1.1 200")
         assert b"proxyd_build_info{" in await house.ask("/metrics")
         assert house.gateway.metrics.policy_loaded_at > 1.7e9
-        assert gc.get_freeze_count() > 0
+        assert asked_of_collector == ["collect", "freeze", "set_threshold"]
 
 
 async def test_a_crash_in_a_session_leaves_the_others(tmp_path: Path) -> None:
@@ -384,11 +387,15 @@ async def test_sigterm_closes_the_doors_first(tmp_path: Path) -> None:
 
 
 async def test_idle_sessions_end_at_once(tmp_path: Path) -> None:
-    async with running(tmp_path, session_door(idle=True)) as house, await house.connect() as client:
+    config = CONFIG.replace("drain_timeout: 5s", "drain_timeout: 10m")
+    async with (
+        running(tmp_path, session_door(idle=True), config=config) as house,
+        await house.connect() as client,
+    ):
         await client.send_all(b"x")
         assert await client.receive_some() == b"in"
         os.kill(os.getpid(), signal.SIGTERM)
-        with trio.fail_after(3):
+        with trio.fail_after(60):
             assert await read_all(client) == b"drained: the gateway is shutting down"
         await house.ended()
     assert house.events[-1] == "stopped"
@@ -469,7 +476,7 @@ async def test_a_service_that_fails_later_starts_again(
         raise ValueError("bug")
 
     async with running(tmp_path, replace(door_of(echo), background=service)) as house:
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await restarted.wait()
         assert house.events.count("service of a door failed, it starts again") == 1
         async with await house.connect() as client:

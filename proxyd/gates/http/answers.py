@@ -16,6 +16,10 @@ _OF_THE_BODY = frozenset(
     {
         *("etag", "content-md5", "digest", "content-digest", "repr-digest", "accept-ranges"),
         *("content-range", "content-encoding"),
+        *(
+            "grpc-message",
+            "grpc-status-details-bin",
+        ),  # of an answer that has no body: its text and values stand there
     }
 )
 

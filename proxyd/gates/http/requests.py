@@ -24,7 +24,7 @@ from proxyd.http_credentials.injecting import KEY_FIELDS, Injected, never_goes_o
 
 FORM = "application/x-www-form-urlencoded"
 # Under masks nobody gets a part of a body: a value could be cut in two, and neither half would be met.
-PART_FIELDS = frozenset({"range", "if-range"})
+PART_FIELDS = frozenset({"range", "if-range", "request-range", "x-ms-range"})
 # Nor an answer to the question whether it is the one that they think of: an `ETag` is often a hash of it.
 GUESSING_FIELDS = frozenset({"if-match", "if-none-match"})
 _READING_METHODS = frozenset({"GET", "HEAD"})

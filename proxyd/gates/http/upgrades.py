@@ -25,17 +25,8 @@ OF_ONE_HOP: Final = frozenset({KEY, ACCEPT, "sec-websocket-extensions"})
 _SUFFIX: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def check_upgrade(head: RequestHead) -> None:
-    """Is it one that could come about, whatever the policy says? Raises Refusal."""
-    if head.upgrade == WEBSOCKET and head.body_bytes != 0:
-        raise Refusal(
-            400,
-            Kind.PROTOCOL,
-            "A request that begins a WebSocket has no body.",
-            hint="Send what you have to say in messages.",
-            closes=True,
-        )
-    # RFC 9220, 3: also for the extended CONNECT of HTTP/2.
+def refuse_unknown(head: RequestHead) -> None:
+    """An extended CONNECT for something else than WebSocket (RFC 9220, 3). Raises Refusal."""
     if head.version == "2" and head.upgrade not in ("", WEBSOCKET):
         raise Refusal(
             501,

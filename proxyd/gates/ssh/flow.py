@@ -76,9 +76,8 @@ class Flow:
 
     def client_eof(self, channel: Channel) -> None:
         end = channel.client
-        if end.eof_received or end.close_received:
-            raise RemoteProtocolError("a second end of the data")
-        end.eof_received = True
+        if not end.take_eof():
+            return
         if channel.stage is Stage.WAITING or channel.is_chosen:
             channel.has_early_eof = True
         else:
@@ -129,9 +128,8 @@ class Flow:
 
     def target_eof(self, channel: Channel) -> None:
         end = channel.target
-        if end.eof_received or end.close_received:
-            raise RemoteProtocolError("a second end of the data")
-        end.eof_received = True
+        if not end.take_eof():
+            return
         if channel.is_carrying:
             self._state.show_held(channel)
             channel.client.send_eof()

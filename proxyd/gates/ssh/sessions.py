@@ -33,6 +33,8 @@ from proxyd.gates.ssh.state import SshState
 from proxyd.gates.ssh.transfers import is_transfer, scp_direction
 
 SFTP = "sftp"
+INTERNAL_SFTP = "internal-sftp"
+"""As a forced command sshd takes it for its own sftp server, which no shell would find."""
 _STARTS = frozenset({"shell", "exec", "subsystem"})
 _VARIABLE = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 MAX_ENVIRONMENT = 128
@@ -201,6 +203,8 @@ class SessionRequests:
     ) -> tuple[str, bytes, SshFacts]:
         """Name and body of the request as the target will see it, and its facts."""
         forced = judge.permits.forced_command
+        if forced == INTERNAL_SFTP:
+            return "subsystem", SubsystemRequest(SFTP).encode(), SshFacts(SshOperation.SUBSYSTEM, SFTP)
         if forced is not None:
             command = forced.encode()
             return "exec", ExecRequest(command).encode(), exec_facts(command, has_pty=channel.has_pty)

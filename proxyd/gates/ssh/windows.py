@@ -125,6 +125,16 @@ class End:
             raise RemoteProtocolError("more data than the window allowed")
         self.unreleased += length
 
+    def take_eof(self) -> bool:
+        """The peer's data has ended; False when it has said so before, which some do.
+
+        Raises RemoteProtocolError when it has closed the channel already.
+        """
+        if self.close_received:
+            raise RemoteProtocolError("the end of the data of a channel that is closed")
+        is_first, self.eof_received = not self.eof_received, True
+        return is_first
+
     def release(self) -> None:
         """What has come so far has found its place: grant as much again, in large steps."""
         self.consumed += self.unreleased

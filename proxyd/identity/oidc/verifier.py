@@ -181,7 +181,8 @@ class Tokens:
         named = f"issuer {source.issuer.name}"
         if isinstance(whose, str):
             named += f", sub {shown(whose)}"
-        return TokenRefused(f"{refusal.reason} ({named})", refusal.text, may_pass=refusal.may_pass)
+        reason = refusal.reason if named in refusal.reason else f"{refusal.reason} ({named})"
+        return TokenRefused(reason, refusal.text, may_pass=refusal.may_pass)
 
     def _remember(self, digest: bytes, known: _Known) -> None:
         self._known[digest] = known

@@ -1,5 +1,7 @@
 """Each built-in detector: what it finds, exactly, and what is only nearly one."""
 
+# ruff: noqa: RUF001  digits of other scripts are the point
+
 from __future__ import annotations
 
 import pytest
@@ -26,6 +28,12 @@ CARDS = [
     "4000 «4111 1111 1111 1111»",
     "card_«4111111111111111»_x",
     "«4111 1111 1111 1111» 4111 1111 1111 1112",
+    "«4111.1111.1111.1111»",
+    "«4111\u00a01111\u00a01111\u00a01111», «4111\u20091111\u20091111\u20091111», «4111\u20111111\u20111111\u20111111»",
+    "«４１１１１１１１１１１１１１１１»。«４１１１ １１１１ １１１１ １１１１»",
+    "بطاقة «٤١١١١١١١١١١١١١١١»، «4111\u200b1111\u200b1111\u200b1111»",
+    "né «4111–1111–1111–1111» à",
+    "no: ４１１１１１１１１１１１１１１２, 4111\u00a01111\u00a01111\u00a01112, 1\u202f700\u202f000\u202f000\u202f000",
     "no: 4111111111111112",
     "no: 41111111111111111",
     "no: 1111111111111117",
@@ -42,6 +50,9 @@ SSNS = [
     '"ssn": "«123456789»"',
     "SSN «123456789»; Social Security Number: «219099999»",
     "social_security=«078051120»",
+    "«123.45.6789» «123\u00a045\u00a06789» «123\u201145\u20116789» «123–45–6789» «１２３-４５-６７８９»",
+    "SSN：«１２３４５６７８９»",
+    "no: 1.123.45.6789, 123.45.6789.1, 12.123.45.67890",
     "no: 000-45-6789, 666-45-6789, 900-45-6789, 123-00-6789, 123-45-0000",
     "no: 123-456789, 123 45-6789, 123456789",
     "no: 1123-45-6789, 123-45-67890, 123-45-6789-1, 5-123-45-6789",
@@ -56,6 +67,7 @@ MAILS = [
     "https://x.example/?mail=«a@b.example»&x=1",
     "\\n«foo@example.com»\\r\\t«bar@example.com»",
     "«4111111111111111@example.com»",
+    "«ｂｏｂ＠ｅｘａｍｐｌｅ．ｃｏｍ» «bob＠example.com»",
     "no: alice@localhost, alice@, @example.com, a@b, a@b.c",
     "no: icon@2x.png, getty@tty1.service, react@18.2.0, alice@10.0.0.1x",
     "no: a@b..com",
@@ -66,6 +78,7 @@ PHONES = [
     "«(212) 555-0187» «212-555-0187» «212.555.0187» «212 555-0187» «555-123-4567»",
     "«020 7946 0958», «(020) 7946 0958», «01 42 68 53 00», «030/1234567», «07700 900123», «0151-12345678»",
     "«0049 30 901820»",
+    "«+49\u00a030\u00a0901820» «+1\u2011212\u2011555\u20110187» «＋１ ２１２ ５５５ ０１８７», «(212)\u00a0555–0187»",
     'phone: «2125550187», tel=«(0)30 901820», "mobile": "«0151 23456789»"',
     "two: «+1 212 555 0187» «+49 30 901820»",
     "no: 2125550187, 1732212279, 1732212279123, 20261121",
@@ -80,6 +93,8 @@ IBANS = [
     "«DE89370400440532013000» «DE89 3704 0044 0532 0130 00»",
     "«GB82WEST12345698765432», «GB82-WEST-1234-5698-7654-32»",
     "«FR1420041010050500013M02606» «NO9386011117947» «gb82 west 1234 5698 7654 32»",
+    "«DE89\u00a03704\u00a00044\u00a00532\u00a00130\u00a000»",
+    "«ＤＥ８９３７０４００４４０５３２０１３０００» «DE89.3704.0044.0532.0130.00»",
     "iban:«MT84MALT011000012345MTLCAST001S»!",
     "no: DE89370400440532013001, DE8937040044053201300, XX89370400440532013000",
     "no: aDE89370400440532013000, DE893704004405320130000",
@@ -118,10 +133,17 @@ AWS = [
     f"no: secret_access_key = {SECRET}x",
 ]
 A36 = "abcdefghijklmnopqrstuvwxyz0123456789"
+A64 = A36 + A36[:28]
+HEX = "0123456789abcdef"
+# Shapes as the services publish them; what is between guillemets is made up.
 OTHERS = [
     (
         "gcp_key",
-        [f"«AIza{A36[:35]}»", f"«ya29.a0{A36}»", "«GOCSPX-abcdefghijklmnopqrstuvwxyz12»", "no: AIzaShort"],
+        [
+            f"«AIza{A36[:35]}» «ya29.a0{A36}» «GOCSPX-abcdefghijklmnopqrstuvwxyz12»",
+            f'"refresh_token": "«1//0{A64}»"',
+            "no: AIzaShort, 1//0 and 21//0, ya29.short, GOCSPX-",
+        ],
     ),
     (
         "azure_key",
@@ -129,22 +151,77 @@ OTHERS = [
             f"AccountKey=«{'A' * 86}==»;EndpointSuffix=x",
             f"https://x.example/?sv=1&sig=«{A36}abcdefg%3D»&se=2",
             f"«abc8Q~{A36[:34]}»",
-            "no: key=abc==",
+            f"key «{A64}{A36[:12]}+AStabc123==» of a storage account",
+            f"cosmos «{A64}{A36[:12]}ACDbabc123==»",
+            f"«{A64}{A36[:12]}AZDOab12»",
+            f"«{A36[:26]}{A36[:26]}JQQJ99{A36[:26]}»",
+            "no: key=abc==, sig=abc, 8Q~short",
         ],
     ),
-    ("github_token", [f"«ghp_{A36}»", f"«github_pat_{A36[:22]}_{A36}{A36[:23]}»", "no: ghp_short"]),
-    ("gitlab_token", ["«glpat-abcdefghij0123456789»", "no: glpat-short"]),
+    (
+        "github_token",
+        [
+            f"«ghp_{A36}» «gho_{A36}» «ghu_{A36}» «ghs_{A36}» «ghr_{A36}»",
+            f"«github_pat_{A36[:22]}_{A36}{A36[:23]}»",
+            f"https://x-access-token:«ghs_{A36}»@github.com/x/y",
+            "no: ghp_short, github_pat_, xghp_, github_pattern_matching_and_other_things",
+        ],
+    ),
+    (
+        "gitlab_token",
+        [
+            "«glpat-abcdefghij0123456789» «glrt-abcdefghij_123456789» «gldt-abcdefghij0123456789»",
+            "«glpat-abcdefghij0123456789abcdefg.01.0a1b2c3d4» «GR1348941abcdefghij0123456789»",
+            "no: glpat-short, glpatter-abcdefghij0123456789",
+        ],
+    ),
     (
         "slack_token",
         [
-            "«xoxb-123456789012-abcdefghij»",
+            "«xoxb-123456789012-abcdefghij» «xoxp-1234567890-abc» «xoxe.xoxp-1-abcdefghij» «xapp-1-A0123-abcdefg»",
             "https://«hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXX»",
-            "no: xoxb-1",
+            "no: xoxb-1, xapp-x, slack.com/services/",
         ],
     ),
-    ("stripe_key", [f"«sk_live_{A36[:24]}» «rk_test_{A36[:24]}»", "no: pk_live_public, sk_live_x"]),
-    ("model_key", [f"«sk-proj-{A36}» «sk-ant-api03-{A36}», «sk-{A36}{A36}»", "no: sk-learn, task-force"]),
-    ("registry_token", [f"«npm_{A36}» «pypi-AgEIcHlwaS5vcmc{A36}»", "no: npm_install"]),
+    (
+        "stripe_key",
+        [
+            f"«sk_live_{A36[:24]}» «rk_test_{A36[:24]}» «sk_org_live_{A36[:24]}» «whsec_{A36}»",
+            "no: pk_live_public, sk_live_x, task_live_abcdefghijklmnopqrst, sk_lively",
+        ],
+    ),
+    (
+        "model_key",
+        [
+            f"«sk-proj-{A36}» «sk-ant-api03-{A36}» «sk-ant-admin01-{A36}» «sk-svcacct-{A36}»",
+            f"«sk-{A36}{A36}», «sk-{HEX}{HEX}», «sk-or-v1-{A64}», «hf_{A36[:34]}»",
+            f"«gsk_{A64[:52]}» «xai-{A64}{A36[:16]}» «pplx-{A64[:48]}» «r8_{A64[:37]}»",
+            f"«ABSK{A64}{A64}==»",
+            f"no: sk-learn, task-force, sk-{HEX}, hf_hub, r8_short, sk-{HEX}{HEX}g",
+        ],
+    ),
+    (
+        "registry_token",
+        [
+            f"«npm_{A36}» «pypi-AgEIcHlwaS5vcmc{A36}» «dckr_pat_{A36[:27]}» «rubygems_{HEX * 3}»",
+            f"«SG.{A36[:22]}.{A64[:43]}» «dop_v1_{HEX * 4}» «doo_v1_{HEX * 4}»",
+            f"«hvs.{A36}» «hvb.{A36}» «{A36[:14]}.atlasv1.{A64}»",
+            "no: npm_install, pypi-server, SG.short, hvs.x, dop_v1_x, atlasv1",
+        ],
+    ),
+    (
+        "service_token",
+        [
+            f"«SK{HEX * 2}» «key-{HEX * 2}» «{HEX * 2}-us12» «shpat_{HEX * 2}» «dapi{HEX * 2}»",
+            f"«lin_api_{A64[:40]}» «ATATT3{A64}{A64}» «glsa_{A64[:32]}_01234567»",
+            f"«PMAK-{(HEX * 2)[:24]}-{(HEX * 3)[:34]}»",
+            f"«NRAK-{A36.upper()[:27]}» «pul-{(HEX * 3)[:40]}» «dp.pt.{A64[:40]}» «sbp_{(HEX * 3)[:40]}»",
+            f"«sntryu_{HEX * 4}» «tskey-auth-{A36[:12]}-{A36}» bot «123456789:AA{A64[:33]}»",
+            f"«pat{A36[:14]}.{HEX * 4}» «AGE-SECRET-KEY-1{A64.upper()[:58]}» «sq0csp-{A64[:43]}»",
+            f"no: {HEX * 2}, key-{HEX}, SKU1234, sha256:{HEX * 4}, {HEX * 2}-us-east-1",
+            f"no: pat_x, shpat_x, monkey-{HEX * 2}x, 12:AA, tskey-x, 123456789:AAshort",
+        ],
+    ),
 ]
 PEM = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\nabc+/=\n-----END RSA PRIVATE KEY-----"
 KEYS = [

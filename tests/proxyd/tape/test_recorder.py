@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import resource
@@ -365,30 +366,37 @@ def test_no_directory_can_be_made(tmp_path: Path) -> None:
         record(tmp_path / "file" / "tapes")
 
 
-@pytest.fixture
-def file_size_limit() -> Iterator[int]:
-    """A disk that is full at 64 KiB, for this process: the kernel writes what fits, then refuses."""
+FULL_BYTES = 65536
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """Full at `FULL_BYTES`, for this process: the kernel writes what fits, then refuses.
+
+    Never around more than the recorder: pytest's own output may be a file, and a longer one.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FULL_BYTES, before[1]))
     try:
-        yield 65536
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("size", [100, 20_000])
-def test_a_disk_that_fills_up(tmp_path: Path, file_size_limit: int, size: int) -> None:
+def test_a_disk_that_fills_up(tmp_path: Path, size: int) -> None:
     tape = record(tmp_path)
     done = 0
-    with pytest.raises(TapeError, match="cannot write the tape"):
-        while True:
-            tape.request(done, (), b"x" * size)
-            done += 1
-    with pytest.raises(TapeError):
-        tape.end("done")
-    assert tape.path.stat().st_size == file_size_limit
+    with full_disk():
+        with pytest.raises(TapeError, match="cannot write the tape"):
+            while True:
+                tape.request(done, (), b"x" * size)
+                done += 1
+        with pytest.raises(TapeError):
+            tape.end("done")
+    assert tape.path.stat().st_size == FULL_BYTES
     with read_tape(tape.path) as read:
         kept = [entry.operation for entry in read.entries() if isinstance(entry, Request)]
         assert isinstance(read.verdict, Torn)

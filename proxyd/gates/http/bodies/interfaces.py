@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from policy.detectors import Match
+from policy.detectors.stream import StreamScanner
 from policy.json_paths import JsonPath
 from policy.masking import Mask
 
@@ -41,13 +43,30 @@ class StreamDetector(Protocol):
 
 
 class Detectors(Protocol):
-    """A compiled set of detectors. `replace` gives the text with its matches replaced, and how many of each kind."""
+    """A compiled set of detectors. `replace` gives the text with its matches replaced, and how many of each kind;
+    `replace_value` does it for one whole value, which may be written in base64 or hexadecimal.
+
+    find: the matches in bytes of UTF-8; write: what takes the place of one. A match does not go over the end of a line,
+    but for private keys. has_own: patterns of a policy's own are among them, which may say where a value begins and
+    ends.
+    """
 
     def __hash__(self) -> int: ...
 
+    @property
+    def has_own(self) -> bool: ...
+
     def stream(self) -> StreamDetector: ...
 
+    def scanner(self) -> StreamScanner: ...
+
     def replace(self, text: str) -> tuple[str, Counter[str]]: ...
+
+    def replace_value(self, text: str) -> tuple[str, Counter[str]]: ...
+
+    def find(self, data: bytes) -> list[Match]: ...
+
+    def write(self, match: Match, value: bytes) -> bytes: ...
 
 
 class BodyMasks(Protocol):

@@ -16,6 +16,7 @@ from proxyd.gates.http.bodies.plan import Plan
 _MARK = b"\xef\xbb\xbf"
 _PREFIX = b")]}'"
 _BLANKS = b" \t\r\n"
+_MOST_LINES_BYTES = 1 << 16
 _HINT = "Ask for another form of it, or ask for access without masks."
 
 
@@ -76,20 +77,42 @@ class JsonLines:
         self.counts: Counter[str] = Counter()
         self._plan = plan
         self._separator = separator
+        self._run = plan.lines if separator == b"\n" else None
         self._document: Transformer | None = None
 
     def feed(self, data: bytes) -> bytes:
-        *ended, rest = data.split(self._separator)
         out: list[bytes] = []
-        for piece in ended:
-            out.append(self._fed(piece))
-            out.append(self._finished())
-            out.append(self._separator)
-        out.append(self._fed(rest))
+        position = 0
+        while position < len(data):
+            end = data.find(self._separator, position)
+            if end < 0:
+                out.append(self._fed(data[position:]))
+                break
+            passed = self._passed(data, position, out) if self._document is None else 0
+            if passed:
+                position = passed
+                continue
+            out += (self._fed(data[position:end]), self._finished(), self._separator)
+            position = end + len(self._separator)
         return b"".join(out)
 
     def finish(self) -> bytes:
         return self._finished()
+
+    def _passed(self, data: bytes, position: int, out: list[bytes]) -> int:
+        """Deal with whole lines from `position` on at once. Where they end, 0 for none."""
+        if self._run is None:
+            return 0
+        found = self._run.pattern.match(data, position, min(len(data), position + _MOST_LINES_BYTES))
+        if found is None:
+            return 0
+        lines = data[position : found.end()]
+        try:
+            lines.decode()
+        except UnicodeDecodeError:
+            return 0  # the line that it is in is refused
+        out.append(self._plan.cleaned(lines, self.counts))
+        return found.end()
 
     def _fed(self, piece: bytes) -> bytes:
         if self._document is None:

@@ -31,15 +31,18 @@ def mask_message(
 def masked_text(text: str, plan: Plan, counts: Counter[str]) -> str:
     """Raises BodyRefused, RemoteProtocolError, MaskingError."""
     if plan.may_mask(text) or (plan.detection is not None and begins_document(text)):
+        masked = plan.whole(text, counts)
+        if masked is not None:
+            return masked
         found: Counter[str] = Counter()
         rewriter = plan.rewriter(found)
         start = len(text) - len(text.lstrip("\ufeff"))
         try:
-            masked = rewriter.feed(text[start:].encode()) + rewriter.finish()
+            out = rewriter.feed(text[start:].encode()) + rewriter.finish()
         except (RemoteProtocolError, UnicodeEncodeError):
             if plan.names_masked(text) and text.strip(_BLANKS):
                 raise BodyRefused("it is no JSON, and it names a field that is masked") from None
         else:
             counts.update(found)
-            return text[:start] + masked.decode()
+            return text[:start] + out.decode()
     return plan.detected(text, counts)

@@ -17,10 +17,14 @@ from policy.json_masking import json_text, stand_ins, text_stand_in
 from policy.json_paths import JsonPath, PathSet, PathState
 from policy.masking import REDACTED, Mask
 from protocols.errors import RemoteProtocolError
+from protocols.http import json_grammar as grammar
+from protocols.http.json_grammar import NESTED
 from protocols.http.json_nodes import SETTLED, JsonNode, Rewrite, Rewriting
+from protocols.http.json_runs import Run, runs_of
 from protocols.http.json_stream import JsonRewriter
 from proxyd.gates.http.bodies.detecting import ValueDetection
 from proxyd.gates.http.bodies.interfaces import BodyLimits, BodyMasks, Detectors
+from proxyd.gates.http.bodies.json_detecting import RunDetection
 
 MAX_NODES = 4096
 MAX_NAME_CHARACTERS = 1024  # of a field outside of JSON
@@ -51,8 +55,10 @@ class Plan:
         self._nodes: dict[tuple[PathState, Mask | None], JsonNode] = {}
         self._detecting: Rewrite | None = None
         self.detection: ValueDetection | None = None
+        self.runs: RunDetection | None = None
         if detectors is not None:
             self.detection = ValueDetection(detectors)
+            self.runs = RunDetection(self.detection)
             self._detecting = Rewrite(
                 string=self.detection.token, number=self.detection.number, only_unclean=True
             )
@@ -70,9 +76,29 @@ class Plan:
             depth=self.limits.depth,
             held_bytes=self.limits.held_bytes,
             name=None if self.detection is None else self.detection.token,
-            clean=None if self.detection is None else self.detection.cleaned,
+            clean=None if self.runs is None else self.runs.cleaned,
             counts=counts,
         )
+
+    @property
+    def lines(self) -> Run | None:
+        """Passes over lines that are documents, where nothing but detectors looks at them."""
+        return runs_of(self.root).lines if self.limits.depth >= NESTED else None
+
+    def whole(self, text: str, counts: Counter[str]) -> str | None:
+        """What becomes of a small document that nothing but detectors looks at; None where it takes a rewriter."""
+        if self.has_paths or self.runs is None or self.limits.depth < NESTED or not text.isascii():
+            return None
+        data = text.encode()
+        found = grammar.whole().match(data, 0, len(data))
+        if found is None or found.end() != len(data):
+            return None
+        masked = self.runs.cleaned(data, counts)
+        return text if masked is data else masked.decode()
+
+    def cleaned(self, run: bytes, counts: Counter[str]) -> bytes:
+        """What detectors make of what such a run has passed over."""
+        return run if self.runs is None else self.runs.cleaned(run, counts)
 
     def names_masked(self, text: str, *, may_go_on: bool = False) -> bool:
         """Does a text that is no JSON name a field that is masked? may_go_on: a name at its very end may be longer."""

@@ -15,6 +15,7 @@ from policy.document import PolicyDocument
 from policy.facts import BodyState, HttpFacts, LlmFacts, Subject, Target
 from policy.http.budgets import budgets_for
 from policy.http.masks import masks_for_http
+from policy.llm.budget import Amounts
 from policy.llm.operations import ANTHROPIC, MODELS, OPENAI, OTHER
 from policy.llm.prices import PriceTable
 from protocols.http.messages import Headers
@@ -102,9 +103,7 @@ class LlmCall:
             raise self._refusal(refused)
 
     def _refusal(self, refused: BudgetRefusal) -> Refusal:
-        body = denial(
-            self._gate.api, refused.status, refused.message, refused.rule, refused.hint, refused.code
-        )
+        body = denial(self._gate.api, refused.status, refused.message, "", refused.hint, refused.code)
         return Refusal(
             refused.status,
             Kind.INTERNAL if refused.status == 503 else Kind.DENIED,
@@ -152,17 +151,18 @@ class LlmCall:
         self._gate.on_answer(status, content_type)
         return reading
 
-    def record_answer(self, tape: Recorder, exchange: int) -> None:
-        """The answer has come to its end."""
+    def record_answer(self, tape: Recorder, exchange: int) -> Amounts | None:
+        """The answer has come to its end. What it used; None when that cannot be said."""
         self._finish(is_whole=True)
         answer, call = self._answer, self._gate.facts
-        if answer is None or call is None:
-            return
+        if answer is None or call is None or not self.is_known:
+            return None
+        inputs = call.input_tokens if answer.input_tokens is None else self._input_tokens(answer)
         for tool in answer.tool_calls:
             tape.tool_call(exchange, tool.name, tool.arguments)
         usage: dict[str, object] = {
             "model": answer.model or call.model,
-            "input_tokens": call.input_tokens if answer.input_tokens is None else self._input_tokens(answer),
+            "input_tokens": inputs,
             "output_tokens": answer.output_tokens,
             "is_estimated": answer.is_estimated,
             "stop_reason": answer.stop_reason,
@@ -173,6 +173,7 @@ class LlmCall:
         if answer.more_tool_calls:
             usage["more_tool_calls"] = answer.more_tool_calls
         tape.usage(exchange, usage)
+        return Amounts(cost, inputs, answer.output_tokens, 1)
 
     def _input_tokens(self, answer: AnswerFacts) -> int:
         return (answer.input_tokens or 0) + answer.cached_tokens + answer.written_tokens

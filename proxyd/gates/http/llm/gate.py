@@ -32,7 +32,7 @@ from policy.llm.budget import (
     until_tomorrow_s,
     worst_case,
 )
-from policy.llm.operations import COUNT_TOKENS, MODELS, place_of
+from policy.llm.operations import COUNT_TOKENS, MODELS, WITHOUT_OUTPUT, place_of
 from policy.llm.prices import PriceTable
 from policy.llm.reading import read_call, reads_body
 from proxyd.gates.http.bodies.interfaces import BodyMasks, Transformer
@@ -173,6 +173,10 @@ class LlmGate:
             return Amounts(requests=1)
         if not is_whole or not answer.is_whole:
             return _WORST
+        if answer.is_estimated and facts.operation not in WITHOUT_OUTPUT:
+            return (
+                _WORST  # its text does not tell what it thought: who wants to be counted by usage asks for it
+            )
         inputs = facts.input_tokens
         if answer.input_tokens is not None:
             inputs = answer.input_tokens + answer.cached_tokens + answer.written_tokens
@@ -245,14 +249,18 @@ def _unknown(budget: Budget, unknown: Sequence[str], facts: LlmFacts) -> BudgetR
     else:
         hint = f"Ask the owners of the gateway for a price of `{facts.model}`, or use a model that has one."
     return BudgetRefusal(
-        403, f"a budget limits {what}, which this call does not tell", budget.name, hint, "budget_unknown"
+        403,
+        f"budget {budget.name} limits {what}, which this call does not tell",
+        budget.name,
+        hint,
+        "budget_unknown",
     )
 
 
 def _exceeded(exceeded: Exceeded, now: float) -> BudgetRefusal:
     wait = until_tomorrow_s(now)
     message = (
-        f"the budget of this day does not suffice: {_amount(exceeded.what, exceeded.spent)} of "
+        f"budget {exceeded.budget} of this day does not suffice: {_amount(exceeded.what, exceeded.spent)} of "
         f"{_amount(exceeded.what, exceeded.limit)} {_UNITS[exceeded.what]} are spent or set aside, and this call may "
         f"come to {_amount(exceeded.what, exceeded.asked)}"
     )

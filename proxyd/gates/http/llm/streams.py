@@ -24,12 +24,14 @@ from protocols.http.event_stream import Event, EventLine, EventReader
 from proxyd.gates.http.bodies.interfaces import BodyMasks, BodyRefused
 from proxyd.gates.http.bodies.transformers import mask_message
 from proxyd.gates.http.llm.deltas import DROPPED, Block, Piece, ended_by, ends_choice, is_text, pieces_of
+from proxyd.gates.http.llm.repeated import RepeatedEvent
 from proxyd.gates.http.llm.running import REFUSED_HINT, ChosenMasks, Running, masked_document
 
 MAX_EVENT_BYTES: Final = 1 << 20
 MAX_BLOCKS: Final = 512
 MAX_DEPTH: Final = 100
 _DONE: Final = b"[DONE]"
+_END: Final = b"\n\n"
 _STAND_IN: Final = "a piece of a text"
 _ARGUMENTS: Final = frozenset({"arguments", "partial_json"})
 
@@ -42,14 +44,35 @@ class LlmStream:
         self._paths = ChosenMasks(json=masks.json) if masks.json else None
         self._texts = _Texts(masks, self.counts)
         self._events = EventReader(event_bytes=MAX_EVENT_BYTES)
+        self._repeated: RepeatedEvent | None = None
+        self._last_block: Block | None = None
 
     def feed(self, data: bytes) -> bytes:
+        out: list[bytes] = []
+        position = 0
         try:
-            return b"".join([piece for event in self._events.feed(data) for piece in self._masked(event)])
+            while position < len(data):
+                position = self._pass_repeated(data, position, out)
+                end = data.find(_END, position) + len(_END)
+                end = len(data) if end < len(_END) else end
+                for event in self._events.feed(data[position:end]):
+                    out += self._masked(event)
+                position = end
         except LimitExceeded:
             raise BodyRefused(
                 "an event of the model's stream is too long to be masked", REFUSED_HINT
             ) from None
+        return b"".join(out)
+
+    def _pass_repeated(self, data: bytes, position: int, out: list[bytes]) -> int:
+        """Deal with events that are like the last one. Where they end."""
+        repeated = self._repeated
+        if repeated is None or not self._events.is_between:
+            return position
+        while (found := repeated.at(data, position)) is not None:
+            text, varying, position = found
+            out.append(repeated.with_text(self._texts.go_on(repeated.block, text), varying))
+        return position
 
     def finish(self) -> bytes:
         """What was held back of a stream that has ended without saying so. An event without its end is dropped."""
@@ -59,6 +82,7 @@ class LlmStream:
         return [_event_of(document) for document in self._texts.finish()]
 
     def _masked(self, event: Event) -> Iterator[bytes]:
+        self._repeated = None
         data = event.data
         if data is not None and data.strip() == _DONE:
             yield from self._held()
@@ -73,7 +97,26 @@ class LlmStream:
         if self._paths is not None:
             document, pieces = self._masked_by_path(self._paths, document, list(pieces))
         yield from [_event_of(held) for held in self._texts.before(document)]
-        yield event.with_data(msgspec.json.encode(self._texts.take(document, list(pieces))))
+        pieces = list(pieces)
+        masked = self._texts.take(document, pieces)
+        shown = event.with_data(msgspec.json.encode(masked))
+        yield shown
+        self._learn(event, shown, pieces, masked)
+
+    def _learn(self, event: Event, shown: bytes, pieces: Sequence[Piece], masked: dict[str, Any]) -> None:
+        """Two events of one text, one after the other, and the second tells what the next may look like."""
+        block = pieces[0].block if len(pieces) == 1 else None
+        before, self._last_block = self._last_block, block
+        if block is None or block != before or not self._texts.is_open(block) or event.data is None:
+            return
+        piece = pieces[0]
+        original = _document(event.data)
+        kept = piece.holder[piece.key]
+        for other in pieces_of(original):
+            piece.holder[piece.key] = other.text
+        if original == masked:
+            self._repeated = RepeatedEvent.like(event.raw, shown, block, piece.key)
+        piece.holder[piece.key] = kept
 
     def _masked_by_path(
         self, paths: BodyMasks, document: dict[str, Any], pieces: list[Piece]
@@ -175,6 +218,13 @@ class _Texts:
         else:
             block.template = _template(document, piece)
         piece.holder[piece.key] = text
+
+    def is_open(self, block: Block) -> bool:
+        return block in self._blocks
+
+    def go_on(self, block: Block, text: str) -> str:
+        """One more piece of a text under way."""
+        return self._blocks[block].running.feed(text)
 
     def _flush(self, blocks: Sequence[Block]) -> list[dict[str, Any]]:
         held: list[dict[str, Any]] = []

@@ -132,7 +132,7 @@ class ValueDetection:
     # --- one value ------------------------------------------------------------------------------------------
 
     def text(self, value: bytes) -> bytes:
-        replaced, counts = self._detection.replace(value)
+        replaced, counts = self._detection.replace_value(value)
         if counts:
             self.counts.update(counts)
         return replaced

@@ -87,6 +87,8 @@ def test_what_says_something_of_another_body() -> None:
         ("etag", '"1"'),
         ("content-encoding", "gzip"),
         ("content-range", "bytes 0-1/2"),
+        ("grpc-message", "ada@example.com is taken"),
+        ("grpc-status-details-bin", "YWRh"),
         ("server", "x"),
     )
     assert client_headers(headers, HOSTED, Place(), is_changed=True) == (("server", "x"),)

@@ -245,12 +245,22 @@ def test_after_its_close_a_side_says_nothing_more(side: str, message: bytes) -> 
 
 
 @pytest.mark.parametrize("side", ["client", "target"])
-@pytest.mark.parametrize("message", [data(b"x"), eof()], ids=["data", "eof"])
-def test_after_its_end_of_data_a_side_sends_none(side: str, message: bytes) -> None:
+def test_after_its_end_of_data_a_side_sends_none(side: str) -> None:
     play = Playbook().running()
     getattr(play.gate, f"from_{side}")(eof())
     with pytest.raises(RemoteProtocolError):
-        getattr(play.gate, f"from_{side}")(message)
+        getattr(play.gate, f"from_{side}")(data(b"x"))
+
+
+def test_the_end_of_data_said_twice_is_passed_on_once() -> None:
+    """Clients by Go's ssh (rclone) say it again."""
+    play = Playbook().running()
+    play.client(eof(), to_target=[eof(TARGET)])
+    play.client(eof())
+    play.target(data(b"x"), to_client=[data(b"x", CLIENT)], tape=[("output", 0, 1, b"x")])
+    play.target(eof(), to_client=[eof(CLIENT)])
+    play.target(eof())
+    play.client(close(), to_target=[close(TARGET)])
 
 
 def test_a_resize_that_crosses_the_clients_close_is_harmless() -> None:

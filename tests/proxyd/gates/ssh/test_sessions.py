@@ -236,6 +236,23 @@ def test_a_forced_command_stands_in_for_whatever_was_asked() -> None:
         play.client(asked, to_target=[exec_of("internal-tool", TARGET)], tape=[ALLOWED_EXEC])
 
 
+def test_forced_sftp_is_the_subsystem_whatever_was_asked() -> None:
+    """sshd knows this name itself; on the target it is no command that a shell would find."""
+    for asked in (shell(), exec_of("rm -r /"), subsystem("sftp"), subsystem("netconf")):
+        play = Playbook(permits=Permits(forced_command="internal-sftp")).opened()
+        play.client(
+            asked,
+            to_target=[subsystem("sftp", TARGET)],
+            tape=[("judged", 0, "subsystem", "allow")],
+        )
+        play.after_target(success())
+        play.gate.from_client(data(b"\0\0\0\5\1\0\0\0\3"))
+        assert play.gate._state.channels[0].sftp is not None
+    play = Playbook(policy=NOTHING, permits=Permits(forced_command="internal-sftp")).opened()
+    play.gate.from_client(shell())
+    assert "sftp" in refusal(play)
+
+
 def test_a_forced_command_is_judged_too() -> None:
     play = Playbook(permits=Permits(forced_command="rm -r /")).opened()
     play.gate.from_client(shell())

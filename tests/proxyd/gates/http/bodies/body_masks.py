@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from policy.detectors import Match
+from policy.detectors.stream import StreamScanner
 from policy.json_paths import JsonPath
 from policy.masking import Fixed, Mask, Null, Partial, Pseudonym, Redact
 from proxyd.gates.http.bodies import DEFAULT_LIMITS, BodyLimits, Detectors, StreamDetector, transformer_for
@@ -56,6 +58,26 @@ class Cards:
             if found:
                 counts[kind] = found
         return text, counts
+
+    has_own = True
+
+    def replace_value(self, text: str) -> tuple[str, Counter[str]]:
+        return self.replace(text)
+
+    def find(self, data: bytes) -> list[Match]:
+        text = data.decode("latin-1")
+        found = [
+            Match(match.start(), match.end(), kind)
+            for kind, pattern in (("card", self._card), ("code", self._code))
+            for match in pattern.finditer(text)
+        ]
+        return sorted(found, key=lambda match: match.start)
+
+    def write(self, match: Match, _: bytes) -> bytes:
+        return f"<{match.kind}>".encode()
+
+    def scanner(self) -> StreamScanner:
+        raise NotImplementedError
 
     def stream(self) -> StreamDetector:
         return CardStream()

@@ -158,14 +158,18 @@ def test_a_gate_that_is_forgotten_stays_spent(store: BudgetStore) -> None:
     assert spent(store) == worst
 
 
-def test_a_stream_without_usage_is_settled_by_its_text(store: BudgetStore) -> None:
-    gate = gate_of({**BODY, "stream": True})
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_an_answer_without_usage_stays_the_worst_case(store: BudgetStore, *, is_stream: bool) -> None:
+    """A model may have thought for long, and shown nothing of it: the text tells the least that was written."""
+    gate = gate_of({**BODY, "stream": is_stream})
     gate.reserve(spender(cost_usd=1.0), NOW, store)
-    assert gate.facts is not None
-    chunk = {"choices": [{"index": 0, "delta": {"content": "x" * 30}, "finish_reason": "stop"}]}
-    answered(gate, events([json.dumps(chunk), "[DONE]"]))
-    cost = (gate.facts.input_tokens * 10 + 10 * 100) / 1e6
-    assert spent(store) == Amounts(pytest.approx(cost), gate.facts.input_tokens, 10, 1)
+    worst = spent(store)
+    if is_stream:
+        chunk = {"choices": [{"index": 0, "delta": {"content": "x" * 30}, "finish_reason": "stop"}]}
+        answered(gate, events([json.dumps(chunk), "[DONE]"]))
+    else:
+        answered(gate, {"choices": [{"index": 0, "message": {"content": "x"}, "finish_reason": "stop"}]})
+    assert spent(store) == worst
 
 
 def test_counting_tokens_is_free(store: BudgetStore) -> None:
@@ -231,15 +235,20 @@ def test_each_amount_has_its_words(store: BudgetStore, limits: dict[str, float],
 @pytest.mark.parametrize(
     ("body", "limits", "message", "hint"),
     [
-        ({**BODY, "max_tokens": None}, {"output_tokens": 9}, "a budget limits output tokens", "`max_tokens`"),
-        ({**BODY, "max_tokens": None}, {"cost_usd": 1.0}, "a budget limits the cost", "`max_tokens`"),
+        (
+            {**BODY, "max_tokens": None},
+            {"output_tokens": 9},
+            "budget models limits output tokens",
+            "`max_tokens`",
+        ),
+        ({**BODY, "max_tokens": None}, {"cost_usd": 1.0}, "budget models limits the cost", "`max_tokens`"),
         (
             {**BODY, "max_tokens": None},
             {"cost_usd": 1.0, "output_tokens": 9},
             "the cost and output tokens",
             "`max_tokens`",
         ),
-        ({**BODY, "model": "o1"}, {"cost_usd": 1.0}, "a budget limits the cost", "a price of `o1`"),
+        ({**BODY, "model": "o1"}, {"cost_usd": 1.0}, "budget models limits the cost", "a price of `o1`"),
         (
             {**BODY, "tools": [{"type": "web_search"}]},
             {"cost_usd": 1.0},
