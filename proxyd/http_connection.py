@@ -91,7 +91,8 @@ class HttpConnection:
         self._tunnel = tunnel
         self._tunnel_head = tunnel_head
         self._tunnel_token = ""
-        self._moved_at = time.monotonic()
+        self._began_at = self._moved_at = time.monotonic()
+        self._is_stranger = certificate is None and tunnel is None  # until a request says who asks
         self._http1: Http1Client | None = None
         self._http2: Http2Connection | None = None
         self._has_tunnel = False
@@ -110,7 +111,7 @@ class HttpConnection:
         return await self._identified(head, is_proxied=is_proxied)
 
     async def _identified(self, head: RequestHead, *, is_proxied: bool) -> tuple[Subject, str]:
-        return await identify(
+        known = await identify(
             self.listener.config.factors,
             self._certificate,
             head,
@@ -118,6 +119,8 @@ class HttpConnection:
             self.gateway.clock(),
             is_proxied=is_proxied,
         )
+        self._is_stranger = False
+        return known
 
     async def _who_opened_the_tunnel(self, head: RequestHead) -> Subject:
         """Asked anew with each request: the issuer may have taken the key of a token back, or have been taken out."""
@@ -511,8 +514,14 @@ class HttpConnection:
 
     # The end
 
+    def _is_idle(self, now: float) -> bool:
+        """For too long; of a stranger, who could hold the places of others, the time for a handshake is enough."""
+        if self._is_stranger and now - self._began_at >= self.listener.limits.handshake_timeout:
+            return True
+        return now - self._moved_at >= self.listener.config.timeouts.idle
+
     async def _watch(self) -> None:
-        timeouts, sessions, drain = self.listener.config.timeouts, self.sessions, self.gateway.drain
+        sessions, drain = self.sessions, self.gateway.drain
         checked_at = 0.0
         while True:
             with trio.move_on_after(ENDING_TICK_S if sessions.is_ending else TICK_S):
@@ -528,7 +537,7 @@ class HttpConnection:
                 is_over = sessions.check()
             if drain.is_set() and self._http1 is not None:
                 self._http1.closes = True  # what runs is answered, and is the last
-            is_quiet = is_over or drain.is_set() or now - self._moved_at >= timeouts.idle
+            is_quiet = is_over or drain.is_set() or self._is_idle(now)
             if is_quiet and not self._running:
                 if self._http2 is not None:
                     self._http2.http2.close()
