@@ -19,7 +19,7 @@ from typing import Self
 
 from demo.child_process import end, launch
 
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 STOP_STEPS = (signal.SIGTERM, signal.SIGKILL)
 
 

@@ -30,7 +30,7 @@ from demo.postgres_server import free_port
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ROOT / ".node" / "node_modules"
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 60.0
 _STEP_S = 0.01
 
 Kind = Literal["oidc-provider", "stand-in"]

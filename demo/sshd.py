@@ -31,7 +31,7 @@ from demo.ssh_keys import SshKeys
 SSHD = Path("/usr/sbin/sshd")
 SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
 SEPARATION_DIRECTORY = Path("/run/sshd")  # sshd refuses to start as root without it (sshd(8), FILES)
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
 PORT_ATTEMPTS = 8
 

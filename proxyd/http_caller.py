@@ -64,6 +64,7 @@ class HttpCaller:
         self.prepared: dict[int, Prepared] = {}
         self.scheme = scheme
         self.tunnel = tunnel
+        self.is_stranger = certificate is None and tunnel is None  # until a request says who asks
         self._client = client
         self._certificate = certificate
         self._own = OwnNames(listener.own.domain, listener.own.hosts, address)
@@ -92,7 +93,7 @@ class HttpCaller:
         return await self._identified(head, is_proxied=is_proxied)
 
     async def _identified(self, head: RequestHead, *, is_proxied: bool) -> tuple[Subject, str]:
-        return await identify(
+        known = await identify(
             self.listener.config.factors,
             self._certificate,
             head,
@@ -100,6 +101,8 @@ class HttpCaller:
             self.gateway.clock(),
             is_proxied=is_proxied,
         )
+        self.is_stranger = False
+        return known
 
     async def _who_opened_the_tunnel(self, head: RequestHead) -> Subject:
         """Asked anew with each request: the issuer may have taken the key of a token back, or have been taken out."""

@@ -51,6 +51,7 @@ class HttpConnection:
         self._link = link
         self._caller = caller
         self._scope = trio.CancelScope()
+        self._began_at = time.monotonic()
         self._checked_at = 0.0
 
     async def serve(self, protocol: str, received: bytes = b"") -> None:
@@ -94,11 +95,17 @@ class HttpConnection:
         if now - self._checked_at >= SESSIONS_TICK_S or sessions.one_ended.is_set() or sessions.is_ending:
             self._checked_at = now
             is_over = sessions.check()
-        is_idle = now - server.moved_at >= self._caller.listener.config.timeouts.idle
         is_drained = self._caller.gateway.drain.is_set() and server.may_close
-        if (is_over or is_idle or is_drained) and not server.is_busy:
+        if (is_over or is_drained or self._is_idle(server, now)) and not server.is_busy:
             server.close()
             self._scope.cancel()
+
+    def _is_idle(self, server: _Server, now: float) -> bool:
+        """For too long; of a stranger, who could hold the places of others, the time for a handshake is enough."""
+        listener = self._caller.listener
+        if self._caller.is_stranger and now - self._began_at >= listener.limits.handshake_timeout:
+            return True
+        return now - server.moved_at >= listener.config.timeouts.idle
 
 
 async def _serve_inside(link: TunnelLink, caller: HttpCaller) -> None:

@@ -160,14 +160,12 @@ class ExchangeState:
 
     async def from_client(self) -> Data | MessageEnded:
         timeout_s = self.connection.listener.config.timeouts.body
-        self.awaits_client = True
-        try:
-            with trio.move_on_after(timeout_s):
-                event = await self.stream.receive()
-                self.moved_at = time.monotonic()
-                return event
-        finally:
+        self.awaits_client = True  # and stays so when nothing comes: it is not the target that was late
+        with trio.move_on_after(timeout_s):
+            event = await self.stream.receive()
+            self.moved_at = time.monotonic()
             self.awaits_client = False
+            return event
         raise Refusal(
             408, Kind.PROTOCOL, f"Nothing of the body has come for {timeout_s:g} seconds.", closes=True
         )

@@ -99,7 +99,7 @@ def test_a_shell_has_a_terminal_that_changes_its_size(host: Web1, pki: SshPki, t
     )
     try:
         assert terminal.play(script, 60), terminal.new_text()
-        assert terminal.finish(30) == 3
+        assert terminal.finish(60) == 3
     finally:
         terminal.close()
 
@@ -108,7 +108,7 @@ def test_the_end_of_input_ends_a_shell(host: Web1, pki: SshPki, tmp_path: Path) 
     terminal = Terminal(words(host, pki, tmp_path, "web1"), tmp_path, dict(os.environ))
     try:
         assert terminal.play([Typed("deploy@web1", "\x04")], 60), terminal.new_text()
-        assert terminal.finish(30) == 0
+        assert terminal.finish(60) == 0
     finally:
         terminal.close()
 
@@ -142,7 +142,7 @@ def test_what_runs_ends_with_the_host(tmp_path: Path, pki: SshPki) -> None:
         assert client.stdout is not None
         pid = int(client.stdout.readline())
         made.stop()
-        assert client.wait(30) != 0
+        assert client.wait(60) != 0
     wait_until(lambda: not is_alive(pid), "the end of what ran")
     assert not made.is_running
 

@@ -19,7 +19,7 @@ from tests.end_to_end.running import HOST
 from tests.pki import SERVER, Authority
 
 ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 20.0
+START_TIMEOUT_S = 60.0
 
 
 class HttpServer:

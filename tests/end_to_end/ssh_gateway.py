@@ -148,5 +148,5 @@ class SshGateway(RunningGateway):
             "tapes": {"directory": "tapes"},
             "metrics": {"address": f"{HOST}:{self.metrics_port}"},
             "log": {"level": "info"},
-            "drain_timeout": "5s",
+            "drain_timeout": "1s",
         }

@@ -6,9 +6,11 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from demo.issuer import LocalIssuer
 from tests.end_to_end.http_gateway import EVERYTHING_BY_HTTP, HttpGateway
 from tests.end_to_end.http_raw import Http2Client, OddTarget, RawClient
 from tests.end_to_end.running import Document, wait_until
@@ -72,3 +74,28 @@ def test_a_body_that_has_to_be_judged_may_not_trickle_for_ever(gateway: HttpGate
             assert time.monotonic() < deadline
         assert client.answer()[0] == 408
     assert len(odd.heads) == before
+
+
+@pytest.mark.parametrize("http2", [False, True])
+def test_strangers_do_not_keep_the_places_of_others(
+    odd: OddTarget, issuer: LocalIssuer, tmp_path: Path, *, http2: bool
+) -> None:
+    """However often they ask: who has said nothing of who they are has the time for a handshake."""
+
+    def adjust(config: Document) -> None:
+        config["listeners"][0]["limits"] = {"handshake_timeout": "1s"}
+
+    with HttpGateway(
+        tmp_path, {"odd": {"url": odd.url}}, policy=POLICY, issuer=issuer, adjust=adjust
+    ) as gateway:
+        with Http2Client(gateway, None) if http2 else RawClient(gateway, None) as stranger:
+            if isinstance(stranger, Http2Client):
+                assert stranger.answer_on(stranger.request("/t/odd/open"))[0] == 401
+                assert stranger.ending() == 0
+            else:
+                assert stranger.ask("/t/odd/open")[0] == 401
+                assert stranger.rest() == b""
+        with RawClient(gateway) as known:
+            assert known.ask("/t/odd/open")[0] == 200
+            assert not select.select([known.socket], [], [], 2.5)[0]
+            assert known.ask("/t/odd/open")[0] == 200

@@ -126,7 +126,7 @@ def test_a_subject_has_only_so_many_sessions(make_ssh_gateway: Factory) -> None:
 
 
 def test_a_shutdown_tells_those_who_are_busy(make_ssh_gateway: Factory) -> None:
-    gateway = make_ssh_gateway(adjust=lambda config: config.update(drain_timeout="1s"))
+    gateway = make_ssh_gateway()
     with gateway.route().popen(FOREVER, "-o", "LogLevel=INFO") as busy:
         assert busy.stdout is not None and busy.stderr is not None
         assert busy.stdout.readline() == b"begun\n"

@@ -279,7 +279,9 @@ class TestSecrets:
         """Also where they do not work, and where their files are broken."""
         secret = base64.b32encode(b"another-20-byte-key!").decode()
         password = f"{CANARY}-password"
-        bob, key = Key.new(), Key.new()
+        logins = (LOGIN, "key", "broken")
+        people = {login: Key.new() for login in logins}  # each with a code of their own: none counts twice
+        key = Key.new()
         _write_secret(tmp_path / "totp", secret)
         _write_secret(tmp_path / "password", password)
         key.write(tmp_path / "key")
@@ -287,8 +289,15 @@ class TestSecrets:
 
         def adjust(config: Document) -> None:
             config["listeners"][0]["factors"] = [["certificate"], ["public_key", "totp"]]
-            person = {"name": "bob", "groups": ["operators"], "keys": [bob.line]}
-            config["identity"]["people"].append({**person, "totp": {"file": str(tmp_path / "totp")}})
+            config["identity"]["people"] += [
+                {
+                    "name": f"bob-{login}",
+                    "groups": ["operators"],
+                    "keys": [person.line],
+                    "totp": {"file": str(tmp_path / "totp")},
+                }
+                for login, person in people.items()
+            ]
             config["targets"][0]["logins"] = [
                 {"name": LOGIN, "user": "root", "password": {"file": str(tmp_path / "password")}},
                 {"name": "key", "user": "root", "key": {"file": str(tmp_path / "key")}},
@@ -302,15 +311,15 @@ class TestSecrets:
                 broken = f"-----BEGIN OPENSSH PRIVATE KEY-----\n{CANARY}\n"
                 (tmp_path / "broken").write_text(broken)
                 used: list[str] = []
-                for login in (LOGIN, "key", "broken"):
+                for login, person in people.items():
                     with RawClient.connect(gateway) as client:
                         user = f"{login}+{TARGET}"
-                        client.send(client.proof(user, (bob, bob.blob)))
+                        client.send(client.proof(user, (person, person.blob)))
                         client.answer()
                         asked = auth_request(user, "keyboard-interactive", string("") + string(""))
                         client.send(asked)
                         assert client.answer()[0] == INFO_REQUEST
-                        used.append(_code(secret, int(time.time()) // 30 + len(used) - 1))
+                        used.append(_code(secret, int(time.time()) // 30))
                         client.send(bytes([INFO_RESPONSE]) + uint32(1) + string(used[-1]))
                         assert client.answer()[0] == SUCCESS
                         with contextlib.suppress(Ended):

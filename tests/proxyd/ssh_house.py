@@ -44,7 +44,7 @@ from tests.ssh_pki import Key
 
 HOST = "127.0.0.1"
 USER = "deploy+web1"
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 Document = dict[str, Any]
 MessageT = TypeVar("MessageT", bound=wire.Message)

@@ -140,7 +140,7 @@ async def house(directory: Path, group: str | None = None) -> AsyncIterator[Hous
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(built.server.serve)
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 yield built
             nursery.cancel_scope.cancel()
     finally:

@@ -21,7 +21,7 @@ from proxyd.upstream import UpstreamConnection, UpstreamTarget, connect
 from proxyd.upstream_query import DEFAULT_LIMITS, QueryLimits, Row, query
 from tests.end_to_end.servers import PostgresServer, authentication_hba, create_roles, postgres_18
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 _numbers = count(1)
 
 

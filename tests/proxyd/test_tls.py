@@ -82,7 +82,7 @@ async def test_the_server_may_write_first_over_lockstep(world: World) -> None:
 
 async def test_both_may_write_first_over_lockstep(world: World) -> None:
     client, server = await established(world, trio.testing.lockstep_stream_pair)
-    with trio.fail_after(5):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.send_all, b"from the client")
             nursery.start_soon(server.send_all, b"from the server")
@@ -276,7 +276,7 @@ async def gateway(settings: ServerTlsSettings, outcomes: list[str]) -> AsyncIter
         finally:
             await stream.aclose()
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as handlers, trio.open_nursery() as accepting:
             serve = partial(trio.serve_tcp, handle, 0, host="127.0.0.1", handler_nursery=handlers)
             listeners = await accepting.start(serve)
@@ -422,7 +422,7 @@ async def s_client(world: World, port: int, *options: str, say: Sequence[tuple[b
                 check=False,
             )
         )
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             for text, answer in say:
                 with suppress(trio.BrokenResourceError):  # it has ended, and says why below
                     await process.stdin.send_all(text)

@@ -21,7 +21,7 @@ from proxyd.upstream_query import QueryLimits, query
 from tests.end_to_end.servers import PASSWORD, PostgresServer
 from tests.pki import CLIENT, SERVER, Authority
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from proxyd.tape.playing import Key
 from tests.proxyd.tape.ssh_tapes import small_ssh_tape, terminal_tape, type_line
 from tests.proxyd.tape.tapes import Clock, small_tape
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 IN_ITS_TERMINAL = """\
 import os, sys
 os.login_tty(0)

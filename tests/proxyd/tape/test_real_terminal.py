@@ -28,7 +28,7 @@ from tests.proxyd.tape.casts import read_cast
 from tests.proxyd.tape.ssh_tapes import terminal_tape
 from tests.proxyd.tape.tapes import Clock
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 COLUMNS, ROWS = 80, 24
 PROMPT = "deploy@web1$"
 
