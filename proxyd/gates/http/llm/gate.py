@@ -174,7 +174,9 @@ class LlmGate:
         if not is_whole or not answer.is_whole:
             return _WORST
         if answer.is_estimated and facts.operation not in WITHOUT_OUTPUT:
-            return _WORST  # its text does not tell what it thought: who wants to be counted by usage asks for it
+            return (
+                _WORST  # its text does not tell what it thought: who wants to be counted by usage asks for it
+            )
         inputs = facts.input_tokens
         if answer.input_tokens is not None:
             inputs = answer.input_tokens + answer.cached_tokens + answer.written_tokens
