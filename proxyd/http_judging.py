@@ -165,6 +165,9 @@ class Judging:
         path = prepared.route.path
         self._record_request(session, prepared.head, path, prepared.headers, facts, decision, b"")
         refusal = denied(decision)
+        if facts.body_state is BodyState.TOO_LARGE and "`judged_body`" in refusal.hint:
+            limit = self._state.connection.listener.http_limits.judged_body
+            refusal.hint += f" That is {limit} bytes here."
         self._state.connection.log_denial(session, refusal)
         return refusal
 

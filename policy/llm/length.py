@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy.llm.content import Content
-from policy.llm.operations import ANTHROPIC, COMPLETIONS, RESPONSES, WITHOUT_OUTPUT
+from policy.llm.operations import COMPLETIONS, RESPONSES, WITHOUT_OUTPUT
 
 BYTES_PER_TOKEN = 3
 TOKENS_PER_THING = 8
@@ -44,7 +44,7 @@ def input_tokens(content: Content, *, has_tools: bool = False) -> int:
     )
 
 
-def most_output(api: str, operation: str, body: Mapping[str, Any]) -> Most:
+def most_output(operation: str, body: Mapping[str, Any]) -> Most:
     if operation in WITHOUT_OUTPUT:
         return Most(0)
     given: list[int] = []
@@ -61,12 +61,13 @@ def most_output(api: str, operation: str, body: Mapping[str, Any]) -> Most:
     if not given:
         return Most(None)
     most = max(given)
-    thinking = body.get("thinking")
-    if api == ANTHROPIC and isinstance(thinking, Mapping) and thinking.get("budget_tokens") is not None:
-        budget = thinking["budget_tokens"]
-        if not _is_count(budget):
-            return Most(None, "thinking.budget_tokens is not a number of tokens")
-        most = max(most, budget)  # thinking between calls of tools may have more than the answer
+    # Thinking between calls of tools may have more than the answer; and not every server counts it into the answer.
+    for key, name in (("thinking", "budget_tokens"), ("reasoning", "max_tokens")):
+        thinking = body.get(key)
+        if isinstance(thinking, Mapping) and thinking.get(name) is not None:
+            if not _is_count(thinking[name]):
+                return Most(None, f"{key}.{name} is not a number of tokens")
+            most = max(most, thinking[name])
     if most * answers > _MOST_TOGETHER:
         return Most(None, "more answers than any number can tell")
     return Most(most * answers)

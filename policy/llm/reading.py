@@ -62,6 +62,7 @@ _SIGNIFICANT = frozenset(
         *(
             "service_tier",
             "compaction",
+            "extra_body",
             "context_management",
             "inference_geo",
             "speed",
@@ -144,15 +145,22 @@ def _call_at(place: Place, api: str, body: object | None, prices: PriceTable) ->
     if not isinstance(body, Mapping):
         faults.append("body: it is not a JSON object that could be read")
         return LlmFacts(api, place.operation, place.model, unresolved=tuple(faults))
+    if body.get("extra_body"):
+        # Gateways in front of models put it over what they send on, so that it may say anything once more.
+        faults += [
+            f"{aspect}: `extra_body` may say it again" for aspect in ("model", "tools", "length", "cost")
+        ]
     if has_other_case(body, _SIGNIFICANT):
         faults.append("body: a name in it stands in another case, which some servers read and others do not")
     model = _model(place, body, faults)
     content, tools = content_of(body), tools_of(body)
     if model.casefold().endswith(_SEARCHES):
         tools = Tools((*tools.names, "web_search"), tools.faults, (*tools.hosted, "web_search"))
-    most = most_output(api, place.operation, body)
+    most = most_output(place.operation, body)
     faults += [f"prompts: {reason}" for reason in dict.fromkeys(content.unseen)]
     faults += [f"tools: {reason}" for reason in tools.faults]
+    if body.get("extra_body"):
+        most = Most(None)
     if most.fault:
         faults.append(f"length: {most.fault}")
     unknown_cost = _unknown_cost(place, body, content, tools)

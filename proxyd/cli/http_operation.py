@@ -83,6 +83,7 @@ def request_of(
     from protocols.http.messages import RequestHead
     from protocols.http.targets import destination
     from proxyd.gates.http import requests
+    from proxyd.gates.http.refusals import Refusal
     from proxyd.gates.http.routing import Route
 
     body, kind = _body(options)
@@ -98,10 +99,15 @@ def request_of(
         body_bytes=len(body),
         upgrade="websocket" if options.websocket else "",
     )
+    if head.upgrade and (head.method != "GET" or body):
+        return AskedRequest(None, None, "an upgrade to WebSocket by another method than GET, or with a body")
     try:
         asked = destination(head, keep_encoded_slashes=target.keeps_encoded_slashes)
+        requests.refuse_doubled_fields(headers)
     except ProtocolError as error:
         return AskedRequest(None, None, error.message)
+    except Refusal as refusal:
+        return AskedRequest(None, None, refusal.detail)
     route = Route(target.host, "", asked.path, "")
     seen = requests.shown_headers(headers, "")
     facts = requests.head_facts(head, asked, route, target.host, target.scheme, seen)

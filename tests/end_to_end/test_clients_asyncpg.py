@@ -37,9 +37,9 @@ def with_session(
             **options,
         )
         try:
-            await asyncio.wait_for(work(connection), 30)
+            await asyncio.wait_for(work(connection), 60)
         finally:
-            await connection.close(timeout=5)
+            await connection.close(timeout=60)
 
     asyncio.run(run())
 
@@ -172,7 +172,7 @@ def test_copy_for_an_analyst_is_masked(either_gateway: Gateway) -> None:
 def test_cancel_by_timeout(either_gateway: Gateway) -> None:
     async def work(connection: Connection) -> None:
         with pytest.raises(TimeoutError):
-            await connection.fetch("select pg_sleep(30)", timeout=0.2)
+            await connection.fetch("select pg_sleep(20)", timeout=0.5)
         assert await connection.fetchval("select 1") == 1
         await connection.reset()
 
@@ -188,7 +188,7 @@ def test_notifications_and_notices(either_gateway: Gateway) -> None:
             "news", lambda _c, _pid, channel, payload: told.put_nowait((channel, payload))
         )
         await connection.execute("notify news, 'extra'; do $$ begin raise notice 'hear'; end $$")
-        assert await asyncio.wait_for(told.get(), 5) == ("news", "extra")
+        assert await asyncio.wait_for(told.get(), 60) == ("news", "extra")
         await asyncio.sleep(0)
         assert logged == ["hear"]
 

@@ -12,7 +12,7 @@ import pytest
 from psycopg import errors
 from psycopg.rows import dict_row
 
-from tests.end_to_end.gateway import Gateway
+from tests.end_to_end.gateway import Gateway, wait_until
 from tests.end_to_end.shop_server import SHOP
 
 CUSTOMER = SHOP.customers[6]
@@ -202,14 +202,22 @@ def test_notices_and_notifications(dora: Connection) -> None:
     ]
 
 
-def test_cancel_from_another_thread(dora: Connection) -> None:
+def test_cancel_from_another_thread(dora: Connection, either_gateway: Gateway) -> None:
     import threading
 
-    timer = threading.Timer(0.2, dora.cancel_safe)
-    timer.start()
+    running = (
+        "select count(*) from pg_stat_activity where state = 'active' and query = 'select pg_sleep(600.5)'"
+    )
+
+    def cancel() -> None:
+        wait_until(lambda: either_gateway.server.psql(running) == "1", "the statement")
+        dora.cancel_safe()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
     with pytest.raises(errors.QueryCanceled):
-        dora.execute("select pg_sleep(30)")
-    timer.join()
+        dora.execute("select pg_sleep(600.5)")
+    thread.join()
     assert dora.execute("select 1").fetchone() == (1,)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.end_to_end.conftest import HttpGatewayFactory
 from tests.end_to_end.http_gateway import SECRET, HttpGateway
+from tests.end_to_end.http_servers import Hypercorn
 from tests.end_to_end.running import wait_until
 
 
@@ -39,15 +41,16 @@ def test_a_denial_is_a_problem(http_gateway: HttpGateway) -> None:
         assert client.get("/t/app/echo").status_code == 200  # on the same connection
 
 
-def test_bytes_of_targets_are_counted(http_gateway: HttpGateway) -> None:
+def test_bytes_of_targets_are_counted(make_http_gateway: HttpGatewayFactory, http_app: Hypercorn) -> None:
+    gateway = make_http_gateway({"app": {"url": http_app.url}})
     sent, received = (
         f'proxyd_bytes_total{{direction="{direction}",peer="target"}}' for direction in ("out", "in")
     )
-    before = http_gateway.metrics()
-    with http_gateway.client() as client:
+    before = gateway.metrics()
+    with gateway.client() as client:
         for _ in range(2):  # on one connection to the target
             assert client.post("/t/app/echo", content=b"x" * 50_000).json()["length"] == 50_000
-    wait_until(lambda: http_gateway.metrics()[sent] >= before[sent] + 100_000, "the count of what was sent")
-    after = http_gateway.metrics()
+    wait_until(lambda: gateway.metrics()[sent] >= before[sent] + 100_000, "the count of what was sent")
+    after = gateway.metrics()
     assert after[sent] < before[sent] + 110_000
     assert before[received] + 100_000 <= after[received] < before[received] + 110_000

@@ -169,16 +169,13 @@ SCENES = [
 
 def watched(gateway: Gateway, scene: Scene) -> list[Message]:
     """The replies of a scene that alice plays, after nothing was found in the bytes received and on the tape."""
-    known = set(gateway.tapes())
     with RawConnection.through(gateway, "alice") as connection:
         found = scene(connection)
         connection.send(TERMINATE)
         list(connection.replies())
         data = bytes(connection.received)
-    gateway.last_session("alice")
     assert leaked(data) == []
-    (tape,) = set(gateway.tapes()) - known
-    recorded = tape.read_bytes()
+    recorded = gateway.tape(gateway.last_session("alice")).read_bytes()
     assert recorded
     assert leaked(recorded) == []
     return found

@@ -259,7 +259,9 @@ def test_a_body_larger_than_is_judged_is_refused(gpt: openai.OpenAI, model: Mode
         gpt.chat.completions.create(
             model="gpt-demo", max_tokens=5, messages=[{"role": "user", "content": "x" * (2 << 20)}]
         )
-    assert caught.value.status_code in {403, 413}
+    assert caught.value.status_code == 403
+    assert "longer than the gateway reads before it decides" in str(caught.value)
+    assert "`judged_body`. That is 1048576 bytes here." in str(caught.value)
     assert sent(model, before) == []
 
 

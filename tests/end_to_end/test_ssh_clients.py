@@ -1,4 +1,4 @@
-"""Clients that are libraries: paramiko and asyncssh, which ask in other ways than OpenSSH's own.
+"""Clients that are libraries, or made of others: paramiko, asyncssh and Go's, which ask in other ways than OpenSSH's.
 
 They show what OpenSSH's client keeps to itself: the order of replies, exit signals by name, many channels of one
 connection in one hand.
@@ -11,6 +11,7 @@ import io
 import os
 import socket
 import stat
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -22,9 +23,10 @@ import asyncssh
 import paramiko  # type: ignore[import-untyped]
 import pytest
 
+from tests.end_to_end.conftest import SshGatewayFactory
 from tests.end_to_end.running import HOST, WAIT_S, wait_until
 from tests.end_to_end.ssh_peers import Echo, dial, exchange
-from tests.end_to_end.ssh_route import SshRoute
+from tests.end_to_end.ssh_route import SshRoute, run
 
 BIG = 20_000_000
 CHANNELS = 30
@@ -180,6 +182,36 @@ def run_asyncssh(route: SshRoute, body: Callable[[Any], Awaitable[None]]) -> Non
             await body(connection)
 
     asyncio.run(connected())
+
+
+class TestRclone:
+    """A client by Go's ssh: it says the end of its data twice."""
+
+    def test_many_files_at_once(self, make_ssh_gateway: SshGatewayFactory, tmp_path: Path) -> None:
+        gateway = make_ssh_gateway()
+        route = gateway.route()
+        host, here, back = route.host, tmp_path / "here", tmp_path / "back"
+        here.mkdir()
+        files = {f"file{number}": os.urandom(1000 * number) for number in range(CHANNELS)}
+        for name, data in files.items():
+            (here / name).write_bytes(data)
+        options = {
+            "host": host.address,
+            "port": str(host.port),
+            "user": host.user,
+            "key-file": str(host.key),
+            "pubkey-file": str(host.certificate),
+            "known-hosts-file": str(host.known_hosts),
+        }
+        words = [str(Path(sys.executable).parent / "rclone"), "--config", "", "--transfers", "8"]
+        words += [word for name, value in options.items() for word in (f"--sftp-{name}", value)]
+        there = f":sftp:{route.server.home}/rclone"
+        run([*words, "copy", str(here), there])
+        run([*words, "copy", there, str(back)])
+        assert {path.name: path.read_bytes() for path in back.iterdir()} == files
+        run([*words, "check", str(here), there])  # by `md5sum` on the target
+        wait_until(lambda: len(gateway.logged("session ended")) >= 3, "the ends of the sessions")
+        assert {line["outcome"] for line in gateway.logged("session ended")} == {"client_closed"}
 
 
 class TestAsyncssh:

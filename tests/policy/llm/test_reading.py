@@ -146,6 +146,7 @@ def test_which_bodies_say_what_is_asked(method: str, path: str, expected: bool) 
         chat(fallbacks=["o1-pro"]),
         chat(route="fallback"),
         chat(preset="cheap"),
+        chat(extra_body={"model": "o1-pro"}),
         chat(user_config={"model_list": []}),
         chat(context_window_fallbacks=[{"gpt-4o": ["o1-pro"]}]),
         chat(api_base="https://elsewhere.example"),
@@ -398,6 +399,20 @@ def test_what_has_the_table_s_price(keys: dict[str, Any]) -> None:
     facts = read(message(**keys), "/v1/messages", "anthropic")
     assert facts.estimated_cost_usd is not None
     assert not facts.unresolved
+
+
+def test_what_may_say_all_again_leaves_all_open() -> None:
+    facts = read(chat(extra_body={"max_tokens": 100_000}))
+    assert facts.max_tokens is None
+    assert all(is_unresolved(facts, aspect) for aspect in ("model", "tools", "length", "cost"))
+    assert not read(chat(extra_body={})).unresolved
+
+
+def test_thinking_may_have_more_than_the_answer_in_any_shape() -> None:
+    assert read(chat(thinking={"type": "enabled", "budget_tokens": 5000})).max_tokens == 5000
+    assert read(chat(reasoning={"max_tokens": 5000})).max_tokens == 5000
+    assert read(chat(reasoning={"effort": "high"})).max_tokens == 100
+    assert is_unresolved(read(chat(reasoning={"max_tokens": "5000"})), "length")
 
 
 def test_a_model_that_searches_offers_a_tool() -> None:

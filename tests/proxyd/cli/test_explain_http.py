@@ -142,6 +142,21 @@ def test_a_request_that_is_never_judged(config: Path, capsys: Output) -> None:
     assert (answer["effect"], answer["request"], answer["decision"]) == ("deny", None, None)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--header", "content-type: text/plain", "--header", "content-type: text/html"], "stands twice"),
+        (["--websocket", "--method", "POST"], "another method than GET"),
+        (["--websocket", "--body", "x"], "with a body"),
+    ],
+)
+def test_a_request_that_is_refused_at_the_door(
+    config: Path, arguments: list[str], words: str, capsys: Output
+) -> None:
+    assert explain(config, "--path", "/v1/orders", *arguments) == 0
+    assert words in capsys.readouterr().out
+
+
 def test_what_else_a_path_may_be_read_as(config: Path, capsys: Output) -> None:
     assert explain(config, "--path", "/v1/export;v=1") == 0
     shown = capsys.readouterr().out

@@ -70,13 +70,22 @@ class ValueDetection:
     def all_replaced(self, texts: list[str], counts: Counter[str]) -> list[str] | None:
         """Many values at once; None when something goes over the end of one, so that each has to be looked at alone."""
         lines = "\n".join(texts)
-        if holds_encoded(lines.encode("utf-8", "surrogatepass")):
-            return None
         replaced, found = self.detectors.replace(lines)
-        if not found:
-            return texts
-        becomes = replaced.split("\n")
-        if len(becomes) != len(texts) or lines.count("\n") != len(texts) - 1:
+        becomes = replaced.split("\n") if found else list(texts)
+        if len(becomes) != len(texts) or (found and lines.count("\n") != len(texts) - 1):
             return None
         counts.update(found)
+        for number in self._encoded(texts):
+            if becomes[number] == texts[number]:
+                becomes[number] = self.replaced(texts[number], counts)
         return becomes
+
+    def _encoded(self, texts: list[str]) -> list[int]:
+        """Those that may be written in base64 or hexadecimal."""
+        if not holds_encoded("\n".join(texts).encode("utf-8", "surrogatepass")):
+            return []
+        return [
+            number
+            for number, text in enumerate(texts)
+            if holds_encoded(text.encode("utf-8", "surrogatepass"))
+        ]

@@ -11,7 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from policy.json_masking import json_text, stand_ins, text_stand_in
 from policy.json_paths import JsonPath, PathSet, PathState
@@ -25,6 +25,7 @@ from protocols.http.json_stream import JsonRewriter
 from proxyd.gates.http.bodies.detecting import ValueDetection
 from proxyd.gates.http.bodies.interfaces import BodyLimits, BodyMasks, Detectors
 from proxyd.gates.http.bodies.json_detecting import RunDetection
+from proxyd.gates.http.bodies.long_strings import LongString
 
 MAX_NODES = 4096
 MAX_NAME_CHARACTERS = 1024  # of a field outside of JSON
@@ -60,7 +61,10 @@ class Plan:
             self.detection = ValueDetection(detectors)
             self.runs = RunDetection(self.detection)
             self._detecting = Rewrite(
-                string=self.detection.token, number=self.detection.number, only_unclean=True
+                string=self.detection.token,
+                number=self.detection.number,
+                only_unclean=True,
+                long_string=partial(LongString, detectors),
             )
         self._rewrites = {id(mask): self._rewrite(mask) for mask in self.masks}
         self.root = self.node(self._paths.root, None)

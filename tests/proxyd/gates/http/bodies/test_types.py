@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 import zlib
 
+import brotli
 import pytest
+import zstandard
 
 from proxyd.gates.http.bodies import BodyLimits, BodyRefused, transformer_for
 from tests.proxyd.gates.http.bodies.body_masks import (
@@ -253,6 +256,8 @@ def test_plain_text_leaves_as_it_comes() -> None:
         ("gzip", gzip.compress(RECORD)),
         (" X-GZIP ", gzip.compress(RECORD)),
         ("deflate", zlib.compress(RECORD)),
+        ("br", brotli.compress(RECORD)),
+        ("zstd", zstandard.ZstdCompressor().compress(RECORD)),
         ("identity", RECORD),
         ("", RECORD),
     ],
@@ -264,7 +269,7 @@ def test_what_comes_compressed_leaves_masked_and_plain(
 
 
 @pytest.mark.parametrize(
-    "encoding", ["br", "zstd", "compress", "gzip, gzip", "identity, gzip", "aes128gcm", "x"]
+    "encoding", ["compress", "gzip, gzip", "br, gzip", "dcb", "identity, gzip", "aes128gcm", "x"]
 )
 def test_other_encodings_of_content_are_refused(encoding: str) -> None:
     with pytest.raises(BodyRefused, match="compressed"):
@@ -287,6 +292,73 @@ def test_other_encodings_of_content_are_refused(encoding: str) -> None:
 def test_broken_compression_is_refused(data: bytes, pieces: int | None) -> None:
     with pytest.raises(BodyRefused, match="compressed"):
         transformed("application/json", data, pieces=pieces, content_encoding="gzip")
+
+
+BR = brotli.compress(RECORD)
+ZSTD = zstandard.ZstdCompressor(write_checksum=True).compress(RECORD)
+_large_window = zstandard.ZstdCompressor(
+    compression_params=zstandard.ZstdCompressionParameters(window_log=27)
+).compressobj()
+LARGE_WINDOW = _large_window.compress(RECORD) + _large_window.flush()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("br", BR[:-1]),
+        ("br", BR + b"\x00"),
+        ("br", BR * 2),
+        ("br", RECORD),
+        ("br", b"\x11" + BR),  # a large window
+        ("br", ZSTD),
+        ("zstd", ZSTD[:-1]),
+        ("zstd", ZSTD[:-4]),
+        ("zstd", ZSTD + b"\x00"),
+        ("zstd", ZSTD * 2),
+        ("zstd", ZSTD[:-4] + b"\x00" * 4),
+        ("zstd", RECORD),
+        ("zstd", BR),
+        ("zstd", LARGE_WINDOW),
+    ],
+)
+@pytest.mark.parametrize("pieces", [None, 1])
+def test_other_broken_compression_is_refused(encoding: str, data: bytes, pieces: int | None) -> None:
+    with pytest.raises(BodyRefused, match="compressed"):
+        transformed("application/json", data, pieces=pieces, content_encoding=encoding)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_any_way_to_cut_what_is_compressed_gives_the_same(encoding: str) -> None:
+    rows = b",".join(
+        b'{"id":%d,"email":"user%d@example.com"}' % (number, number * number) for number in range(20_000)
+    )
+    data = b"[" + rows + b"]"
+    compressed = {
+        "gzip": gzip.compress,
+        "br": lambda body: brotli.compress(body, quality=3),
+        "zstd": zstandard.ZstdCompressor().compress,
+    }[encoding](data)
+    expected = transformed("application/json", data)[0]
+    for pieces in (None, 7, 1000, 65536):
+        assert (
+            transformed("application/json", compressed, pieces=pieces, content_encoding=encoding)[0]
+            == expected
+        )
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+@pytest.mark.parametrize("pieces", [None, 1000])
+def test_a_bomb_of_other_kinds_is_refused_before_it_is_large(encoding: str, pieces: int | None) -> None:
+    data = b"[" + b" " * 200_000_000 + b"1]"
+    bomb = brotli.compress(data, quality=1) if encoding == "br" else zstandard.ZstdCompressor().compress(data)
+    assert len(bomb) < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyRefused, match="too large"):
+            transformed("application/json", bomb, pieces=pieces, content_encoding=encoding)
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -258,11 +258,11 @@ def test_a_compression_that_is_not_read_passes_only_without_masks(store: BudgetS
     call = call_of(store)
     call.reserve(DOCUMENT, ALICE, MODEL, NOW)
     worst = spent(store)
-    assert call.answer_transformer(200, "application/json", "br", masks()) is None
+    assert call.answer_transformer(200, "application/json", "compress", masks()) is None
     call.settle()
     assert spent(store) == worst
     with pytest.raises(BodyRefused):
-        call_of().answer_transformer(200, "application/json", "br", masks("email"))
+        call_of().answer_transformer(200, "application/json", "compress", masks("email"))
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/models"), ("GET", "/v1/files/f/content")])
