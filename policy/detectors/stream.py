@@ -47,6 +47,13 @@ _WIDE_GROUPED = re.compile(
 )
 _LONGEST_WIDE = 192
 _BEGINS_GROUPED = re.compile(rb"[0-9+(]")  # without one of these there is no number to go on
+# Numbers of which so much is there that a value may well come of them: they are worth a longer wait.
+_BEGUN: dict[str, re.Pattern[bytes]] = {
+    "credit_card": re.compile(rb"(?<![0-9A-Za-z.])[2-68][0-9](?:[ .-]?[0-9]){6,17}[ .-]?\Z"),
+    "us_ssn": re.compile(rb"(?<![0-9A-Za-z.-])[0-8][0-9]{2}([ .-])[0-9]{2}(?:\1[0-9]{0,3})?\Z"),
+    "phone": re.compile(rb"(?<![0-9A-Za-z])\+[1-9](?:[ ()./-]{0,2}[0-9]){5,13}[ ()./-]{0,2}\Z"),
+    "iban": re.compile(rb"(?<![0-9A-Za-z])[A-Za-z]{2}[0-9]{2}(?:[ .-]?[A-Za-z0-9]){8,29}[ .-]?\Z"),
+}
 _KEY_BEGINNING = re.compile(rb"-----?(?: (?:B(?:E(?:G(?:I)?)?)?)?| ?BEGIN(?: [A-Z0-9 ]{0,56}-{0,5})?)\Z")
 _LONGEST_BEGINNING = 80
 _SWALLOWED = {"jwt": secrets.TOKEN_BYTES, "private_key": secrets.BODY_BYTES}
@@ -75,7 +82,16 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 class StreamScanner:
     """Decides piece by piece; the pieces put together are what was fed, in order. `StreamDetector` writes them."""
 
-    __slots__ = ("_buffer", "_detectors", "_ends_in_match", "_holds_key", "_is_cut", "_sent", "_swallowing")
+    __slots__ = (
+        "_begun",
+        "_buffer",
+        "_detectors",
+        "_ends_in_match",
+        "_holds_key",
+        "_is_cut",
+        "_sent",
+        "_swallowing",
+    )
 
     def __init__(self, detectors: Finder) -> None:
         self._detectors = detectors
@@ -85,10 +101,17 @@ class StreamScanner:
         self._ends_in_match = False  # was what left last a value?
         self._swallowing = ""  # the kind of a value that is going on
         self._holds_key = "private_key" in detectors.names
+        self._begun = [begun for kind, begun in _BEGUN.items() if kind in detectors.names]
 
     @property
     def held_bytes(self) -> int:
         return len(self._buffer) - self._sent
+
+    @property
+    def is_in_number(self) -> bool:
+        """Is what is held, with what has left before it, most of a card's number or the like?"""
+        tail = self._buffer[-_LONGEST_GROUPED:]
+        return self.held_bytes > 0 and any(begun.search(tail) is not None for begun in self._begun)
 
     def feed(self, data: bytes) -> list[Piece]:
         pieces: list[Piece] = []

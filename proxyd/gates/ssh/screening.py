@@ -4,7 +4,8 @@ Theory of operation. A terminal's output is text with sequences between (ECMA-48
 that only colour it, so that a value of which half is red is found; where one is replaced, its sequences stay behind the
 stand-in. A sequence that moves the cursor counts as the end of a line. What a sequence holds itself (the title of a
 window) is looked at by itself. What could be the beginning of a value is held until more comes, until the stream ends,
-or until it has been quiet for some ticks of the relay's clock, or has gone on for too many.
+or until it has been quiet for some ticks of the relay's clock, or has gone on for too many. That is long for most of a
+number, and short for all else: somebody waits for the echo of what is typed.
 
 Owned by a channel, called by `Flow`. No I/O and no clock.
 """
@@ -22,6 +23,9 @@ QUIET_TICKS_OF_TERMINALS = 1
 QUIET_TICKS = 5
 MAX_STALLED_TICKS = 25
 """What goes on without a place where it could be cut (a row of dots) is shown after so many ticks all the same."""
+QUIET_TICKS_IN_NUMBERS = 50
+MAX_STALLED_TICKS_IN_NUMBERS = 200
+"""The same where most of a number has come that may become a value: a card printed digit by digit is not shown so."""
 MAX_SEQUENCE_BYTES = 4096
 MAX_MARKED_BYTES = 64 * 1024
 """Of sequences that wait for the text before them."""
@@ -67,6 +71,10 @@ class ScreenedStream:
     @property
     def has_held(self) -> bool:
         return bool(self._unfinished) or self._scanner.held_bytes > 0
+
+    @property
+    def is_in_number(self) -> bool:
+        return not self._unfinished and self._scanner.is_in_number
 
     def feed(self, data: bytes) -> bytes:
         out = self._written(self._scanner.feed(self._text_of(data)))
@@ -198,10 +206,18 @@ class ChannelScreens:
             if stream.has_held:
                 self._quiet[code] += 1
                 self._stalled[code] += 1
-                if self._quiet[code] > self._quiet_ticks or self._stalled[code] > MAX_STALLED_TICKS:
+                if self._has_waited(code, stream):
                     due.append(code)
                     self._stalled[code] = 0
         return self._flushed(due)
+
+    def _has_waited(self, code: int, stream: ScreenedStream) -> bool:
+        quiet, stalled = self._quiet[code], self._stalled[code]
+        if quiet <= self._quiet_ticks and stalled <= MAX_STALLED_TICKS:
+            return False
+        if stream.is_in_number:
+            return quiet > QUIET_TICKS_IN_NUMBERS or stalled > MAX_STALLED_TICKS_IN_NUMBERS
+        return True
 
     def _flushed(self, codes: list[int]) -> list[tuple[int, bytes]]:
         found: list[tuple[int, bytes]] = []

@@ -14,7 +14,9 @@ from policy.masking import Fixed, Mask
 from proxyd.gates.ssh.screening import (
     MAX_MARKED_BYTES,
     MAX_STALLED_TICKS,
+    MAX_STALLED_TICKS_IN_NUMBERS,
     QUIET_TICKS,
+    QUIET_TICKS_IN_NUMBERS,
     ChannelScreens,
     ScreenedStream,
 )
@@ -169,3 +171,61 @@ def test_a_stand_in_longer_than_the_value_is_no_trouble() -> None:
     assert detection is not None
     stream = ScreenedStream(detection)
     assert len(stream.feed(b"::1 " * 1000)) >= 999_000
+
+
+def slowly(text: bytes, ticks: int, *, is_terminal: bool = True) -> bytes:
+    """What is shown of a text that is printed byte by byte, with so many ticks between."""
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=is_terminal)
+    out = b""
+    for at in range(len(text)):
+        out += screens.feed(STDOUT, text[at : at + 1])
+        for _ in range(ticks):
+            out += b"".join(data for _, data in screens.tick())
+    return out + b"".join(data for _, data in screens.flush())
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (b"card 4111 1111 1111 1111 x", b"card 4111 111<credit_card> x"),
+        (b"card 4111111111111111\r\n", b"card 4111111<credit_card>\r\n"),
+        (b"ssn 523-45-6789.", b"ssn 523-4<us_ssn>."),
+        (b"call +1 212 555 0187\n", b"call +1 212 5<phone>\n"),
+        (b"to DE89370400440532013000 now", b"to DE893704004<iban> now"),
+    ],
+)
+def test_a_number_that_is_printed_slowly_shows_its_beginning_alone(
+    text: bytes, wanted: bytes, is_terminal: bool
+) -> None:
+    assert slowly(text, 12, is_terminal=is_terminal) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", [b"total 1234567890 files", b"kill 12345\n", b"alice@exam", b"4111", b"2026-11"]
+)
+def test_what_is_no_such_number_is_shown_as_soon_as_before(text: bytes) -> None:
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=True)
+    shown_bytes = screens.feed(STDOUT, text)
+    for _ in range(2):
+        shown_bytes += b"".join(data for _, data in screens.tick())
+    assert shown_bytes == text
+
+
+def test_a_number_that_does_not_go_on_is_shown_in_the_end() -> None:
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=True)
+    assert screens.feed(STDOUT, b"4111 1111 1111") == b""
+    for _ in range(QUIET_TICKS_IN_NUMBERS):
+        assert screens.tick() == []
+    assert screens.tick() == [(STDOUT, b"4111 1111 1111")]
+    assert screens.feed(STDOUT, b" 1111\n") == b"<credit_card>\n"
+
+
+def test_what_goes_on_like_a_number_for_ever_is_shown_in_the_end() -> None:
+    out, ticks = b"", 0
+    screens = ChannelScreens(DETECTION, skips_output=False, is_terminal=True)
+    while not out:
+        out = screens.feed(STDOUT, b"4- " if ticks % 2 else b"4")
+        out += b"".join(data for _, data in screens.tick())
+        ticks += 1
+        assert ticks <= MAX_STALLED_TICKS_IN_NUMBERS + 2
