@@ -212,13 +212,19 @@ def judged(kind: Kind, document: PolicyDocument, number: int) -> Decision:
 
 
 def decide(kind: Kind, document: PolicyDocument, facts: SqlFacts | SshFacts | HttpFacts) -> Decision:
+    return judge(document, SUBJECT, kind.target, facts)
+
+
+def judge(
+    document: PolicyDocument, subject: Subject, target: Target, facts: SqlFacts | SshFacts | HttpFacts
+) -> Decision:
     match facts:
         case SqlFacts():
-            return judge_sql(document, SUBJECT, kind.target, "app", facts)
+            return judge_sql(document, subject, target, "app", facts)
         case SshFacts():
-            return judge_ssh(document, SUBJECT, kind.target, "app", facts)
+            return judge_ssh(document, subject, target, "app", facts)
         case HttpFacts():
-            return judge_http(document, SUBJECT, kind.target, "app", facts)
+            return judge_http(document, subject, target, "app", facts)
 
 
 def main() -> int:

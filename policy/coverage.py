@@ -7,15 +7,18 @@ Called by `policy.evaluate`. What deny rules and masks say is decided elsewhere 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from policy.commands import COVERED_BY_CONTENT, SESSION_COMMANDS
 from policy.conditions.answers import Answers
+from policy.conditions.bundles import Bundle
 from policy.decision import Effect, Reason
 from policy.facts import RelationAccess, SqlFacts
 from policy.rules import UNKNOWN_SCHEMA, SqlRule
+from policy.sql_index import RuleIndex
 from policy.system_relations import is_harmless
-from policy.view import RuleIndex, View
+from policy.view import View
 
 BUILT_IN_SESSION = "built-in: session"
 BUILT_IN_CATALOG = "built-in: catalog"
@@ -56,22 +59,22 @@ class Coverage:
             *self._setting_gaps(),
         ]
 
-    def _first(self, rules: Iterable[SqlRule], *, extra: bool = True) -> Iterator[SqlRule]:
-        yield from rules
-        if extra:
-            yield from self._holds
+    def _covering(self, near: Iterable[Bundle[SqlRule]], covers: Callable[[SqlRule], bool]) -> SqlRule | None:
+        """The first of the allow rules `near` that covers, or else of the rules that hold the statement anyway."""
+        rule = self._answers.covering(bundle for bundle in near if covers(bundle.first))
+        if rule is None and self._holds:
+            rule = self._answers.covering_of([hold for hold in self._holds if covers(hold)])
+        if rule is not None:
+            self.used[rule.name] = None
+        return rule
 
     def _access_gaps(self) -> Iterator[Reason]:
         for access in self._direct:
             if _is_catalog_read(access):
                 self.used[BUILT_IN_CATALOG] = None
                 continue
-            near = self._first(self._index.about(access))
-            rule = next((rule for rule in near if rule.covers(access) and self._answers.covers(rule)), None)
-            if rule is None:
+            if self._covering(self._index.covering_access(access), partial(_covers, access)) is None:
                 yield self._access_gap(access)
-            else:
-                self.used[rule.name] = None
 
     def _access_gap(self, access: RelationAccess) -> Reason:
         what = f"`{access.command}` on {_relation(access)}"
@@ -81,18 +84,25 @@ class Coverage:
                 f"the relation {access.name} cannot be told apart from others of its name",
                 f"Write its schema, as in `schema.{access.name}`.",
             )
-        partly = [
-            rule.columns_outside(access)
-            for rule in self._first(self._index.about(access))
-            if rule.columns is not None and access.command in rule.covered and rule.is_inside(access)
-        ]
-        outside = min((columns for columns in partly if columns), key=len, default=())
+        outside = self._outside(access)
         if outside:
             listed = ", ".join(outside[:20])
             return Reason(
                 "", f"no rule allows {what} with its columns {listed}", f"Leave out {listed}, or {_ASK} them."
             )
         return Reason("", f"no rule allows {what}", f"{_capital(_ASK)} {what}.")
+
+    def _outside(self, access: RelationAccess) -> tuple[str, ...]:
+        """The fewest columns of the access that a rule about its relation leaves out; () without such a rule."""
+        if not access.columns:
+            return ()
+        is_about = partial(_lists_columns_for, access)
+        listing = [bundle.first for bundle in self._index.listing_columns(access) if is_about(bundle.first)]
+        outsides = [rule.columns_outside(access) for rule in listing]
+        if any(is_about(bundle.first) for bundle in self._index.with_columns(access)):
+            outsides.append(access.columns)  # what all the others leave out
+        outsides.extend(rule.columns_outside(access) for rule in self._holds if is_about(rule))
+        return min((columns for columns in outsides if columns), key=len, default=())
 
     def _command_gaps(self, commands: Sequence[str]) -> Iterator[Reason]:
         accessed = {access.command for access in self._direct}
@@ -102,20 +112,16 @@ class Coverage:
             if command in SESSION_COMMANDS or command in COVERED_BY_CONTENT or command in _READING_NOTHING:
                 self.used[BUILT_IN_SESSION] = None
                 continue
-            rule = next(
-                (
-                    rule
-                    for rule in self._first(self._index.covering_command(command))
-                    if self._covers_command(rule, command) and self._answers.covers(rule)
-                ),
-                None,
-            )
-            if rule is None:
+            near = self._index.covering_command(command, self._relation, self._facts.functions)
+            if self._covering(near, partial(self._covers_command, command)) is None:
                 yield Reason("", f"no rule allows `{command}`", f"{_capital(_ASK)} `{command}`.")
-            else:
-                self.used[rule.name] = None
 
-    def _covers_command(self, rule: SqlRule, command: str) -> bool:
+    @property
+    def _relation(self) -> tuple[str, str] | None:
+        """One of the relations around, if there is any."""
+        return (self._plain[0].schema, self._plain[0].name) if self._plain else None
+
+    def _covers_command(self, command: str, rule: SqlRule) -> bool:
         if command not in rule.covered:
             return False
         if rule.is_about_relations:
@@ -137,17 +143,10 @@ class Coverage:
         return all(command in rule.covered for command in self._inner or [self._facts.command])
 
     def _function_gaps(self) -> Iterator[Reason]:
+        command = (self._inner or [self._facts.command])[0]
         for name in dict.fromkeys((*self._facts.functions, *self._hidden)):
-            for rule in self._first(self._index.by_function(name)):
-                if (
-                    rule.names_function(name, certain=True)
-                    and self._commands_inside(rule)
-                    and self._relations_inside(rule)
-                    and self._answers.covers(rule)
-                ):
-                    self.used[rule.name] = None
-                    break
-            else:
+            near = self._index.covering_function(name, command, self._relation)
+            if self._covering(near, partial(self._covers_function, name)) is None:
                 shown = name.removeprefix(UNKNOWN_SCHEMA)
                 if name not in self._facts.functions:
                     shown += ", which a view of the statement calls,"
@@ -157,18 +156,34 @@ class Coverage:
                     f"Leave the call out, or {_ASK} function {name.removeprefix(UNKNOWN_SCHEMA)}.",
                 )
 
+    def _covers_function(self, name: str, rule: SqlRule) -> bool:
+        return (
+            rule.names_function(name, certain=True)
+            and self._commands_inside(rule)
+            and self._relations_inside(rule)
+        )
+
     def _setting_gaps(self) -> Iterator[Reason]:
+        command = (self._inner or [self._facts.command])[0]
         for name in self._facts.settings:
-            for rule in self._first(self._index.by_setting(name)):
-                if rule.names_setting(name) and self._commands_inside(rule) and self._answers.covers(rule):
-                    self.used[rule.name] = None
-                    break
-            else:
+            near = self._index.covering_setting(name, command)
+            if self._covering(near, partial(self._covers_setting, name)) is None:
                 yield Reason(
                     "",
                     f"no rule allows a change of the setting {name}",
                     f"Leave the setting as it is, or {_ASK} setting {name}.",
                 )
+
+    def _covers_setting(self, name: str, rule: SqlRule) -> bool:
+        return rule.names_setting(name) and self._commands_inside(rule)
+
+
+def _covers(access: RelationAccess, rule: SqlRule) -> bool:
+    return rule.covers(access)
+
+
+def _lists_columns_for(access: RelationAccess, rule: SqlRule) -> bool:
+    return rule.columns is not None and access.command in rule.covered and rule.is_inside(access)
 
 
 def _is_catalog_read(access: RelationAccess) -> bool:

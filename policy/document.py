@@ -202,6 +202,7 @@ def _rule(order: int, rule: Rule, matcher: PostgresMatcher) -> SqlRule:
         approvers=rule.approval.approvers if rule.approval is not None else (),
         approvals=rule.approval.approvals if rule.approval is not None else 0,
         condition=None if rule.when is None else compile_condition(rule.when, "postgres"),
+        shape="" if rule.when is None else repr(matcher),
     )
 
 
@@ -235,6 +236,7 @@ def _ssh_rule(order: int, rule: Rule, matcher: SshMatcher) -> SshRule:
         approvers=rule.approval.approvers if rule.approval is not None else (),
         approvals=rule.approval.approvals if rule.approval is not None else 0,
         condition=None if rule.when is None else compile_condition(rule.when, "ssh"),
+        shape="" if rule.when is None else repr(matcher),
     )
 
 

@@ -28,6 +28,7 @@ import msgspec
 
 from policy.concealment import Concealment
 from policy.conditions.answers import Answers
+from policy.conditions.bundles import Bundle
 from policy.conditions.known import sql_variables
 from policy.coverage import Coverage
 from policy.decision import Admission, Decision, Effect, Reason, SessionLimits
@@ -157,18 +158,20 @@ def judge_sql(
     commands = tuple(dict.fromkeys((facts.command, *facts.commands)))
     concealment = Concealment(view.masks, facts, commands)
     answers = Answers(lambda: sql_variables(facts, subject, target, login))
-    holds = [rule for rule in _touching(view, Effect.HOLD, facts, commands) if answers.touches(rule)]
+    holds = answers.touching(_touching(view, Effect.HOLD, facts, commands))
     coverage = Coverage(view, facts, commands, holds, answers)
-    denies = [rule for rule in _touching(view, Effect.DENY, facts, commands) if answers.touches(rule)]
+    denies = answers.touching(_touching(view, Effect.DENY, facts, commands))
+    left = max(0, len(denies) - MAX_REASONS)
+    withheld, more = answers.withheld(MAX_REASONS) if coverage.gaps else ([], 0)
     refusals = [
-        *(_denied_by(rule, facts, commands, answers.doubt(rule)) for rule in denies),
+        *(_denied_by(rule, facts, commands, answers.doubt(rule)) for rule in denies[:MAX_REASONS]),
         *_unseen(view, facts),  # before its consequences for masks and cover
         *concealment.refusals,
         *coverage.gaps,
-        *(answers.withheld() if coverage.gaps else ()),
+        *withheld,
     ]
     if refusals:
-        return Decision(Effect.DENY, bounded(refusals), policy_version=version)
+        return Decision(Effect.DENY, bounded(refusals, more + left), policy_version=version)
     masks = tuple(concealment.obligations)
     if holds:
         reasons = [held_by(rule, answers.doubt(rule)) for rule in holds]
@@ -177,17 +180,18 @@ def judge_sql(
     return Decision(Effect.ALLOW, bounded(allowed), masks, version)
 
 
-def bounded(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
-    """Each reason once, and at most MAX_REASONS of them."""
+def bounded(reasons: Sequence[Reason], more: int = 0) -> tuple[Reason, ...]:
+    """Each reason once, and at most MAX_REASONS of them. more: how many there are besides, once there are that many."""
     distinct = tuple(dict.fromkeys(reasons))
-    if len(distinct) <= MAX_REASONS:
-        return distinct
-    return (*distinct[:MAX_REASONS], Reason("", f"and {len(distinct) - MAX_REASONS} more reasons"))
+    left = len(distinct) + more - MAX_REASONS
+    return distinct if left <= 0 else (*distinct[:MAX_REASONS], Reason("", f"and {left} more reasons"))
 
 
-def _touching(view: View, effect: Effect, facts: SqlFacts, commands: Sequence[str]) -> list[SqlRule]:
-    index = view.rules[effect]
-    return [rule for rule in index.concerning(facts, commands) if _touches(rule, facts, commands)]
+def _touching(
+    view: View, effect: Effect, facts: SqlFacts, commands: Sequence[str]
+) -> Iterator[Bundle[SqlRule]]:
+    near = view.rules[effect].concerning(facts, commands)
+    return (bundle for bundle in near if _touches(bundle.first, facts, commands))
 
 
 def _touches(rule: SqlRule, facts: SqlFacts, commands: Sequence[str]) -> bool:

@@ -45,6 +45,7 @@ def http_rule(order: int, rule: Rule, targets: Selector | None) -> HttpRule:
         approvers=rule.approval.approvers if rule.approval is not None else (),
         approvals=rule.approval.approvals if rule.approval is not None else 0,
         condition=None if rule.when is None else compile_condition(rule.when, "http"),
+        shape="" if rule.when is None else f"{matcher!r} {rule.llm!r}",
     )
 
 

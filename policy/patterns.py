@@ -36,10 +36,11 @@ class PatternError(ValueError):
 class Glob:
     """One part of a name: literal text, or pieces with `*` between them.
 
-    `pieces` are given by who has read the text already, because a `*` in it may be quoted.
+    `pieces` are given by who has read the text already, because a `*` in it may be quoted. head, tail: what all that
+    it matches begins and ends with.
     """
 
-    __slots__ = ("_middle", "_prefix", "_suffix", "is_any", "literal", "text")
+    __slots__ = ("_middle", "head", "is_any", "literal", "tail", "text")
 
     def __init__(self, text: str, *, quoted: bool = False, pieces: Sequence[str] | None = None) -> None:
         self.text = text
@@ -47,7 +48,7 @@ class Glob:
             pieces = [text] if quoted else re.split(r"\*+", text)
         self.literal: str | None = pieces[0] if len(pieces) == 1 else None
         self.is_any = len(pieces) == 2 and not any(pieces)
-        self._prefix, self._suffix = pieces[0], pieces[-1]
+        self.head, self.tail = pieces[0], pieces[-1]
         self._middle = tuple(pieces[1:-1])
 
     def matches(self, name: str) -> bool:
@@ -55,8 +56,8 @@ class Glob:
             return name == self.literal
         if self.is_any:
             return True
-        start, end = len(self._prefix), len(name) - len(self._suffix)
-        if start > end or not name.startswith(self._prefix) or not name.endswith(self._suffix):
+        start, end = len(self.head), len(name) - len(self.tail)
+        if start > end or not name.startswith(self.head) or not name.endswith(self.tail):
             return False
         for piece in self._middle:
             found = name.find(piece, start, end)
@@ -80,8 +81,8 @@ class Glob:
         if other.literal is not None:
             return self.matches(other.literal)
         # Two globs with a `*` each meet as soon as neither their fixed heads nor their fixed tails disagree.
-        heads = self._prefix.startswith(other._prefix) or other._prefix.startswith(self._prefix)
-        tails = self._suffix.endswith(other._suffix) or other._suffix.endswith(self._suffix)
+        heads = self.head.startswith(other.head) or other.head.startswith(self.head)
+        tails = self.tail.endswith(other.tail) or other.tail.endswith(self.tail)
         return heads and tails
 
 

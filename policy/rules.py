@@ -11,7 +11,7 @@ is certain.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -138,6 +138,10 @@ class Condition(Protocol):
 
     text: as it stands in the document. names: the dotted names that it reads, as in "http.body.amount". `holds` raises
     ConditionError; who asks counts that as what refuses more: true in a deny or hold rule, false in an allow rule.
+
+    needs: it is false, and nothing else, where one of these is not met (`policy.narrowing`, `policy.conditions.needs`)
+    and the facts that it reads, `values`, weigh no more than `heaviest` together. whole: set where it is one comparison
+    and nothing else; where its fact is not known, it fails in the same words as all of the same `whole`.
     """
 
     @property
@@ -145,6 +149,18 @@ class Condition(Protocol):
 
     @property
     def names(self) -> Collection[str]: ...
+
+    @property
+    def needs(self) -> Mapping[Hashable, Sequence[Hashable]]: ...
+
+    @property
+    def values(self) -> Collection[tuple[str, ...]]: ...
+
+    @property
+    def heaviest(self) -> int: ...
+
+    @property
+    def whole(self) -> Hashable | None: ...
 
     def holds(self, variables: Mapping[str, object]) -> bool: ...
 
@@ -154,7 +170,8 @@ class SqlRule:
     """One rule about SQL.
 
     touched: the commands that its `commands` mean, None for every one. covered: those it can permit, that is
-    without the ones that must be named and are not. `columns`: patterns of one part (column) or three.
+    without the ones that must be named and are not. `columns`: patterns of one part (column) or three. shape: equal for
+    rules that say the same but for their condition.
     """
 
     order: int
@@ -174,6 +191,7 @@ class SqlRule:
     approvers: tuple[str, ...]
     approvals: int
     condition: Condition | None = None
+    shape: Hashable = ()
 
     def applies(self, roles: frozenset[str], target: Target) -> bool:
         return (self.roles is None or not self.roles.isdisjoint(roles)) and (
@@ -197,12 +215,6 @@ class SqlRule:
         if wide and len(wide) == len(self.columns or ()):
             return tuple(NamePattern(pattern.text, pattern.parts[:2]) for pattern in wide)
         return (ANY_RELATION,)
-
-    def may_concern(self, command: str) -> bool:
-        """Could the rule touch or cover an access by this command? Wrappers may stand around any."""
-        return (
-            self.touched is None or command in self.touched or not self.touched.isdisjoint(WRAPPING_COMMANDS)
-        )
 
     # --- touching: deny and hold ---
 
@@ -305,6 +317,14 @@ def _splits(name: str) -> list[tuple[str, str]]:
         for index, character in enumerate(name)
         if character == "." and 0 < index < len(name) - 1
     ]
+
+
+def readings_of_function(name: str) -> list[tuple[str, str]]:
+    """Schema and name, in every reading that a rule is compared with; "" for a schema that could be any."""
+    splits = _splits(name)
+    if not splits or name.startswith(UNKNOWN_SCHEMA):
+        return [("", name.removeprefix(UNKNOWN_SCHEMA))]
+    return splits
 
 
 def _may_be(pattern: NamePattern, schema: str, relation: str) -> bool:

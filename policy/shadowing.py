@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from policy.commands import COMMANDS, commands_matching
-from policy.http_shadowing import HttpDenies, is_wider_http
+from policy.deny_index import DenyIndex, http_needs, http_told, sql_needs, sql_told, ssh_needs, ssh_told
+from policy.http_shadowing import is_wider_http
 from policy.located_yaml import Fault, Located, Path
-from policy.patterns import Glob, NamePattern, PatternIndex, function_pattern, relation_pattern
+from policy.patterns import Glob, NamePattern, function_pattern, relation_pattern
 from policy.sections import PostgresMatcher, Rule, Targets
 from policy.ssh_rules.addresses import AddressPattern
 from policy.ssh_rules.commands import CommandPattern
 from policy.ssh_rules.paths import PathPattern
-from policy.ssh_rules.prefixes import PrefixIndex
 from policy.ssh_rules.section import SshMatcher
 
 PatternT = TypeVar("PatternT")
@@ -25,27 +25,62 @@ PatternT = TypeVar("PatternT")
 
 def shadowed(rules: Sequence[Rule], located: Located) -> Iterator[Fault]:
     """A fault for each allow rule whose section a deny rule matches wholly."""
-    deny_sql, deny_ssh, deny_http = _SqlDenies(rules), _SshDenies(rules), HttpDenies(rules)
+    denies = [rule for rule in rules if rule.effect == "deny"]
+    deny_sql, deny_ssh, deny_http = _sql_denies(denies), _ssh_denies(denies), _http_denies(denies)
     for index, rule in enumerate(rules):
         if rule.effect != "allow":
             continue
         is_one = sum((rule.postgres is not None, rule.ssh is not None, rule.is_about_http)) == 1
         if rule.postgres is not None:
             at: Path = ("rules", index) if is_one else ("rules", index, "postgres")
-            yield from _fault(located, at, deny_sql.of(rule, rule.postgres))
+            near = deny_sql.near(rule, sql_told(rule.postgres, _commands_of(rule.postgres)))
+            yield from _fault(located, at, _first(near, rule, _is_wider_sql))
         if rule.ssh is not None:
             at = ("rules", index) if is_one else ("rules", index, "ssh")
-            yield from _fault(located, at, deny_ssh.of(rule, rule.ssh))
+            yield from _fault(
+                located, at, _first(deny_ssh.near(rule, ssh_told(rule.ssh)), rule, _is_wider_ssh)
+            )
         if rule.is_about_http:
             section = "http" if rule.http is not None else "llm"
             at = ("rules", index) if is_one else ("rules", index, section)
-            yield from _fault(located, at, _http_deny(rule, deny_http))
+            yield from _fault(located, at, _first(deny_http.near(rule, http_told(rule)), rule, is_wider_http))
 
 
-def _http_deny(rule: Rule, denies: HttpDenies) -> Rule | None:
-    return next(
-        (deny for deny in denies.near(rule) if _is_within(rule, deny) and is_wider_http(deny, rule)), None
+def _first(near: Iterable[Rule], rule: Rule, is_wider: Callable[[Rule, Rule], bool]) -> Rule | None:
+    return next((deny for deny in near if _is_within(rule, deny) and is_wider(deny, rule)), None)
+
+
+def _sql_denies(denies: Iterable[Rule]) -> DenyIndex:
+    return DenyIndex(
+        (needs, rule)
+        for rule in denies
+        if rule.postgres is not None and rule.postgres.columns is None
+        for needs in sql_needs(rule.postgres, _commands_of(rule.postgres))
     )
+
+
+def _ssh_denies(denies: Iterable[Rule]) -> DenyIndex:
+    return DenyIndex(
+        (needs, rule) for rule in denies if rule.ssh is not None for needs in ssh_needs(rule.ssh)
+    )
+
+
+def _http_denies(denies: Iterable[Rule]) -> DenyIndex:
+    return DenyIndex((needs, rule) for rule in denies if rule.is_about_http for needs in http_needs(rule))
+
+
+def _commands_of(matcher: PostgresMatcher) -> frozenset[str] | None:
+    return None if matcher.commands is None or "*" in matcher.commands else _expanded(matcher.commands)
+
+
+def _is_wider_sql(deny: Rule, allow: Rule) -> bool:
+    return (
+        deny.postgres is not None and allow.postgres is not None and _is_wider(deny.postgres, allow.postgres)
+    )
+
+
+def _is_wider_ssh(deny: Rule, allow: Rule) -> bool:
+    return deny.ssh is not None and allow.ssh is not None and _reaches_further(deny.ssh, allow.ssh)
 
 
 def _fault(located: Located, path: Path, deny: Rule | None) -> Iterator[Fault]:
@@ -70,51 +105,7 @@ def _selector_within(inner: Targets | None, outer: Targets | None) -> bool:
     return outer is None or inner == outer
 
 
-def _sample(part: Glob) -> str:
-    """A name that whatever covers the glob must match: its text with each `*` taken as a letter."""
-    return part.literal if part.literal is not None else part.text.replace("*", "\0")
-
-
 # --- SQL ----------------------------------------------------------------------------------------------------
-
-
-class _SqlDenies:
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        denies = [
-            (rule, rule.postgres) for rule in rules if rule.effect == "deny" and rule.postgres is not None
-        ]
-        plain = [(rule, matcher) for rule, matcher in denies if matcher.columns is None]
-        bound = [entry for entry in plain if entry[1].relations is not None]
-        free = [entry for entry in plain if entry[1].relations is None]
-        self._unbound = [
-            (rule, matcher)
-            for rule, matcher in free
-            if matcher.functions is None and matcher.settings is None
-        ]
-        self._by_relation = PatternIndex(
-            (relation_pattern(text), entry) for entry in bound for text in entry[1].relations or ()
-        )
-        self._by_function = PatternIndex(
-            (function_pattern(text), entry) for entry in free for text in entry[1].functions or ()
-        )
-        self._by_setting = PatternIndex(
-            (_setting(text), entry) for entry in free for text in entry[1].settings or ()
-        )
-
-    def of(self, rule: Rule, matcher: PostgresMatcher) -> Rule | None:
-        near = list(self._unbound)
-        if matcher.relations is not None:
-            pattern = relation_pattern(matcher.relations[0])
-            near.extend(self._by_relation.find(*(_sample(part) for part in pattern.parts)))
-        if matcher.functions is not None:
-            pattern = function_pattern(matcher.functions[0])
-            near.extend(self._by_function.find(*(_sample(part) for part in pattern.parts)))
-        if matcher.settings is not None:
-            near.extend(self._by_setting.find(_sample(Glob(matcher.settings[0]))))
-        for deny, its in near:
-            if _is_within(rule, deny) and _is_wider(its, matcher):
-                return deny
-        return None
 
 
 def _setting(text: str) -> NamePattern:
@@ -163,83 +154,7 @@ def _expanded(texts: Sequence[str]) -> frozenset[str]:
 # --- SSH ----------------------------------------------------------------------------------------------------
 
 
-class _SshDenies:
-    """Deny rules by what they say of the first key that they have; a void rule is void in its first key too."""
-
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        denies = [(rule, rule.ssh) for rule in rules if rule.effect == "deny" and rule.ssh is not None]
-        self._commands = PrefixIndex(
-            (pattern.fixed_for_touching(), entry)
-            for entry in denies
-            for pattern in map(CommandPattern, entry[1].exec or ())
-        )
-        self._files = PrefixIndex(
-            (fixed, entry)
-            for entry in denies
-            if entry[1].files is not None or entry[1].paths is not None
-            for fixed in (
-                [()] if entry[1].paths is None else [PathPattern(text).fixed for text in entry[1].paths]
-            )
-        )
-        self._forward = _by_address(denies, lambda matcher: matcher.forward)
-        self._listen = _by_address(denies, lambda matcher: matcher.listen)
-        self._rest = [
-            (rule, matcher)
-            for rule, matcher in denies
-            if matcher.shell or matcher.agent or matcher.x11 or matcher.subsystems is not None
-        ]
-
-    def of(self, rule: Rule, matcher: SshMatcher) -> Rule | None:
-        for deny, its in self._near(matcher):
-            if _is_within(rule, deny) and _is_wider_ssh(its, matcher):
-                return deny
-        return None
-
-    def _near(self, matcher: SshMatcher) -> Iterable[tuple[Rule, SshMatcher]]:
-        if matcher.exec is not None:
-            return self._commands.along(CommandPattern(matcher.exec[0]).fixed_for_touching())
-        if matcher.paths is not None or matcher.files is not None:
-            return self._files.along(PathPattern(matcher.paths[0]).fixed if matcher.paths is not None else ())
-        if matcher.forward is not None:
-            return _at_address(self._forward, AddressPattern(matcher.forward[0]))
-        if matcher.listen is not None:
-            return _at_address(self._listen, AddressPattern(matcher.listen[0], to_listen=True))
-        return self._rest
-
-
-_AddressIndex = tuple[
-    PatternIndex[tuple[Rule, SshMatcher]],
-    PrefixIndex[tuple[Rule, SshMatcher]],
-]
-
-
-def _by_address(
-    denies: Iterable[tuple[Rule, SshMatcher]], texts: Callable[[SshMatcher], Sequence[str] | None]
-) -> _AddressIndex:
-    entries = [
-        (AddressPattern(text, to_listen=True), entry) for entry in denies for text in texts(entry[1]) or ()
-    ]
-    return (
-        PatternIndex(
-            (key, entry)
-            for pattern, entry in entries
-            if pattern.socket is None
-            for key in pattern.index_keys()
-        ),
-        PrefixIndex(
-            (pattern.socket.fixed, entry) for pattern, entry in entries if pattern.socket is not None
-        ),
-    )
-
-
-def _at_address(index: _AddressIndex, pattern: AddressPattern) -> Iterable[tuple[Rule, SshMatcher]]:
-    hosts, sockets = index
-    if pattern.socket is not None:
-        return sockets.along(pattern.socket.fixed)
-    return hosts.find(_sample(pattern.host), "\0" if pattern.port is None else str(pattern.port))
-
-
-def _is_wider_ssh(deny: SshMatcher, allow: SshMatcher) -> bool:
+def _reaches_further(deny: SshMatcher, allow: SshMatcher) -> bool:
     """Does every operation that `allow` permits touch the deny rule?"""
     for mine, theirs in ((deny.shell, allow.shell), (deny.agent, allow.agent), (deny.x11, allow.x11)):
         if theirs and not mine:

@@ -13,19 +13,12 @@ from functools import cached_property
 from policy.decision import Effect
 from policy.detectors import Detection
 from policy.document import PolicyDocument
-from policy.facts import ColumnName, RelationAccess, SqlFacts, Subject, Target
+from policy.facts import ColumnName, Subject, Target
 from policy.http_rules.index import HttpRules
 from policy.masking import Mask
 from policy.patterns import NamePattern, PatternIndex
-from policy.rules import (
-    UNKNOWN_SCHEMA,
-    AccessEntry,
-    DetectMaskEntry,
-    JsonMaskEntry,
-    MaskEntry,
-    SqlRule,
-    columns_used,
-)
+from policy.rules import AccessEntry, DetectMaskEntry, JsonMaskEntry, MaskEntry, SqlRule
+from policy.sql_index import RuleIndex
 from policy.ssh_rules.index import SshRuleIndex
 from policy.system_relations import is_harmless
 
@@ -118,111 +111,6 @@ def _reaching(schema: str, relation: str, found: Iterable[tuple[NamePattern, Mas
 
 def _by_concealment(found: tuple[Mask, ColumnName]) -> int:
     return found[0].concealment
-
-
-class RuleIndex:
-    """Rules of one effect, found by what a statement does. A rule is kept under the narrowest thing in it."""
-
-    def __init__(self, rules: Iterable[SqlRule]) -> None:
-        self.rules = tuple(rules)
-        # Rules about columns of any relation are found by the columns where these are known, see `_about_columns`.
-        self._by_columns = tuple(rule for rule in self.rules if _is_about_columns_alone(rule))
-        self._columns = PatternIndex(
-            (pattern, rule) for rule in self._by_columns for pattern in rule.columns or ()
-        )
-        about = [rule for rule in self.rules if rule.is_about_relations and not _is_about_columns_alone(rule)]
-        rest = [rule for rule in self.rules if not rule.is_about_relations]
-        pairs = [(pattern, rule) for rule in about for pattern in rule.relation_patterns()]
-        by_relation_alone = [(NamePattern(pattern.text, pattern.parts[1:]), rule) for pattern, rule in pairs]
-        self._relations = PatternIndex(pairs)
-        self._any_schema = PatternIndex(by_relation_alone)
-        self._function_index = PatternIndex(
-            (pattern, rule) for rule in self.rules for pattern in rule.functions or ()
-        )
-        self._settings = PatternIndex(
-            (NamePattern(glob.text, (glob,)), rule) for rule in self.rules for glob in rule.settings or ()
-        )
-        plain = [rule for rule in rest if rule.functions is None and rule.settings is None]
-        self._any_command = tuple(rule for rule in plain if rule.touched is None)
-        self._commands: dict[str, list[SqlRule]] = {}
-        for rule in plain:
-            for command in rule.touched or ():
-                self._commands.setdefault(command, []).append(rule)
-        self._covering: dict[str, tuple[SqlRule, ...]] = {}  # no more than there are commands
-        self._remembered: dict[tuple[str, str, str], tuple[SqlRule, ...]] = {}
-
-    def about(self, access: RelationAccess) -> tuple[SqlRule, ...]:
-        """Rules that could touch or cover this access by its relation, or by commands alone."""
-        return (*self._about_relations(access), *self._by_columns)
-
-    def _about_columns(self, access: RelationAccess, facts: SqlFacts) -> Iterable[SqlRule]:
-        """Those of the rules about columns of any relation that could touch the access."""
-        if not self._by_columns or access.columns is None:
-            return self._by_columns
-        names = {*access.columns, *columns_used(access, facts)}
-        return (rule for name in names for rule in self._columns.find(name))
-
-    def _about_relations(self, access: RelationAccess) -> tuple[SqlRule, ...]:
-        key = (access.command, access.schema, access.name)
-        known = self._remembered.get(key)
-        if known is not None:
-            return known
-        if access.schema:
-            found = self._relations.find(access.schema, access.name)
-        else:
-            found = self._any_schema.find(access.name)
-        concerned = (rule for rule in dict.fromkeys(found) if rule.may_concern(access.command))
-        result = (*concerned, *self.by_command(access.command))
-        if len(self._remembered) >= MAX_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[key] = result
-        return result
-
-    def by_command(self, command: str) -> Iterable[SqlRule]:
-        """Rules that list commands and nothing else, this one among them."""
-        return (*self._any_command, *self._commands.get(command, ()))
-
-    def covering_command(self, command: str) -> tuple[SqlRule, ...]:
-        """Rules that list this command among those that they can permit, whatever else they list."""
-        known = self._covering.get(command)
-        if known is None:
-            known = self._covering[command] = tuple(rule for rule in self.rules if command in rule.covered)
-        return known
-
-    def by_function(self, name: str) -> Iterable[SqlRule]:
-        """Rules that list this function ("schema.name"), whatever else they list."""
-        schema, dot, function = name.partition(".")
-        if not dot or "." in function or not schema or name.startswith(UNKNOWN_SCHEMA):
-            return tuple(rule for rule in self.rules if rule.functions is not None)
-        return self._function_index.find(schema, function)
-
-    def by_setting(self, name: str) -> Iterable[SqlRule]:
-        return tuple(dict.fromkeys(self._settings.find(name.lower())))
-
-    def concerning(self, facts: SqlFacts, commands: Iterable[str]) -> list[SqlRule]:
-        """Every rule that could touch the statement, in document order."""
-        if not self.rules:
-            return []
-        found: dict[int, SqlRule] = {}
-        for access in facts.accesses:
-            for rule in (*self._about_relations(access), *self._about_columns(access, facts)):
-                found[rule.order] = rule
-        for command in commands:
-            for rule in self.by_command(command):
-                found[rule.order] = rule
-        for function in (*facts.functions, *facts.hidden_functions):
-            for rule in self.by_function(function):
-                found[rule.order] = rule
-        for setting in facts.settings:
-            for rule in self.by_setting(setting):
-                found[rule.order] = rule
-        return [found[order] for order in sorted(found)]
-
-
-def _is_about_columns_alone(rule: SqlRule) -> bool:
-    """Of any relation, each by its own name."""
-    columns = rule.columns or ()
-    return rule.relations is None and bool(columns) and all(len(pattern.parts) == 1 for pattern in columns)
 
 
 class View:

@@ -7,14 +7,16 @@ reads. Called through `policy.rules.Condition`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from policy.conditions.checking import Path, check
 from policy.conditions.cost import MAX_STEPS, USUAL_WEIGHT, Polynomial, heaviest, steps_of
 from policy.conditions.given import NotGiven, fact_at, is_there, weight_of
 from policy.conditions.names import Kind
+from policy.conditions.needs import needs_of, whole_of
 from policy.conditions.rendering import Rendered, render
 from policy.conditions.syntax import parse
 from policy.patterns import PatternError
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import cel
 
 MAX_REMEMBERED = 16_384
+_NO_NEEDS: Mapping[Hashable, Sequence[Hashable]] = MappingProxyType({})
 
 _WHY = {
     TypeError: "it works on values of different kinds",
@@ -39,14 +42,17 @@ class CompiledCondition:
 
     __slots__ = (
         "_context",
-        "_heaviest",
         "_presences",
         "_program",
         "_searches",
         "_steps",
         "_values",
+        "heaviest",
         "names",
+        "needs",
         "text",
+        "values",
+        "whole",
     )
 
     def __init__(
@@ -56,8 +62,13 @@ class CompiledCondition:
         program: cel.Program,
         context: type[cel.Context],
         steps: Polynomial,
+        needs: Mapping[Hashable, Sequence[Hashable]] = _NO_NEEDS,
+        whole: Hashable | None = None,
     ) -> None:
         self.text = text
+        self.needs = needs
+        self.whole = whole
+        self.values: Sequence[Path] = tuple(rendered.values)
         self.names: Sequence[str] = tuple(
             dict.fromkeys(".".join(path) for path in (*rendered.values, *rendered.presences))
         )
@@ -67,7 +78,7 @@ class CompiledCondition:
         self._program = program
         self._context = context
         self._steps = steps
-        self._heaviest = heaviest(steps)  # up to here there is no need to ask for more
+        self.heaviest = heaviest(steps)  # up to here there is no need to ask for more
 
     def holds(self, variables: Mapping[str, object]) -> bool:
         """Is it true of these variables? Raises ConditionError."""
@@ -103,7 +114,7 @@ class CompiledCondition:
                 given[name] = is_there(variables, path)
             except NotGiven as why:
                 missing.append(_missing(path[:-1], why))
-        if weight > self._heaviest and self._steps.at(weight, longest) > MAX_STEPS:
+        if weight > self.heaviest and self._steps.at(weight, longest) > MAX_STEPS:
             raise ConditionError("the values that it looks through are too many or too long")
         return given
 
@@ -139,7 +150,8 @@ def compile_condition(text: str, kind: Kind) -> CompiledCondition:
         raise PatternError(
             f"the condition cannot be compiled: {_first_line(str(error))}", "write it in a simpler form"
         ) from None
-    return CompiledCondition(text, rendered, program, cel.Context, steps)
+    needs, whole = needs_of(tree, checked.facts), whole_of(tree, checked.facts)
+    return CompiledCondition(text, rendered, program, cel.Context, steps, needs, whole)
 
 
 def _first_line(text: str) -> str:

@@ -18,16 +18,18 @@ open connections.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from policy.conditions.bundles import Bundle
 from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
-from policy.evaluate import bounded, has_standing_access, held_by, no_admission
+from policy.evaluate import MAX_REASONS, bounded, has_standing_access, held_by, no_admission
 from policy.facts import HttpFacts, Subject, Target
-from policy.http.near_misses import limits_reached, near_misses
+from policy.http.near_misses import MAX_NAMED, limits_reached, near_misses
 from policy.http.wording import SEND_WHAT_CAN_BE_READ, SET_MAX_TOKENS, asked_for, described, hint, why_unseen
+from policy.http_rules.asking import covering, covering_of, may_cover, touched
 from policy.http_rules.index import Found
 from policy.http_rules.rule import Asked, HttpRule, Touch
 from policy.view import view_of
@@ -64,7 +66,8 @@ def judge_http(
     found = view.http_rules.find(facts, methods)
     if found.decision is not None and not facts.upgrade and facts.llm is None:
         return found.decision
-    decision = _judged(found, Asked(facts, subject, target, login, methods), document.version)
+    asked = Asked(facts, subject, target, login, methods)
+    decision = _judged(view.http_rules.about(found, asked), asked, document.version)
     if found.is_all_head and not facts.upgrade and facts.llm is None:
         found.decision = decision
     return decision
@@ -82,28 +85,27 @@ def needs_of(
     if not has_standing_access(view, login):
         return _NOTHING
     methods = methods_of(facts)
-    found = view.http_rules.find(facts, methods)
-    if found.is_all_head and facts.llm is None:
+    head = view.http_rules.find(facts, methods)
+    if head.is_all_head and facts.llm is None:
         return _NOTHING
     asked = Asked(facts, subject, target, login, methods)
+    found = view.http_rules.before_body(head, asked)
     refusing = [
-        rule for rule in (*found.denies, *found.holds) if rule.needs_body(facts) and rule.may_touch(asked)
+        bundle
+        for bundle in (*found.denies, *found.holds)
+        if bundle.first.needs_body(facts) and bundle.first.may_touch(asked)
     ]
-    if any(not rule.needs_body(facts) and rule.touches_rest(asked) is Touch.YES for rule in found.denies):
+    sure = [bundle for bundle in found.denies if not bundle.first.needs_body(facts)]
+    if any(how is Touch.YES for _, how in touched(sure, asked)):
         return _NOTHING
-    allows = [rule for rule in found.allows if _may_cover(rule, asked)]
-    held = [rule for rule in found.held if _may_cover(rule, asked)]
+    allows = may_cover(found.allows, asked)
+    held = may_cover(found.held, asked)
     if not allows and not held:
         return _NOTHING
-    if all(rule.needs_body(facts) for rule in allows):
-        refusing.extend(rule for rule in (*allows, *held) if rule.needs_body(facts))
-    return Needs(True, tuple(dict.fromkeys(rule.name for rule in refusing))) if refusing else _NOTHING
-
-
-def _may_cover(rule: HttpRule, asked: Asked) -> bool:
-    if rule.needs_body(asked.facts):
-        return rule.may_cover(asked)
-    return rule.covers_rest(asked)
+    if all(bundle.first.needs_body(facts) for bundle in allows):
+        refusing.extend(bundle for bundle in (*allows, *held) if bundle.first.needs_body(facts))
+    names = (rule.name for bundle in refusing for rule in bundle.rules[:MAX_REASONS])
+    return Needs(True, tuple(dict.fromkeys(names))) if refusing else _NOTHING
 
 
 def methods_of(facts: HttpFacts) -> tuple[str, ...]:
@@ -117,35 +119,34 @@ def methods_of(facts: HttpFacts) -> tuple[str, ...]:
 
 
 def _judged(found: Found, asked: Asked, version: str) -> Decision:
-    facts = asked.facts
-    holds = [(rule, how) for rule in found.holds if (how := rule.touches_rest(asked)) is not Touch.NO]
-    refusals = _refusals(found.denies, asked)
+    facts, answers = asked.facts, asked.answers
+    holds = touched(found.holds, asked)
+    refusals, more = _refusals(found, asked)
     refusals.extend(_unseen(rule, facts) for rule, how in holds if how is Touch.UNSEEN)
-    covering = _covering(found, asked, [rule for rule, _ in holds])
-    if covering is None:
+    covers = covering(found.allows, asked)
+    if covers is None:
+        covers = covering_of([rule for rule, _ in holds], found.held, asked)
+    if covers is None:
         refusals.extend(_uncovered(found, asked))
-        refusals.extend(asked.answers.withheld())
+        withheld, left = answers.withheld(MAX_REASONS)
+        refusals.extend(withheld)
+        more += left
     if refusals:
-        return Decision(Effect.DENY, bounded(refusals), policy_version=version)
+        return Decision(Effect.DENY, bounded(refusals, more), policy_version=version)
     if holds:
-        reasons = bounded([held_by(rule, asked.answers.doubt(rule)) for rule, _ in holds])
+        reasons = bounded([held_by(rule, answers.doubt(rule)) for rule, _ in holds])
         return Decision(Effect.HOLD, reasons, policy_version=version)
-    name = covering.name if covering is not None else ""
+    name = covers.name if covers is not None else ""
     return Decision(Effect.ALLOW, (Reason(name, "allowed"),), policy_version=version)
 
 
-def _refusals(denies: Sequence[HttpRule], asked: Asked) -> list[Reason]:
-    """Where one is sure, what could not be seen does not matter."""
-    touched = [(rule, how) for rule in denies if (how := rule.touches_rest(asked)) is not Touch.NO]
-    sure = [_denied_by(rule, asked) for rule, how in touched if how is Touch.YES]
-    return sure or [_unseen(rule, asked.facts) for rule, how in touched]
-
-
-def _covering(found: Found, asked: Asked, holding: Sequence[HttpRule]) -> HttpRule | None:
-    for rule in found.allows:
-        if rule.covers_rest(asked):
-            return rule
-    return next((rule for rule in found.held if rule in holding and rule.covers_rest(asked)), None)
+def _refusals(found: Found, asked: Asked) -> tuple[list[Reason], int]:
+    """The first reasons, and how many more there are. Where one is sure, what could not be seen does not matter."""
+    denies = touched(found.denies, asked)
+    sure = [rule for rule, how in denies if how is Touch.YES]
+    told = [_denied_by(rule, asked) for rule in sure[:MAX_REASONS]]
+    told = told or [_unseen(rule, asked.facts) for rule, _ in denies[:MAX_REASONS]]
+    return told, len(sure or denies) - len(told)
 
 
 def _denied_by(rule: HttpRule, asked: Asked) -> Reason:
@@ -171,15 +172,27 @@ def _unseen(rule: HttpRule, facts: HttpFacts) -> Reason:
     )
 
 
+def _needing(bundles: Iterable[Bundle[HttpRule]], asked: Asked) -> list[HttpRule]:
+    """The rules that could cover the request if its body could be seen, in the document's order."""
+    rules = (
+        rule
+        for bundle in bundles
+        if bundle.first.needs_body(asked.facts) and bundle.first.may_cover(asked)
+        for rule in bundle.rules
+    )
+    return sorted(rules, key=lambda rule: rule.order)
+
+
 def _uncovered(found: Found, asked: Asked) -> Iterator[Reason]:
     facts = asked.facts
-    unseen = [
-        rule
-        for rule in (*found.allows, *found.held)
-        if (not asked.is_seen or asked.has_too_much) and rule.needs_body(facts) and rule.may_cover(asked)
-    ]
+    unseen: list[HttpRule] = []
+    if not asked.is_seen or asked.has_too_much:
+        unseen = [*_needing(found.allows, asked), *_needing(found.held, asked)]
     yield from (_unseen(rule, facts) for rule in unseen)
     if not unseen:
-        near = near_misses(found.allows, asked)
+        rules = [
+            rule for bundle in found.allows for rule in bundle.rules[:MAX_NAMED]
+        ]  # of a bundle all miss the same
+        near = near_misses(rules, asked)
         yield Reason("", f"no rule allows {asked_for(facts, methods_of(facts))}", "" if near else hint(facts))
         yield from near

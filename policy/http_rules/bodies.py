@@ -126,6 +126,21 @@ class Body:
             ]
         return self._found[key]
 
+    def names(self) -> frozenset[str]:
+        """The names of all that is in an object, in every reading."""
+        found: set[str] = set()
+        waiting = list(self._readings)
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, Mapping):
+                self._take(1 + len(node))
+                found.update(node)
+                waiting.extend(node.values())
+            elif isinstance(node, list):
+                self._take(1 + len(node))
+                waiting.extend(node)
+        return frozenset(found)
+
     def scalars(self, path: JsonPath, *, of_numbers: bool = False) -> Iterator[Scalar]:
         """The plain values among the possible ones, and below them. of_numbers: texts are searched for numbers, which
         takes its time."""

@@ -7,11 +7,12 @@ server would take for this one (`Debug`, `debug[]`; `x_env` for `x-env`). Called
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from policy.http_rules.folding import TextPattern, fold
+from policy.patterns import Glob
 
 MAX_FIELDS = 1000  # of more a rule with names touches every one and covers none
 
@@ -32,6 +33,10 @@ class NamedValues:
     presence: Presence | None
     patterns: tuple[TextPattern, ...]
     is_header: bool = False
+
+    @property
+    def outline(self) -> Hashable:
+        return self.is_header, self.name, self.presence, tuple(pattern.text for pattern in self.patterns)
 
     def touches(self, fields: Fields) -> bool:
         if self.presence is Presence.ABSENT:
@@ -84,6 +89,14 @@ class Fields:
         for name, value in pairs[:MAX_FIELDS]:
             self.by_folded_name.setdefault(fold_name(name), []).append(value)
 
+    def first(self, name: str) -> list[str]:
+        """The first value of what may be called `name`, and the first element of the list that it may be."""
+        values = self.by_folded_name.get(folded_header(name) if self._is_header else folded_parameter(name))
+        if not values or name not in self.by_name:
+            return []
+        is_list = self._is_header and "," in values[0]
+        return [values[0], values[0].split(",")[0].strip()] if is_list else values[:1]
+
     def folded(self, name: str) -> list[str]:
         """The values of the name, each also in the elements of the list that it may be."""
         known = self._folded.get(name)
@@ -132,6 +145,13 @@ class HostPattern:
         """What an index keeps it under: the name without port; None for several."""
         literal = self._glob.exact.literal
         return None if literal is None else without_port(literal)
+
+    @property
+    def name(self) -> Glob | None:
+        """What every host that it matches is called, without its port; None where that is hard to tell."""
+        if self._has_port:
+            return None if self.literal is None else Glob(self.literal, quoted=True)
+        return self._glob.exact
 
     def matches(self, host: str) -> bool:
         """`host` in normal form. Names have no case, so touching and covering are one."""

@@ -27,18 +27,18 @@ def folded_glob(text: str) -> Glob:
 
 
 class TextPattern:
-    """A glob over one text."""
+    """A glob over one text: exact for covering, folded for touching."""
 
-    __slots__ = ("_folded", "exact", "text")
+    __slots__ = ("exact", "folded", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self.exact = Glob(text)
-        self._folded = folded_glob(text)
+        self.folded = folded_glob(text)
 
     def touches(self, folded: str) -> bool:
         """Could the text that `folded` was made of be one that the pattern means?"""
-        return self._folded.matches(folded)
+        return self.folded.matches(folded)
 
     def covers(self, text: str) -> bool:
         return self.exact.matches(text)

@@ -99,10 +99,10 @@ def _without_dots(segments: Sequence[str]) -> Parts:
 class UrlPattern:
     """One pattern. `is_any`: every path, also one that nobody can tell ("/**").
 
-    fixed, fixed_folded: what an index keeps it under, see `policy.http_rules.tree`; None for any one segment.
+    parts, folded: its segments for covering and for touching, None for `**`.
     """
 
-    __slots__ = ("_folded", "_parts", "_shape", "fixed", "fixed_folded", "is_any", "text")
+    __slots__ = ("_shape", "folded", "is_any", "parts", "text")
 
     def __init__(self, text: str) -> None:
         """Raises PatternError."""
@@ -110,28 +110,26 @@ class UrlPattern:
         segments = _segments(text)
         self._shape = tuple(segments)
         # None is `**`.
-        self._parts: tuple[Glob | None, ...] = tuple(
+        self.parts: tuple[Glob | None, ...] = tuple(
             None if segment == "**" else Glob(segment) for segment in segments
         )
-        self._folded: tuple[Glob | None, ...] = tuple(
+        self.folded: tuple[Glob | None, ...] = tuple(
             None if segment == "**" else folded_glob(segment) for segment in segments if segment
         )
-        self.is_any = all(part is None for part in self._parts)
-        self.fixed = _fixed(self._parts)
-        self.fixed_folded = _fixed(self._folded)
+        self.is_any = all(part is None for part in self.parts)
 
     def touches(self, readings: PathReadings) -> bool:
-        return readings.folded is None or any(_fits(self._folded, parts) for parts in readings.folded)
+        return readings.folded is None or any(_fits(self.folded, parts) for parts in readings.folded)
 
     def covers(self, parts: Parts) -> bool:
         """Is this one reading inside the pattern?"""
-        return self.is_any or _fits(self._parts, parts)
+        return self.is_any or _fits(self.parts, parts)
 
     def is_wider(self, other: UrlPattern) -> bool:
         """Does it touch whatever `other` covers? May say False where it is hard to tell."""
         if self.is_any or self._shape == other._shape:
             return True
-        mine, its = self._parts, other._parts
+        mine, its = self.parts, other.parts
         if mine[-1] is None:  # "/static/**": what follows is its own
             mine = mine[:-1]
             its = its[: len(mine)]
@@ -168,15 +166,6 @@ def _fits(pattern: Sequence[Glob | None], parts: Parts) -> bool:
             return False
         used = following
     return any(all(part is None for part in pattern[count:]) for count in used)
-
-
-def _fixed(pattern: Sequence[Glob | None]) -> tuple[str | None, ...]:
-    fixed: list[str | None] = []
-    for part in pattern:
-        if part is None or (part.literal is None and not part.is_any):
-            break
-        fixed.append(part.literal)
-    return tuple(fixed)
 
 
 def _segments(text: str) -> Sequence[str]:

@@ -7,7 +7,7 @@ those of `policy.rules`. What follows from the rules together is `policy.http.ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -92,7 +92,8 @@ class Asked:
 class HttpRule:
     """One rule about HTTP.
 
-    methods, hosts, paths, content_types, llm: None where the rule has no such key. upgrade: "" without.
+    methods, hosts, paths, content_types, llm: None where the rule has no such key. upgrade: "" without. shape: equal
+    for rules that say the same but for their condition.
     """
 
     order: int
@@ -114,6 +115,7 @@ class HttpRule:
     approvers: tuple[str, ...]
     approvals: int
     condition: Condition | None = None
+    shape: Hashable = ()
 
     def applies(self, roles: frozenset[str], target: Target) -> bool:
         return (self.roles is None or not self.roles.isdisjoint(roles)) and (
@@ -150,9 +152,10 @@ class HttpRule:
             return False
         return self.paths is None or covered_by(self.paths, path)
 
-    # --- the rest ---
+    # --- the rest, but for the condition ---
 
-    def touches_rest(self, asked: Asked) -> Touch:
+    def touches_apart(self, asked: Asked) -> Touch:
+        """UNSEEN: its condition need not be asked, for it would have to look into the body before that."""
         facts = asked.facts
         if not self._touches_fields(asked):
             return Touch.NO
@@ -166,14 +169,11 @@ class HttpRule:
                     return Touch.NO
             except TooMuch:
                 return Touch.UNSEEN
-        if self.condition is not None:
-            if self._reads_body(facts) and not asked.is_seen:
-                return Touch.UNSEEN
-            if not asked.answers.touches(self):
-                return Touch.NO
-        return Touch.YES if self.llm is None or asked.is_seen else Touch.UNSEEN
+        if self._reads_body(facts) and not asked.is_seen:
+            return Touch.UNSEEN
+        return Touch.YES
 
-    def covers_rest(self, asked: Asked) -> bool:
+    def covers_apart(self, asked: Asked) -> bool:
         facts = asked.facts
         if not self._covers_fields(asked):
             return False
@@ -181,11 +181,7 @@ class HttpRule:
             return False
         if self.body and not self._covers_body(asked):
             return False
-        if self.condition is None:
-            return True
-        if self._reads_body(facts) and not asked.is_seen:
-            return False
-        return asked.answers.covers(self)
+        return asked.is_seen or not self._reads_body(facts)
 
     def _covers_body(self, asked: Asked) -> bool:
         try:
@@ -217,6 +213,33 @@ class HttpRule:
     def _may_be_call(self, facts: HttpFacts) -> bool:
         """A rule about models is about what is known to be a call of one."""
         return self.llm is None or (facts.llm is not None and self.llm.may_be_operation(facts.llm))
+
+    @property
+    def may_need_body(self) -> bool:
+        return (
+            bool(self.body)
+            or self.body_bytes is not None
+            or self.llm is not None
+            or self.condition is not None
+        )
+
+    @property
+    def outline(self) -> Hashable:
+        """Equal for rules that say the same but for what only a body tells: they need it for the same requests."""
+        llm = self.llm
+        return (
+            self.methods,
+            *(
+                None if patterns is None else tuple(pattern.text for pattern in patterns)
+                for patterns in (self.hosts, self.paths, self.content_types)
+            ),
+            tuple(values.outline for values in (*self.query, *self.headers)),
+            None if self.body_bytes is None else (self.body_bytes.least, self.body_bytes.most),
+            self.upgrade,
+            bool(self.body),
+            None if llm is None else llm.outline,
+            None if self.condition is None else tuple(self.condition.names),
+        )
 
     def needs_body(self, facts: HttpFacts) -> bool:
         """Must the body of such a request be read before the rule can tell?"""

@@ -23,6 +23,13 @@ _TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)}
 _INVISIBLE_MARKS = dict.fromkeys([0x034F, 0x115F, 0x1160, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10)])
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
+_SET_OPTIONS = re2.Options()
+_SET_OPTIONS.log_errors = False
+_SET_OPTIONS.never_capture = True
+_SET_OPTIONS.max_mem = (
+    256 * 1024 * 1024
+)  # of which what is met is used; with less, each pattern is looked for alone
+FEW = 8  # so many patterns are looked for one by one
 
 
 class PromptPattern:
@@ -54,6 +61,35 @@ def is_any_in(patterns: Sequence[PromptPattern], content: Content) -> bool:
     """Is one of the patterns found in what the model reads?"""
     texts = list(_looked_at(content))
     return any(pattern.is_in(texts) for pattern in patterns)
+
+
+class PromptSet:
+    """Many patterns, looked for together in one pass over each text."""
+
+    __slots__ = ("_all", "_patterns", "_set")
+
+    def __init__(self, patterns: Iterable[PromptPattern]) -> None:
+        self._patterns = {pattern.text: pattern for pattern in patterns}
+        self._all = tuple(self._patterns)
+        self._set: Any = re2.Set.SearchSet(_SET_OPTIONS)
+        for text in self._all:
+            self._set.Add(text)
+        self._set.Add("")  # always found: without it "nothing found" and "out of memory" are one answer
+        self._set.Compile()
+
+    def found_in(self, content: Content) -> frozenset[str]:
+        """The texts of the patterns that are found in what the model reads."""
+        found: set[str] = set()
+        for text in _looked_at(content):
+            numbers = self._set.Match(text)
+            if numbers:
+                found.update(self._all[number] for number in numbers if number < len(self._all))
+            else:
+                found.update(name for name, pattern in self._patterns.items() if pattern.is_in((text,)))
+        return frozenset(found)
+
+    def is_any_in(self, content: Content) -> bool:
+        return bool(self.found_in(content))
 
 
 def _looked_at(content: Content) -> Iterator[bytes]:

@@ -14,13 +14,14 @@ counts only what is certain. What follows from the rules together is `policy.htt
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from policy.facts import LlmFacts
 from policy.llm.content import Content, content_of
 from policy.llm.operations import MODELS, OTHER
-from policy.llm.prompts import PromptPattern, is_any_in
+from policy.llm.prompts import FEW, PromptPattern, PromptSet, is_any_in
 from policy.llm.reading import is_unresolved
 from policy.llm.section import CostLimit, LlmMatcher, TokenLimit
 from policy.patterns import Glob
@@ -39,7 +40,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LlmRule:
-    """None where the section has no such key."""
+    """None where the section has no such key. prompt_set: `prompts`, looked for together, where there are many."""
 
     operations: frozenset[str] | None = None
     models: tuple[Glob, ...] | None = None
@@ -47,17 +48,26 @@ class LlmRule:
     prompts: tuple[PromptPattern, ...] | None = None
     max_tokens: Range | None = None
     cost_usd: Range | None = None
+    prompt_set: PromptSet | None = None
 
     @classmethod
     def of(cls, section: LlmMatcher) -> Self:
+        prompts = None if section.prompts is None else tuple(map(PromptPattern, section.prompts))
         return cls(
             frozenset(section.operations) if section.operations is not None else None,
             tuple(map(Glob, section.models)) if section.models is not None else None,
             tuple(map(Glob, section.tools)) if section.tools is not None else None,
-            tuple(map(PromptPattern, section.prompts)) if section.prompts is not None else None,
+            prompts,
             _range(section.max_tokens),
             _range(section.cost_usd),
+            PromptSet(prompts) if prompts is not None and len(prompts) > FEW else None,
         )
+
+    @property
+    def outline(self) -> Hashable:
+        """Equal for rules that need the body for the same calls."""
+        parts = (self.models, self.tools, self.prompts, self.max_tokens, self.cost_usd)
+        return self.operations, all(part is None for part in parts)
 
     def needs_body(self, llm: LlmFacts) -> bool:
         """Must the body be read to know whether the rule means the call? `llm`: its facts without a body."""
@@ -120,7 +130,14 @@ class LlmRule:
             return True
         if is_unresolved(llm, "prompts"):
             return True
-        return llm.operation != MODELS and is_any_in(self.prompts, _content(body))
+        return llm.operation != MODELS and self._is_prompt(_content(body))
+
+    def _is_prompt(self, content: Content) -> bool:
+        return (
+            is_any_in(self.prompts or (), content)
+            if self.prompt_set is None
+            else self.prompt_set.is_any_in(content)
+        )
 
     # --- covering: allow and hold ---
 
@@ -142,7 +159,7 @@ class LlmRule:
         cost = llm.estimated_cost_usd
         if self.cost_usd is not None and (cost is None or not self.cost_usd.has(cost)):
             return False
-        return self.prompts is None or is_any_in(self.prompts, _content(body))
+        return self.prompts is None or self._is_prompt(_content(body))
 
     def is_operation(self, llm: LlmFacts) -> bool:
         """Is the call, for certain, of an operation that the rule is about?"""
@@ -174,6 +191,15 @@ def _content(body: object) -> Content:
 
 
 _last: list[object] = [None, None]
+
+
+def model_globs(globs: Iterable[Glob]) -> tuple[Glob, ...]:
+    """Of these, one matches one of `model_names` if a rule with `globs` may mean the model."""
+    return tuple(meant for glob in globs for meant in (glob, _plain_glob(glob)))
+
+
+def model_names(name: str) -> tuple[str, ...]:
+    return name, _plain(name)
 
 
 def _plain(name: str) -> str:

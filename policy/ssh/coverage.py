@@ -7,12 +7,12 @@ runs is allowed. Called by `policy.ssh.evaluate`. What deny rules say is decided
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
 from policy.conditions.answers import Answers
+from policy.conditions.bundles import Bundle
 from policy.decision import Reason
 from policy.facts import SimpleCommand
 from policy.shown_text import shown
@@ -34,7 +34,7 @@ class CommandCoverage:
         self,
         allows: SshRuleIndex,
         holds: SshRuleIndex,
-        holding: Collection[SshRule],
+        holding: Sequence[SshRule],
         commands: Iterable[SimpleCommand],
         sight: Sight,
         answers: Answers,
@@ -42,16 +42,16 @@ class CommandCoverage:
         self._answers = answers
         self._allows = allows
         self._holds = holds
-        self._holding = frozenset(holding)
+        self._holding = holding
         self.used: dict[str, None] = {}
         self.gaps: list[Reason] = [*self._unseen_gaps(sight), *self._command_gaps(commands)]
 
     def _unseen_gaps(self, sight: Sight) -> Iterator[Reason]:
         if not sight.unseen:
             return
-        held = (rule for rule in self._holding if rule.means_every_text)
-        near = chain(self._allows.for_every_text, held)
-        rule = next((rule for rule in near if self._answers.covers(rule)), None)
+        rule = self._answers.covering(self._allows.for_every_text)
+        if rule is None:
+            rule = self._answers.covering_of([rule for rule in self._holding if rule.means_every_text])
         if rule is not None:
             self.used[rule.name] = None
             return
@@ -66,8 +66,7 @@ class CommandCoverage:
         pending = list(reversed(tuple(commands)))
         while pending:
             command = pending.pop()
-            near = (rule for rule in self._covering(command) if rule.covers_around(command))
-            rule = next((rule for rule in near if self._answers.covers(rule)), None)
+            rule = self._covering(command)
             if rule is not None:
                 self.used[rule.name] = None
             elif _is_explained(command):
@@ -75,22 +74,36 @@ class CommandCoverage:
             else:
                 yield self._gap(command)
 
-    def _covering(self, command: SimpleCommand) -> Iterator[SshRule]:
-        """Rules that cover the words of the command."""
-        yield from self._allows.covering_command(command)
-        if self._holding:
-            yield from (rule for rule in self._holds.covering_command(command) if rule in self._holding)
+    def _covering(self, command: SimpleCommand) -> SshRule | None:
+        rule = self._answers.covering(self._allows.covering_command(command))
+        if rule is None and self._holding:
+            near = self._held(self._holds.covering_command(command))
+            rule = self._answers.covering_of(near)
+        return rule
+
+    def _held(self, bundles: Iterable[Bundle[SshRule]]) -> list[SshRule]:
+        meant = {rule.order for bundle in bundles for rule in bundle.not_false(self._answers)}
+        return [rule for rule in self._holding if rule.order in meant]
+
+    def _are_covered(self, command: SimpleCommand) -> bool:
+        """Are the words of the command allowed, whatever stands around them?"""
+        if any(True for _ in self._allows.covering_words(command)):
+            return True
+        return bool(self._holding) and bool(self._held(self._holds.covering_words(command)))
+
+    @property
+    def _has_every_command(self) -> bool:
+        return self._allows.has_every_command or any(rule.has_every_command for rule in self._holding)
 
     def _gap(self, command: SimpleCommand) -> Reason:
         text = command_text(command)
-        around = next(iter(self._covering(command)), None)
-        if around is not None or not command.words:
-            return _gap_around(command, around, text)
+        if self._are_covered(command) or not command.words:
+            return _gap_around(command, text, has_every_command=self._has_every_command)
         name = command.words[0].text
         if "/" in name:
             bare = msgspec.structs.replace(command.words[0], text=base_name(name))
             by_name = msgspec.structs.replace(command, words=(bare, *command.words[1:]))
-            if command.words[0].is_known and any(self._covering(by_name)):
+            if command.words[0].is_known and self._are_covered(by_name):
                 return Reason("", f"no rule allows `{text}`", f"Call it as `{shown(bare.text)}`, or {ASK}.")
         unknown = next((word for word in command.words if not word.is_known), None)
         if unknown is not None:
@@ -102,10 +115,10 @@ class CommandCoverage:
         return Reason("", f"no rule allows `{text}`", _ASK)
 
 
-def _gap_around(command: SimpleCommand, rule: SshRule | None, text: str) -> Reason:
+def _gap_around(command: SimpleCommand, text: str, *, has_every_command: bool) -> Reason:
     """The command is allowed, but not with what stands around it."""
     with_what = f" with `{text}`" if command.words else ""
-    if command.assignments and not (rule is not None and rule.has_every_command):
+    if command.assignments and not has_every_command:
         name = shown(command.assignments[0])
         return Reason(
             "",

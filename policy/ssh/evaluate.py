@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from math import inf
 
 from policy.conditions.answers import Answers
 from policy.conditions.known import who_and_where
 from policy.decision import Decision, Effect, Reason
 from policy.document import PolicyDocument
-from policy.evaluate import bounded, has_standing_access, held_by, no_admission, roles_of
+from policy.evaluate import MAX_REASONS, bounded, has_standing_access, held_by, no_admission, roles_of
 from policy.facts import SshFacts, SshOperation, Subject, Target
 from policy.shown_text import shown
 from policy.ssh.coverage import CommandCoverage
@@ -35,7 +35,7 @@ from policy.ssh.sight import Sight, sight_of
 from policy.ssh.variables import ssh_variables
 from policy.ssh.wording import ASK, command_text, described
 from policy.ssh_rules.addresses import endpoint
-from policy.ssh_rules.index import SshRuleIndex
+from policy.ssh_rules.index import Rules, SshRuleIndex
 from policy.ssh_rules.rule import SshRule
 from policy.view import view_of
 
@@ -65,7 +65,7 @@ def judge_ssh(
         opening = Answers(lambda: who_and_where(subject, target, login))
         found = _judged(indices, facts, answers, opening)
     if found.refusals:
-        return Decision(Effect.DENY, bounded(found.refusals), policy_version=version)
+        return Decision(Effect.DENY, bounded(found.refusals, found.more), policy_version=version)
     if found.holds:
         reasons = [held_by(rule, answers.doubt(rule)) for rule in found.holds]
         return Decision(Effect.HOLD, bounded(reasons), policy_version=version)
@@ -104,11 +104,12 @@ def may_reach(
 
 @dataclass(slots=True)
 class _Findings:
-    """refusals: why it is denied. holds: the rules that hold it. used: names of the rules that cover it."""
+    """refusals: why it is denied, and `more` besides. holds: rules that hold it. used: names of those that cover it."""
 
     refusals: list[Reason]
     holds: Sequence[SshRule]
     used: dict[str, None] = field(default_factory=dict)
+    more: int = 0
 
 
 # --- an exec ------------------------------------------------------------------------------------------------
@@ -116,36 +117,36 @@ class _Findings:
 
 def _judged_exec(indices: Indices, facts: SshFacts, answers: Answers) -> _Findings:
     sight = sight_of(facts)
-    touched = _touching_exec(indices[Effect.HOLD], sight, facts.command)
-    holds = [rule for rule, _ in touched if answers.touches(rule)]
+    holds = [rule for rule, _ in _touching_exec(indices[Effect.HOLD], sight, facts.command, answers)]
     allows, held = indices[Effect.ALLOW], indices[Effect.HOLD]
     coverage = CommandCoverage(allows, held, holds, facts.commands, sight, answers)
-    denied = _touching_exec(indices[Effect.DENY], sight, facts.command)
+    denied = _touching_exec(indices[Effect.DENY], sight, facts.command, answers)
+    withheld, more = answers.withheld(MAX_REASONS) if coverage.gaps else ([], 0)
     refusals = [
         *(
             _denied_by(rule, what, "Leave it out of the command", answers.doubt(rule))
-            for rule, what in denied
-            if answers.touches(rule)
+            for rule, what in denied[:MAX_REASONS]
         ),
         *_unseen(indices, sight),
         *coverage.gaps,
-        *(answers.withheld() if coverage.gaps else ()),
+        *withheld,
     ]
-    return _Findings(refusals, holds, coverage.used)
+    return _Findings(refusals, holds, coverage.used, more + max(0, len(denied) - MAX_REASONS))
 
 
-def _touching_exec(index: SshRuleIndex, sight: Sight, text: str) -> Touched:
+def _touching_exec(index: SshRuleIndex, sight: Sight, text: str, answers: Answers) -> Touched:
     found = {
-        rule.order: (rule, f"exec of `{command_text(command)}`")
-        for rule, command in index.touching_commands(sight.commands, sight.redirects)
+        bundle.order: (bundle, f"exec of `{command_text(command)}`")
+        for bundle, command in index.touching_commands(sight.commands, sight.redirects)
     }
-    for rule in index.for_every_text:
-        found.setdefault(rule.order, (rule, f"exec of `{shown(text)}`"))
+    for bundle in index.for_every_text:
+        found.setdefault(bundle.order, (bundle, f"exec of `{shown(text)}`"))
     if sight.shells:
         what = f"an interactive shell (exec of `{command_text(sight.shells[0])}`)"
-        for rule in index.shell:
-            found.setdefault(rule.order, (rule, what))
-    return [found[order] for order in sorted(found)]
+        for bundle in index.shell:
+            found.setdefault(bundle.order, (bundle, what))
+    touched = [(rule, what) for bundle, what in found.values() for rule in answers.touching((bundle,))]
+    return sorted(touched, key=lambda pair: pair[0].order)
 
 
 def _unseen(indices: Indices, sight: Sight) -> Iterator[Reason]:
@@ -169,67 +170,85 @@ def _unseen(indices: Indices, sight: Sight) -> Iterator[Reason]:
 
 def _judged(indices: Indices, facts: SshFacts, answers: Answers, opening: Answers) -> _Findings:
     what = described(facts)
-    holds = [rule for rule in _touching(indices[Effect.HOLD], facts) if answers.touches(rule)]
-    denied = [rule for rule in _touching(indices[Effect.DENY], facts) if answers.touches(rule)]
-    refusals = [_denied_by(rule, what, "", answers.doubt(rule)) for rule in denied]
-    holding = frozenset(holds)
-    held = (rule for rule in _covering(indices[Effect.HOLD], facts) if rule in holding or _opens_sftp(facts))
-    near = chain(_covering(indices[Effect.ALLOW], facts), held)
-    rule = next((rule for rule in near if _may(rule, facts, answers, opening)), None)
+    holds = answers.touching(_touching(indices[Effect.HOLD], facts))
+    denied = answers.touching(_touching(indices[Effect.DENY], facts))
+    refusals = [_denied_by(rule, what, "", answers.doubt(rule)) for rule in denied[:MAX_REASONS]]
+    more = max(0, len(denied) - MAX_REASONS)
+    rule = _covering(indices[Effect.ALLOW], facts, answers, opening)
+    if rule is None:
+        rule = _holding(indices[Effect.HOLD], holds, facts, answers, opening)
     if rule is None:
         refusals.append(Reason("", f"no rule allows {what}", _hint(facts)))
-        refusals.extend(answers.withheld())
-        return _Findings(refusals, holds)
-    return _Findings(refusals, holds, {rule.name: None})
+        withheld, left = answers.withheld(MAX_REASONS)
+        return _Findings([*refusals, *withheld], holds, more=more + left)
+    return _Findings(refusals, holds, {rule.name: None}, more)
 
 
-def _may(rule: SshRule, facts: SshFacts, answers: Answers, opening: Answers) -> bool:
-    """Does the condition of a rule that covers the operation let it?"""
-    if rule.is_about_files and _opens_sftp(facts) and not rule.means_subsystem(SFTP):
-        return opening.may_cover(rule)
-    return answers.covers(rule)
+def _covering(index: SshRuleIndex, facts: SshFacts, answers: Answers, opening: Answers) -> SshRule | None:
+    """The first rule that covers the operation and whose condition lets it."""
+    rule = answers.covering(_meant(index, facts))
+    if not _opens_sftp(facts):
+        return rule
+    # Each operation inside it is judged by itself: what a rule about files asks of them cannot be told yet.
+    for bundle in index.about_files:
+        if rule is not None and bundle.order > rule.order:
+            break
+        if not bundle.first.means_subsystem(SFTP):
+            rule = min((rule, *opening.touching((bundle,))[:1]), key=_order_or_last)
+    return rule
+
+
+def _order_or_last(rule: SshRule | None) -> float:
+    return inf if rule is None else rule.order
+
+
+def _holding(
+    index: SshRuleIndex, holds: Sequence[SshRule], facts: SshFacts, answers: Answers, opening: Answers
+) -> SshRule | None:
+    """The same of rules that hold the operation anyway, and of those that hold what is done in an sftp subsystem."""
+    if _opens_sftp(facts):
+        return _covering(index, facts, answers, opening)
+    meant = (
+        {rule.order for bundle in _meant(index, facts) for rule in bundle.not_false(answers)} if holds else ()
+    )
+    return answers.covering_of([rule for rule in holds if rule.order in meant])
 
 
 def _opens_sftp(facts: SshFacts) -> bool:
     return facts.operation is SshOperation.SUBSYSTEM and facts.command == SFTP
 
 
-def _touching(index: SshRuleIndex, facts: SshFacts) -> Sequence[SshRule]:
+def _touching(index: SshRuleIndex, facts: SshFacts) -> Rules:
+    """Those that the operation touches, their conditions aside. (An exec is taken apart before.)"""
+    match facts.operation:
+        case SshOperation.FILE:
+            return index.touching_file(facts)
+        case SshOperation.FORWARD | SshOperation.LISTEN:
+            return index.touching_address(facts.operation, endpoint(facts))
+    return _by_kind(index, facts)
+
+
+def _meant(index: SshRuleIndex, facts: SshFacts) -> Rules:
+    """Those that cover the operation, their conditions aside."""
+    match facts.operation:
+        case SshOperation.FILE:
+            return index.covering_file(facts)
+        case SshOperation.FORWARD | SshOperation.LISTEN:
+            return index.covering_address(facts.operation, endpoint(facts))
+    return _by_kind(index, facts)
+
+
+def _by_kind(index: SshRuleIndex, facts: SshFacts) -> Rules:
     match facts.operation:
         case SshOperation.SHELL:
             return index.shell
         case SshOperation.SUBSYSTEM:
             return index.by_subsystem(facts.command)
-        case SshOperation.FILE:
-            return index.touching_file(facts)
-        case SshOperation.FORWARD | SshOperation.LISTEN:
-            return index.touching_address(facts.operation, endpoint(facts))
         case SshOperation.AGENT:
             return index.agent
         case SshOperation.X11:
             return index.x11
-        case SshOperation.EXEC:
-            return [rule for rule, _ in _touching_exec(index, sight_of(facts), facts.command)]
-
-
-def _covering(index: SshRuleIndex, facts: SshFacts) -> Iterator[SshRule]:
-    match facts.operation:
-        case SshOperation.SHELL:
-            yield from index.shell
-        case SshOperation.SUBSYSTEM:
-            yield from index.by_subsystem(facts.command)
-            if _opens_sftp(facts):  # each operation inside it is judged by itself
-                yield from index.about_files
-        case SshOperation.FILE:
-            yield from index.covering_file(facts)
-        case SshOperation.FORWARD | SshOperation.LISTEN:
-            yield from index.covering_address(facts.operation, endpoint(facts))
-        case SshOperation.AGENT:
-            yield from index.agent
-        case SshOperation.X11:
-            yield from index.x11
-        case SshOperation.EXEC:
-            return  # command by command, see `_judged_exec`
+    return ()
 
 
 def _denied_by(rule: SshRule, what: str, advice: str, doubt: str) -> Reason:

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from policy.facts import SshFacts, SshOperation
-from policy.patterns import Glob, NamePattern, PatternError
+from policy.narrowing import Need
+from policy.patterns import Glob, PatternError
 from policy.ssh_rules.paths import Parts, PathPattern, normal_parts
 
 LARGEST_PORT = 65535
@@ -38,6 +40,7 @@ _OWN_NAMES = frozenset(
         "ip6-loopback",
     }
 )
+HOST, PORT = "host", "port"
 OWN = "<this machine>"  # stands for all of these in an index; no host is called so
 
 
@@ -146,11 +149,12 @@ class AddressPattern:
             or (address is not None and address.is_loopback)
         )
 
-    def index_keys(self) -> list[NamePattern]:
-        """Host and port for an index; a name of this machine under OWN besides."""
-        port = Glob("*" if self.port is None else str(self.port))
-        hosts = [self.host, Glob(OWN)] if self._is_own and not self.host.is_any else [self.host]
-        return [NamePattern(self.text, (host, port)) for host in hosts]
+    def needs(self) -> dict[Hashable, Need]:
+        """For an index; a name of this machine stands under OWN besides."""
+        found: dict[Hashable, Need] = {} if self.port is None else {PORT: (self.port,)}
+        if not self.host.is_any:
+            found[HOST] = (self.host, OWN) if self._is_own else (self.host,)
+        return found
 
     def touches(self, where: Endpoint) -> bool:
         if self.socket is not None or where.is_socket:

@@ -11,9 +11,10 @@ without `/` is that bare name only, one with `/` that path only. Called by `poli
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from policy.facts import SimpleCommand, Word
+from policy.narrowing import Need
 from policy.patterns import Glob, PatternError
 
 # Linear: each alternative begins with another character. What is left over ("bad") cannot be in a known word.
@@ -32,6 +33,7 @@ _TOKEN = re.compile(
 _DOUBLE_ESCAPE = re.compile(r'\\(["\\$`])')
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 _RESERVED = frozenset({"if", "for", "while", "until", "case", "select", "function", "!", "{"})
+WORD = "word"
 _NOT_NORMAL = frozenset({"", ".", ".."})
 
 
@@ -57,21 +59,27 @@ class CommandPattern:
         """It means a command without arguments only."""
         return not self._rest and not self._is_open
 
-    # --- for the index: the words that everything that it matches begins with ---
+    # --- for the index: what stands where, of everything that it matches ---
 
-    def fixed_for_touching(self) -> tuple[str, ...]:
-        return self._fixed(self._first_parts[-1] if self._first_parts else self._first)
+    def needs_to_touch(self) -> dict[Hashable, Need]:
+        return self._needs(self.base)
 
-    def fixed_for_covering(self) -> tuple[str, ...]:
-        return self._fixed(self._first)
+    def needs_to_cover(self) -> dict[Hashable, Need]:
+        return self._needs(self._first)
 
-    def _fixed(self, first: Glob) -> tuple[str, ...]:
-        fixed: list[str] = []
-        for glob in () if self.is_any else (first, *self._rest):
-            if glob.literal is None:
-                break
-            fixed.append(glob.literal)
-        return tuple(fixed)
+    def _needs(self, first: Glob) -> dict[Hashable, Need]:
+        words = () if self.is_any else (first, *self._rest)
+        return {(WORD, index): (glob,) for index, glob in enumerate(words) if not glob.is_any}
+
+    @property
+    def words(self) -> tuple[Glob, ...]:
+        """() for every command."""
+        return () if self.is_any else (self._first, *self._rest)
+
+    @property
+    def base(self) -> Glob:
+        """What the command is called, without the path that the pattern may ask for."""
+        return self._first_parts[-1] if self._first_parts else self._first
 
     # --- touching: deny and hold ---
 

@@ -1,122 +1,142 @@
 """Rules of one effect, found by what an operation does, so that the others need not be looked at.
 
-Finds candidates by the fixed words of their patterns and asks each of them; the answers are those of the patterns.
-Built once for each set of roles at a target (`policy.view`), asked by `policy.ssh.evaluate` and `policy.ssh.coverage`.
+Finds candidates by the words, paths and addresses of their patterns and asks each of them; the answers are those of the
+patterns. Built once for each set of roles at a target (`policy.view`), asked by `policy.ssh.evaluate` and
+`policy.ssh.coverage`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import cached_property
 
+from policy.conditions.bundles import Bundle, bundled, in_order
 from policy.facts import Redirect, SimpleCommand, SshFacts, SshOperation, Word
-from policy.patterns import NamePattern, PatternIndex
-from policy.ssh_rules.addresses import OWN, AddressPattern, Endpoint
-from policy.ssh_rules.commands import CommandPattern, base_name
+from policy.narrowing import Narrowing, Need, Needs
+from policy.ssh_rules.addresses import AddressPattern, Endpoint
 from policy.ssh_rules.paths import FILE_VERBS, TWO_NAMES, WHOLE_VERBS
-from policy.ssh_rules.prefixes import PrefixIndex
-from policy.ssh_rules.rule import SshRule, paths_of
+from policy.ssh_rules.rule import SshRule, paths_of, redirected
+from policy.ssh_rules.shown import ANYTHING, REDIRECT, AddressShown, CommandShown, NameShown, PathShown
 
-Rules = Iterable[SshRule]
+Rules = tuple[Bundle[SshRule], ...]
 
-LONGEST_NAME = 255
 _ANY = (Word("", is_known=False),)
 
 
 class SshRuleIndex:
     """Rules of one effect for one set of roles at one target, in the document's order."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Iterable[SshRule]) -> None:
         self.rules = tuple(rules)
-        commands = [(pattern, rule) for rule in self.rules for pattern in rule.commands or ()]
-        self._touching = PrefixIndex(
-            (pattern.fixed_for_touching(), (pattern, rule)) for pattern, rule in commands
-        )
-        self._covering = PrefixIndex(
-            (pattern.fixed_for_covering(), (pattern, rule)) for pattern, rule in commands
-        )
-        self._subsystems = PatternIndex(
-            (NamePattern(glob.text, (glob,)), rule) for rule in self.rules for glob in rule.subsystems or ()
-        )
-        about_files = [rule for rule in self.rules if rule.is_about_files]
-        self._files = PrefixIndex(
-            (fixed, rule)
-            for rule in about_files
-            for fixed in ([()] if rule.paths is None else [pattern.fixed for pattern in rule.paths])
-        )
-        self._forward = _Addresses((pattern, rule) for rule in self.rules for pattern in rule.forward or ())
-        self._listen = _Addresses((pattern, rule) for rule in self.rules for pattern in rule.listen or ())
-        self.shell = tuple(rule for rule in self.rules if rule.shell)
-        self.agent = tuple(rule for rule in self.rules if rule.agent)
-        self.x11 = tuple(rule for rule in self.rules if rule.x11)
-        self.about_files = tuple(about_files)
-        self.for_every_text = tuple(rule for rule in self.rules if rule.means_every_text)
+        self.bundles = bundled(self.rules)
+        self.shell = self._those(lambda rule: rule.shell)
+        self.agent = self._those(lambda rule: rule.agent)
+        self.x11 = self._those(lambda rule: rule.x11)
+        self.about_files = self._those(lambda rule: rule.is_about_files)
+        self.for_every_text = self._those(lambda rule: rule.means_every_text)
+        self.has_every_command = any(rule.has_every_command for rule in self.rules)
         self.depends_on_words = any(rule.depends_on_words for rule in self.rules)
         self.depends_on_paths = any(rule.depends_on_paths for rule in self.rules)
+        self._forward = _Addresses(self.bundles, lambda rule: rule.forward)
+        self._listen = _Addresses(self.bundles, lambda rule: rule.listen)
+
+    def _those(self, is_meant: Callable[[SshRule], bool]) -> Rules:
+        return tuple(bundle for bundle in self.bundles if is_meant(bundle.first))
 
     # --- exec ---
 
     def touching_commands(
         self, commands: Iterable[SimpleCommand], redirects: Sequence[Redirect]
-    ) -> list[tuple[SshRule, SimpleCommand]]:
-        """Each rule that touches one of the commands, with the first that it touches."""
-        found: dict[int, tuple[SshRule, SimpleCommand]] = {}
+    ) -> list[tuple[Bundle[SshRule], SimpleCommand]]:
+        """Those that touch one of the commands, each with the first that it touches."""
+        found: dict[int, tuple[Bundle[SshRule], SimpleCommand]] = {}
         seen: set[tuple[Word, ...]] = set()
+        written = [redirected(redirect) for redirect in redirects]
         for command in commands:
             # Words decide, and one command that may be any touches what all such commands touch.
             words = command.words if not command.words or command.words[0].is_known else _ANY
             if words in seen:
                 continue
             seen.add(words)
-            for pattern, rule in self._near(command):
-                if rule.order in found or not pattern.touches(command):
+            for bundle in self._touching.find(CommandShown(command, written, is_touched=True)):
+                rule = bundle.first
+                if rule.order in found or not any(
+                    pattern.touches(command) for pattern in rule.commands or ()
+                ):
                     continue
                 if rule.touches_redirects(redirects):
-                    found[rule.order] = (rule, command)
+                    found[rule.order] = (bundle, command)
         return [found[order] for order in sorted(found)]
 
-    def _near(self, command: SimpleCommand) -> Iterator[tuple[CommandPattern, SshRule]]:
-        known: list[str] = []
-        for word in command.words:
-            if not word.is_known:
-                return self._touching.around(known)
-            known.append(word.text if known else base_name(word.text))
-        return self._touching.along(known)
+    @cached_property
+    def _touching(self) -> Narrowing[Bundle[SshRule]]:
+        return Narrowing(
+            ({**pattern.needs_to_touch(), **_redirects(bundle.first)}, bundle)
+            for bundle in self.bundles
+            for pattern in bundle.first.commands or ()
+        )
 
-    def covering_command(self, command: SimpleCommand) -> Iterator[SshRule]:
-        """The rules that cover the command's words; the rest of it is for `SshRule.covers_around`."""
-        known: list[str] = []
-        for word in command.words:
-            if not word.is_known:
-                break
-            known.append(word.text)
-        return (rule for pattern, rule in self._covering.along(known) if pattern.covers(command))
+    def covering_words(self, command: SimpleCommand) -> Iterator[Bundle[SshRule]]:
+        """Those that cover the command's words, whatever stands around them; in no order."""
+        return self._near(CommandShown(command, ANYTHING, is_touched=False), command)
+
+    def covering_command(self, command: SimpleCommand) -> Rules:
+        """Those that cover the command with what stands around it."""
+        written = [redirected(redirect) for redirect in command.redirects[:1]]
+        near = self._near(CommandShown(command, written or ANYTHING, is_touched=False), command)
+        return in_order(bundle for bundle in near if bundle.first.covers_around(command))
+
+    def _near(self, shown: CommandShown, command: SimpleCommand) -> Iterator[Bundle[SshRule]]:
+        for bundle in self._covering.find(shown):
+            if any(pattern.covers(command) for pattern in bundle.first.commands or ()):
+                yield bundle
+
+    @cached_property
+    def _covering(self) -> Narrowing[Bundle[SshRule]]:
+        return Narrowing(
+            ({**pattern.needs_to_cover(), **_redirects(bundle.first)}, bundle)
+            for bundle in self.bundles
+            for pattern in bundle.first.commands or ()
+        )
 
     # --- files ---
 
-    def touching_file(self, facts: SshFacts) -> list[SshRule]:
-        return _in_order(rule for rule in self._about_paths(facts) if rule.touches_file(facts))
-
-    def covering_file(self, facts: SshFacts) -> Iterator[SshRule]:
-        return (rule for rule in self._about_paths(facts) if rule.covers_file(facts))
-
-    def _about_paths(self, facts: SshFacts) -> Iterable[SshRule]:
-        paths = paths_of(facts)
+    def touching_file(self, facts: SshFacts) -> Rules:
         reaches_down = facts.verb in TWO_NAMES or facts.verb in WHOLE_VERBS or facts.verb not in FILE_VERBS
-        find = self._files.around if reaches_down else self._files.along
-        return chain.from_iterable(self._files.around(()) if path is None else find(path) for path in paths)
+        near = [
+            bundle
+            for path in paths_of(facts)
+            for bundle in self._files.find(PathShown(path, reaches_down=reaches_down))
+        ]
+        return tuple(bundle for bundle in in_order(near) if bundle.first.touches_file(facts))
+
+    def covering_file(self, facts: SshFacts) -> Rules:
+        near = self._files.find(PathShown(paths_of(facts)[0], reaches_down=False))
+        return tuple(bundle for bundle in in_order(near) if bundle.first.covers_file(facts))
+
+    @cached_property
+    def _files(self) -> Narrowing[Bundle[SshRule]]:
+        return Narrowing(
+            ({} if pattern is None else pattern.needs(), bundle)
+            for bundle in self.about_files
+            for pattern in bundle.first.paths or (None,)
+        )
 
     # --- the rest ---
 
-    def by_subsystem(self, name: str) -> list[SshRule]:
-        if len(name) > LONGEST_NAME:  # not worth remembering
-            return [rule for rule in self.rules if rule.means_subsystem(name)]
-        return _in_order(self._subsystems.find(name))
+    def by_subsystem(self, name: str) -> Rules:
+        near = in_order(self._subsystems.find(NameShown(name)))
+        return tuple(bundle for bundle in near if bundle.first.means_subsystem(name))
 
-    def touching_address(self, operation: SshOperation, where: Endpoint) -> list[SshRule]:
-        return _in_order(self._addresses(operation).touching(where))
+    @cached_property
+    def _subsystems(self) -> Narrowing[Bundle[SshRule]]:
+        about = (bundle for bundle in self.bundles if bundle.first.subsystems is not None)
+        return Narrowing(({NameShown.NAME: bundle.first.subsystems or ()}, bundle) for bundle in about)
 
-    def covering_address(self, operation: SshOperation, where: Endpoint) -> Iterator[SshRule]:
+    def touching_address(self, operation: SshOperation, where: Endpoint) -> Rules:
+        return self._addresses(operation).touching(where)
+
+    def covering_address(self, operation: SshOperation, where: Endpoint) -> Rules:
         return self._addresses(operation).covering(where)
 
     def _addresses(self, operation: SshOperation) -> _Addresses:
@@ -126,35 +146,58 @@ class SshRuleIndex:
 class _Addresses:
     """Rules by the addresses that they list."""
 
-    def __init__(self, entries: Iterable[tuple[AddressPattern, SshRule]]) -> None:
-        self._all = tuple(entries)
-        self._hosts = PatternIndex(
-            (key, (pattern, rule))
-            for pattern, rule in self._all
-            if pattern.socket is None
-            for key in pattern.index_keys()
+    def __init__(self, bundles: Rules, listed: Callable[[SshRule], Sequence[AddressPattern] | None]) -> None:
+        self._listed = listed
+        self._bundles = tuple(bundle for bundle in bundles if listed(bundle.first) is not None)
+
+    def touching(self, where: Endpoint) -> Rules:
+        return self._meaning(where, lambda pattern: pattern.touches(where), is_touched=True)
+
+    def covering(self, where: Endpoint) -> Rules:
+        return self._meaning(where, lambda pattern: pattern.covers(where), is_touched=False)
+
+    def _meaning(
+        self, where: Endpoint, means: Callable[[AddressPattern], bool], *, is_touched: bool
+    ) -> Rules:
+        if where.is_socket:
+            near = self._sockets.find(PathShown(where.socket, reaches_down=False))
+        else:
+            near = self._hosts.find(AddressShown(where, is_touched=is_touched))
+        return tuple(bundle for bundle in in_order(near) if any(map(means, self._listed(bundle.first) or ())))
+
+    @cached_property
+    def _hosts(self) -> Narrowing[Bundle[SshRule]]:
+        return Narrowing(
+            (pattern.needs(), bundle) for pattern, bundle in self._pairs() if pattern.socket is None
         )
-        self._sockets = PrefixIndex(
-            (pattern.socket.fixed, (pattern, rule))
-            for pattern, rule in self._all
+
+    @cached_property
+    def _sockets(self) -> Narrowing[Bundle[SshRule]]:
+        return Narrowing(
+            (pattern.socket.needs(), bundle)
+            for pattern, bundle in self._pairs()
             if pattern.socket is not None
         )
 
-    def touching(self, where: Endpoint) -> Iterator[SshRule]:
-        return (rule for pattern, rule in self._near(where) if pattern.touches(where))
-
-    def covering(self, where: Endpoint) -> Iterator[SshRule]:
-        return (rule for pattern, rule in self._near(where) if pattern.covers(where))
-
-    def _near(self, where: Endpoint) -> Iterable[tuple[AddressPattern, SshRule]]:
-        if where.is_socket:
-            return self._sockets.around(()) if where.socket is None else self._sockets.along(where.socket)
-        if where.may_be_any or where.may_be_any_port:
-            return self._all
-        found = self._hosts.find(where.host, str(where.port))
-        return (*found, *self._hosts.find(OWN, str(where.port))) if where.is_own else found
+    def _pairs(self) -> Iterator[tuple[AddressPattern, Bundle[SshRule]]]:
+        return ((pattern, bundle) for bundle in self._bundles for pattern in self._listed(bundle.first) or ())
 
 
-def _in_order(rules: Rules) -> list[SshRule]:
-    found = {rule.order: rule for rule in rules}
-    return [found[order] for order in sorted(found)]
+def _redirects(rule: SshRule) -> Needs:
+    """Part by part: one of the patterns, as far as all of them say something."""
+    patterns = rule.redirects
+    if not patterns:
+        return {}
+    first, *others = (pattern.needs(REDIRECT) for pattern in patterns)
+    return {
+        dimension: _together(need, [needs[dimension] for needs in others])
+        for dimension, need in first.items()
+        if all(dimension in needs for needs in others)
+    }
+
+
+def _together(need: Need, others: Iterable[Need]) -> Need:
+    found: list[Hashable] = []
+    for each in (need, *others):
+        found.extend(each if isinstance(each, Sequence) else ())
+    return tuple(found)

@@ -10,12 +10,14 @@ for sockets, by `policy.ssh_rules.addresses`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from enum import Enum
 
+from policy.narrowing import Need
 from policy.patterns import Glob, PatternError
 
 Parts = tuple[str, ...]
+PART = "part"
 
 FILE_VERBS = frozenset(
     {"read", "write", "list", "stat", "setstat", "mkdir", "rmdir", "remove", "rename", "link"}
@@ -47,26 +49,27 @@ class Reach(Enum):
 
 
 class PathPattern:
-    """One pattern. `is_any`: every path, also one that nobody can tell ("/**"). `fixed`: what all matches begin
-    with."""
+    """One pattern. `is_any`: every path, also one that nobody can tell ("/**"). `parts`: None for `**`."""
 
-    __slots__ = ("_parts", "_stretch", "fixed", "is_any", "text")
+    __slots__ = ("_stretch", "is_any", "parts", "text")
 
     def __init__(self, text: str) -> None:
         """Raises PatternError."""
         self.text = text
         # None is `**`.
-        self._parts: tuple[Glob | None, ...] = tuple(
+        self.parts: tuple[Glob | None, ...] = tuple(
             None if part == "**" else Glob(part) for part in _parts_of(text)
         )
-        self._stretch = self._parts.index(None) if None in self._parts else len(self._parts)
-        self.is_any = bool(self._parts) and all(part is None for part in self._parts)
-        fixed: list[str] = []
-        for part in self._parts:
-            if part is None or part.literal is None:
-                break
-            fixed.append(part.literal)
-        self.fixed = tuple(fixed)
+        self._stretch = self.parts.index(None) if None in self.parts else len(self.parts)
+        self.is_any = bool(self.parts) and all(part is None for part in self.parts)
+
+    def needs(self, kind: str = PART) -> dict[Hashable, Need]:
+        """For an index: what stands where in every path that it matches, by its place up to the first `**`."""
+        return {
+            (kind, index): (part,)
+            for index, part in enumerate(self.parts[: self._stretch])
+            if part is not None and not part.is_any
+        }
 
     def reach(self, path: Parts) -> Reach:
         """Follows every number of pattern parts used up so far, so that no path is gone through twice."""
@@ -78,13 +81,13 @@ class PathPattern:
             if not following:
                 return Reach.NOTHING
             used = following
-        if any(all(part is None for part in self._parts[count:]) for count in used):
+        if any(all(part is None for part in self.parts[count:]) for count in used):
             return Reach.MATCH
         return Reach.ANYWHERE if used == {self._stretch} and len(path) > self._stretch else Reach.BELOW
 
     def _step(self, count: int, name: str, following: set[int]) -> None:
-        while count < len(self._parts):
-            part = self._parts[count]
+        while count < len(self.parts):
+            part = self.parts[count]
             if part is not None:
                 if part.matches(name):
                     following.add(count + 1)
@@ -105,7 +108,7 @@ class PathPattern:
         """Does it match whatever `other` matches? May say False where it is hard to tell."""
         if self.is_any or self.text == other.text:
             return True
-        mine, its = self._parts, other._parts
+        mine, its = self.parts, other.parts
         if mine and mine[-1] is None:  # "/srv/**": what follows is its own
             mine = mine[:-1]
             its = its[: len(mine)]

@@ -7,7 +7,7 @@ What follows from the rules together is `policy.ssh.evaluate`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 from policy.decision import Effect
@@ -24,7 +24,8 @@ class SshRule:
     """One rule about SSH.
 
     commands, redirects, subsystems, forward, listen: None where the rule has no such key. verbs: the file operations
-    that it is about, empty for none. paths: None for every path.
+    that it is about, empty for none. paths: None for every path. shape: equal for rules that say the same but for their
+    condition.
     """
 
     order: int
@@ -46,6 +47,7 @@ class SshRule:
     approvers: tuple[str, ...]
     approvals: int
     condition: Condition | None = None
+    shape: Hashable = ()
 
     def applies(self, roles: frozenset[str], target: Target) -> bool:
         return (self.roles is None or not self.roles.isdisjoint(roles)) and (

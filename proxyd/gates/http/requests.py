@@ -37,7 +37,7 @@ PAYERS = frozenset(
 # In any other encoding the same bytes are another text, to whoever listens to what `charset` says.
 _UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 # What the gateway says itself, or would let a client learn the target's credential.
-_NEVER = frozenset({"te", "host", "accept-encoding", "expect"})
+_NEVER = frozenset({"te", "host", "accept-encoding", "expect", "http2-settings"})
 
 
 def content_type_of(headers: Headers) -> str:

@@ -28,6 +28,13 @@ def subject_from_claims(
     """`claims` are verified, and of `issuer`. `now` in Unix seconds. Raises TokenRefused."""
     if "events" in claims:  # OpenID Connect Back-Channel Logout 1.0, section 2.4
         raise refused("is a logout token", "send an access token or an ID token")
+    if (
+        claims.get("cnf") is not None
+    ):  # RFC 7800; RFC 9449 section 7.2 and RFC 8705 section 3 forbid to overlook it
+        raise refused(
+            "is bound to a key of its owner's (`cnf`), which is not asked for here",
+            "get one that is not bound (neither by DPoP nor by mutual TLS)",
+        )
     expires_at = _check_times(claims, issuer, now)
     audience = _check_audience(claims, issuer, is_access_token=is_access_token)
     return Subject(

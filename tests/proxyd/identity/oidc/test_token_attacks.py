@@ -173,6 +173,15 @@ CLAIMS = {
         "several audiences",
     ),
     "a logout token": ({"events": {"http://schemas.openid.net/event/backchannel-logout": {}}}, "logout"),
+    "bound to a key by DPoP": (
+        {"cnf": {"jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}},
+        "bound to a key",
+    ),
+    "bound to a certificate": (
+        {"cnf": {"x5t#S256": "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"}},
+        "bound to",
+    ),
+    "bound to who knows what": ({"cnf": "x"}, "bound to a key"),
     "no name": ({"email": None}, "names nobody"),
     "name a number": ({"email": 7}, "names nobody"),
     "name empty": ({"email": ""}, "is empty"),
