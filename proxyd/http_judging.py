@@ -218,6 +218,13 @@ class Judging:
             length = None  # they come behind chunks only
         is_readable = not masks.response.is_empty or call is not None
         out = self._target_head(prepared, length, is_masked=is_readable)
+        if injector.needs_body_hash and not is_whole:
+            raise Refusal(
+                413,
+                Kind.LIMIT,
+                "The body is longer than can be signed for this target.",
+                hint="Send less at once.",
+            )
         if call is not None:
             try:
                 call.reserve(document, subject, target.facts, gateway.clock())
@@ -229,13 +236,6 @@ class Judging:
                     self._state.connection.log_denial(session, refusal)
                 raise
             self._count(decision)
-        if injector.needs_body_hash and not is_whole:
-            raise Refusal(
-                413,
-                Kind.LIMIT,
-                "The body is longer than can be signed for this target.",
-                hint="Send less at once.",
-            )
         digest = hashlib.sha256(sent).hexdigest() if injector.needs_body_hash else None
         with_credential = await self._with_credential(injector, out, digest)
         self._record_request(session, out, out.target, out.headers, sent_facts, decision, sent)

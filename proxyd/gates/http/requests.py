@@ -29,7 +29,7 @@ PART_FIELDS = frozenset({"range", "if-range", "request-range", "x-ms-range"})
 GUESSING_FIELDS = frozenset({"if-match", "if-none-match"})
 _READING_METHODS = frozenset({"GET", "HEAD"})
 # Fields of one value: how a body is read, and which page has made the request.
-ONCE = ("content-type", "origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
+ONCE = ("content-type", "origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest")
 # By these a key that may speak for several is told for which (OpenAI's, Anthropic's).
 PAYERS = frozenset(
     {"openai-organization", "openai-project", "anthropic-workspace-id", "anthropic-user-profile-id"}

@@ -25,7 +25,7 @@ AUTHORIZATION = "authorization"
 # Where a page asks for its own, and where nobody's page asks: what was typed, a bookmark.
 _OWN = frozenset({"same-origin", "none"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
-_ORIGIN = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)
+_ORIGIN = re.compile(r"(https?)://([^/?#]+)", re.IGNORECASE)  # of a URL its beginning
 
 
 def refuse_other_sites(
@@ -39,13 +39,17 @@ def refuse_other_sites(
         return
     told = _value(head.headers, "origin")
     if told:
-        origin = _read(told)
+        origin = _read(told, is_whole=True)
         if origin is not None and origin in trusted:
             return
         if origin != (asked.scheme, asked.host, asked.port):
             raise _refused(f"a page of {told[:100]!r}")
     site = _value(head.headers, "sec-fetch-site").lower()
-    if site and site not in _OWN and not _is_followed_link(head):
+    if not site or site in _OWN or _is_followed_link(head):
+        return
+    # Pictures and scripts come without an Origin. A page can keep its Referer back, but not write another site's.
+    origin = _read(_value(head.headers, "referer"))
+    if origin is None or origin not in trusted:
         raise _refused(f"a page of another site ({site[:20]!r})")
 
 
@@ -64,10 +68,10 @@ def _is_followed_link(head: RequestHead) -> bool:
     )
 
 
-def _read(origin: str) -> Origin | None:
-    """None for what is no site: "null", a browser's own pages."""
-    match = _ORIGIN.fullmatch(origin)
-    if match is None:
+def _read(text: str, *, is_whole: bool = False) -> Origin | None:
+    """The origin of a URL; None for what is no site ("null", a browser's own pages). `is_whole`: nothing may follow it."""
+    match = _ORIGIN.match(text)
+    if match is None or (is_whole and match.end() != len(text)):
         return None
     scheme = match[1].lower()
     try:

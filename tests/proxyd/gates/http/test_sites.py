@@ -82,6 +82,12 @@ NAVIGATION = (("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document"))
         ("cross-site", (NAVIGATION[0], ("sec-fetch-dest", "embed")), "GET", True),
         ("cross-site", (("sec-fetch-mode", "no-cors"), ("sec-fetch-dest", "script")), "GET", True),
         ("cross-site", (("origin", "https://app.example"),), "POST", False),
+        ("cross-site", (("referer", "https://app.example/page?x"),), "GET", False),
+        ("cross-site", (("referer", "https://app.example"),), "GET", False),
+        ("cross-site", (("referer", "https://app.example@evil.example/"),), "GET", True),
+        ("cross-site", (("referer", "https://app.example.evil.example/"),), "GET", True),
+        ("cross-site", (("referer", "https://evil.example/?https://app.example/"),), "GET", True),
+        ("cross-site", (("origin", "null"), ("referer", "https://app.example/")), "GET", True),
     ],
 )
 def test_fetch_metadata(site: str, more: Headers, method: str, *, expected: bool) -> None:
