@@ -69,7 +69,7 @@ def _is_followed_link(head: RequestHead) -> bool:
 
 
 def _read(text: str, *, is_whole: bool = False) -> Origin | None:
-    """The origin of a URL; None for what is no site ("null", a browser's own pages). `is_whole`: nothing may follow it."""
+    """The origin of a URL; None for what is no site ("null", a browser's own pages). `is_whole`: nothing follows it."""
     match = _ORIGIN.match(text)
     if match is None or (is_whole and match.end() != len(text)):
         return None
