@@ -8,6 +8,7 @@ import gc
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.end_to_end.servers import (
     PostgresServer,
@@ -18,6 +19,14 @@ from tests.end_to_end.servers import (
     postgres_18,
 )
 from tests.pki import SERVER, Authority
+
+
+# The same examples at every run, however slow the machine: a run says something of a change, not of its luck.
+# `pytest --hypothesis-profile=search` looks for others.
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", _patient)
+settings.register_profile("suite", _patient, derandomize=True)
+settings.load_profile("suite")
 
 
 @pytest.hookimpl(wrapper=True)
