@@ -1,6 +1,6 @@
 """What the gateway shows HTTP targets in place of the clients' own credentials.
 
-`injecting` says what an injector is, `fixed`, `oauth2` and `aws` are the kinds of it (`sigv4` has the arithmetic of the
+`injecting` says what an injector is, `fixed`, `oauth2` and `aws` are the kinds of it (`sigv4` and `aws_keys` belong to the
 last), and `choosing` makes the one that a login asks for. The relay calls `ready` for each request.
 """
 
