@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
 
@@ -15,6 +16,8 @@ from proxyd.config import HttpTarget, HttpTargetLogin
 from proxyd.http_credentials import Injector, injector_for
 from proxyd.http_upstream_target import HttpUpstreamTarget
 from proxyd.telemetry import Log
+
+AFTER_CRASH_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,4 +86,15 @@ async def keep_credentials(targets: Iterable[HttpTargetRuntime], log: Log) -> No
         for target in targets:
             for login, account in target.accounts.items():
                 bound = log.bind(target=target.facts.name, login=login)
-                nursery.start_soon(account.injector.keep_fresh, bound)
+                nursery.start_soon(_keep_fresh, account.injector, bound)
+
+
+async def _keep_fresh(injector: Injector, log: Log) -> None:
+    """A fault of ours in one credential is no other's."""
+    while True:
+        try:
+            await injector.keep_fresh(log)
+            return
+        except Exception:
+            log.exception("keeping a target's credential fresh crashed")
+            await trio.sleep(AFTER_CRASH_S)
