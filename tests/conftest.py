@@ -20,7 +20,6 @@ from tests.end_to_end.servers import (
 )
 from tests.pki import SERVER, Authority
 
-
 # The same examples at every run, however slow the machine: a run says something of a change, not of its luck.
 # `pytest --hypothesis-profile=search` looks for others.
 _patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -10,11 +10,13 @@ Several sockets of one client take turns: what comes for the others is kept for 
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import h2.connection
 import h2.events
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, TextMessage
@@ -171,3 +173,64 @@ class Http2Socket:
                 self.has_ended = True
             case h2.events.StreamReset():
                 self.reset = int(event.error_code or 0)
+
+
+class InnerHttp2:
+    """HTTP/2 with TLS inside of a tunnel, which is a stream of `outer` that was answered with 200."""
+
+    def __init__(self, outer: Http2Client, stream: int, name: str, ca: Path) -> None:
+        context = ssl.create_default_context(cafile=str(ca))
+        context.set_alpn_protocols(["h2"])
+        self._outer = outer
+        self._stream = stream
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=name)
+        self.h2 = h2.connection.H2Connection()
+
+    def __enter__(self) -> Self:
+        self._do(self._tls.do_handshake)
+        self.h2.initiate_connection()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._outer.h2.reset_stream(self._stream, 8)
+        self._outer.flush()
+
+    def ask(self, head: list[tuple[str, str]], *, ends: bool = False) -> tuple[int, bytes]:
+        """Status and body of the answer."""
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, head, end_stream=ends)
+        status, body = 0, b""
+        while True:
+            if data := self.h2.data_to_send():
+                self._do(lambda data=data: self._tls.write(data))  # type: ignore[misc]
+            for event in self.h2.receive_data(self._do(lambda: self._tls.read(65536))):
+                if getattr(event, "stream_id", None) != stream:
+                    continue
+                if isinstance(event, h2.events.ResponseReceived):
+                    status = int(dict(event.headers or [])[b":status"])
+                elif isinstance(event, h2.events.DataReceived):
+                    body += event.data or b""
+                elif isinstance(event, h2.events.StreamEnded):
+                    return status, body
+
+    def _do(self, step: Callable[[], Any]) -> Any:
+        """One step of TLS, with what it takes of the stream."""
+        while True:
+            try:
+                done, is_done = step(), True
+            except ssl.SSLWantReadError:
+                done, is_done = None, False
+            if data := self._out.read():
+                self._outer.h2.send_data(self._stream, data)
+                self._outer.flush()
+            if is_done:
+                return done
+            self._receive()
+
+    def _receive(self) -> None:
+        came = self._outer.until(lambda _: True)
+        assert came, "the tunnel has ended"
+        for event in came:
+            if isinstance(event, h2.events.DataReceived) and event.stream_id == self._stream:
+                self._in.write(event.data or b"")

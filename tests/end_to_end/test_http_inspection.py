@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
 import subprocess
@@ -9,18 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
+import h2.events
 import httpx
+import pycurl
 import pytest
 import trio
 from cryptography import x509
 
 from demo.issuer import Client, LocalIssuer
+from tests.end_to_end.http2_socket import InnerHttp2, play
 from tests.end_to_end.http_gateway import EVERYTHING_BY_HTTP, HttpGateway
+from tests.end_to_end.http_raw import Http2Client
 from tests.end_to_end.http_servers import Hypercorn
 from tests.end_to_end.running import HOST
 from tests.pki import SERVER, Authority
 
 TUNNELLED = "api.example.com"
+CURLPROXY_HTTPS2 = 3  # pycurl has no name for it yet
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +204,102 @@ def test_aiohttp(gateway: HttpGateway, tmp_path: Path) -> None:
             return str((await answer.json())["path"])
 
     assert asyncio.run(ask()) == "/echo"
+
+
+# --- over HTTP/2 ------------------------------------------------------------------------------------------------
+
+
+def asked(gateway: HttpGateway, path: str, name: str = TUNNELLED, **more: object) -> dict[str, object]:
+    """What Node's scene of tunnels does in one of them."""
+    return {"authority": f"{name}:443", "name": name, "path": path, "token": gateway.token("bob"), **more}
+
+
+def test_many_tunnels_on_one_connection(gateway: HttpGateway) -> None:
+    wanted = [asked(gateway, f"/echo?n={number}") for number in range(20)]
+    wanted += [asked(gateway, "/admin/users"), asked(gateway, "/echo", "many.example.com")]
+    told = play(gateway, "tunnels", person=None, ca=str(gateway.inspection_ca), asked=wanted)
+    answers = [json.loads(one["body"]) for one in told]
+    assert {one["status"] for one in told} == {200}
+    assert [one["query"] for one in answers[:20]] == [f"n={number}" for number in range(20)]
+    assert answers[20]["detail"] == "The admin API is not open through the gateway."
+    assert "several logins" in answers[21]["detail"]
+    opened = gateway.logged("tunnel opened")[-22:]
+    assert len({line["client"] for line in opened}) == 1
+
+
+def test_what_is_refused_costs_its_stream_alone(gateway: HttpGateway) -> None:
+    wanted = [
+        asked(gateway, "/", token=""),
+        asked(gateway, "/", token="not-a-token"),
+        asked(gateway, "/", authority=f"{TUNNELLED}:22"),
+        asked(gateway, "/", authority="elsewhere.example:443"),
+        asked(gateway, "/", authority=TUNNELLED),
+        asked(gateway, "/echo"),
+    ]
+    told = play(gateway, "tunnels", person=None, ca=str(gateway.inspection_ca), asked=wanted)
+    assert [one["status"] for one in told] == [407, 407, 403, 403, 400, 200]
+    assert "token" in json.loads(told[0]["text"])["hint"].lower()
+
+
+def test_curl_with_a_proxy_of_http2(gateway: HttpGateway) -> None:
+    """As `curl --proxy-http2` does, which Debian's is too old for: one connection to the proxy, HTTP/2 inside, too."""
+    handle = pycurl.Curl()
+    answers = []
+    for path in ("/echo?x=1", "/admin/users"):
+        got = io.BytesIO()
+        for option, value in {
+            pycurl.URL: f"https://{TUNNELLED}{path}",
+            pycurl.PROXY: gateway.url,
+            pycurl.PROXYTYPE: CURLPROXY_HTTPS2,
+            pycurl.PROXYUSERPWD: f"any:{gateway.token('bob')}",
+            pycurl.PROXY_CAINFO: str(gateway.ca),
+            pycurl.CAINFO: str(gateway.inspection_ca),
+            pycurl.TIMEOUT: 20,
+            pycurl.WRITEDATA: got,
+        }.items():
+            handle.setopt(option, value)
+        handle.perform()
+        version = handle.getinfo(pycurl.INFO_HTTP_VERSION)
+        answers.append((handle.getinfo(pycurl.RESPONSE_CODE), version, json.loads(got.getvalue())))
+    handle.close()
+    (ok, spoken, told), (denied, _, problem) = answers
+    assert (ok, spoken, told["path"]) == (200, pycurl.CURL_HTTP_VERSION_2_0, "/echo")
+    assert (denied, problem["rule"]) == (403, "no-admin")
+
+
+def test_a_tunnel_in_a_tunnel_is_none(gateway: HttpGateway) -> None:
+    """Inside, HTTP/2 by hand: a CONNECT there gets 405, and the tunnel goes on."""
+    with Http2Client(gateway, person=None) as outer:
+        stream = outer.h2.get_next_available_stream_id()
+        head = [(":method", "CONNECT"), (":authority", f"{TUNNELLED}:443")]
+        token = ("proxy-authorization", f"Bearer {gateway.token('bob')}")
+        outer.h2.send_headers(stream, [*head, token])
+        outer.flush()
+        outer.until(lambda event: isinstance(event, h2.events.ResponseReceived))
+        with InnerHttp2(outer, stream, TUNNELLED, gateway.inspection_ca) as inner:
+            assert inner.ask(head)[0] == 405
+            path = [(":method", "GET"), (":scheme", "https"), (":authority", TUNNELLED), (":path", "/echo")]
+            assert inner.ask(path, ends=True)[0] == 200
+            assert inner.ask([*path[:3], (":path", "/admin/x")], ends=True)[0] == 403
+
+
+def test_what_is_no_tls_ends_its_tunnel_alone(gateway: HttpGateway) -> None:
+    with Http2Client(gateway, person=None) as client:
+        token = ("proxy-authorization", f"Bearer {gateway.token('bob')}")
+        ended = []
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b""):
+            stream = client.h2.get_next_available_stream_id()
+            head = [(":method", "CONNECT"), (":authority", f"{TUNNELLED}:443"), token]
+            client.h2.send_headers(stream, head)
+            if data:
+                client.h2.send_data(stream, data)
+            else:
+                client.h2.end_stream(stream)
+            client.flush()
+            events = client.until(
+                lambda event: isinstance(event, h2.events.StreamEnded | h2.events.StreamReset)
+            )
+            ended.append(type(events[-1]).__name__)
+        assert len(ended) == 3
+        own = ("authorization", f"Bearer {gateway.token('bob')}")
+        assert client.answer_on(client.request("/t/app/echo", own))[0] == 200
