@@ -40,6 +40,7 @@ from proxyd.metrics_endpoint import MetricsEndpoint
 from proxyd.notify import Notifier, activated_sockets
 from proxyd.postgres_door import POSTGRES_DOOR
 from proxyd.references import Material
+from proxyd.sessions import Session
 from proxyd.settings_files import SettingsError
 from proxyd.ssh_door import SSH_DOOR
 from proxyd.store.budgets import BudgetStore
@@ -275,8 +276,8 @@ class Daemon:
         now = gateway.clock()
         try:
             material = await trio.to_thread.run_sync(Material.read, self._config_path, now)
-            await trio.to_thread.run_sync(self._reload_sides, material.config.identity)
             issuers = await trio.to_thread.run_sync(gateway.tokens.prepare, material.config.identity.issuers)
+            await trio.to_thread.run_sync(self._reload_sides, material.config.identity)
         except DocumentError as error:
             for fault in error.faults:
                 self._log.error("configuration fault", what=str(fault))
@@ -288,6 +289,7 @@ class Daemon:
             self._apply(material)
             gateway.tokens.take(issuers)
             is_success = True
+            await self._judge_sessions()
         gateway.metrics.reloaded(is_success=is_success, now=now)
         if is_success:
             self._log.info("reloaded", policy=gateway.policy.version)
@@ -295,6 +297,16 @@ class Daemon:
             self._log.error("reload refused: the old configuration and policy stay in force")
         self._notifier.ready(self._status() if is_success else f"{self._status()} (last reload refused)")
         return is_success
+
+    async def _judge_sessions(self) -> None:
+        """Whoever could not come in now is not left in."""
+
+        def failed(session: Session) -> None:
+            self._log.exception("a session could not be judged again", session=session.id)
+
+        ended = await self.gateway.sessions.judge_again(failed)
+        if ended:
+            self._log.warning("sessions ended by the reload", sessions=ended)
 
     def _apply(self, material: Material) -> None:
         gateway, new = self.gateway, material.config

@@ -22,6 +22,8 @@ from proxyd.http_listener import HttpListenerRuntime
 from proxyd.http_refusing import told_of
 from proxyd.http_sessions import HttpSession, HttpSessions, not_admitted
 from proxyd.http_targets import HttpAccount, HttpTargetRuntime
+from proxyd.identity.oidc.factors import has_both_factors
+from proxyd.identity.standing import CertificateShown, Shown, token_shown
 from proxyd.metrics import HandshakeFailure
 from proxyd.telemetry import Log
 
@@ -39,8 +41,9 @@ _FAILURES: Final = {
 
 
 class HttpCaller:
-    """`certificate`: the subject of the client's certificate, None without one. `tunnel`: what a CONNECT was for,
-    `tunnel_head`: the request itself, by which whoever asks inside is known.
+    """`shown`: the client's certificate, with its subject; None without one. `generation`: of `Sessions`, in which it
+    was looked at last. `tunnel`: what a CONNECT was for, `tunnel_head`: the request itself, by which whoever asks inside
+    is known.
     """
 
     def __init__(
@@ -51,7 +54,8 @@ class HttpCaller:
         *,
         client: str,
         address: str,
-        certificate: Subject | None,
+        shown: CertificateShown | None,
+        generation: int,
         scheme: str,
         tunnel: Tunnel | None = None,
         tunnel_head: RequestHead | None = None,
@@ -64,9 +68,11 @@ class HttpCaller:
         self.prepared: dict[int, Prepared] = {}
         self.scheme = scheme
         self.tunnel = tunnel
-        self.is_stranger = certificate is None and tunnel is None  # until a request says who asks
+        self.is_stranger = shown is None and tunnel is None  # until a request says who asks
         self._client = client
-        self._certificate = certificate
+        self._shown = shown
+        self._certificate = None if shown is None else shown.subject
+        self._generation = generation
         self._own = OwnNames(listener.own.domain, listener.own.hosts, address)
         self._tunnel_head = tunnel_head
         self._tunnel_token = ""
@@ -80,7 +86,8 @@ class HttpCaller:
             self.log,
             client=self._client,
             address=self._own.address,
-            certificate=self._certificate,
+            shown=self._shown,
+            generation=self._generation,
             scheme="https",
             tunnel=tunnel,
             tunnel_head=head,
@@ -101,8 +108,31 @@ class HttpCaller:
             self.gateway.clock(),
             is_proxied=is_proxied,
         )
+        self._look_again()
         self.is_stranger = False
         return known
+
+    def _look_again(self) -> None:
+        """After a reload: does the certificate of the connection still count? Raises Refusal."""
+        generation = self.gateway.sessions.generation
+        if generation == self._generation:
+            return
+        problem = "" if self._shown is None else self._shown.problem()
+        if problem:
+            raise Refusal(
+                401,
+                Kind.UNKNOWN,
+                f"{problem[:1].upper()}{problem[1:]}.",
+                hint="Connect again, with what counts now.",
+                closes=True,
+            )
+        self._generation = generation
+
+    def shown_of(self, subject: Subject) -> tuple[Shown, ...]:
+        """What makes somebody who has just been identified the subject."""
+        by_token = token_shown(self.gateway.tokens, subject)
+        by_certificate = None if by_token is not None and not has_both_factors(subject) else self._shown
+        return tuple(shown for shown in (by_certificate, by_token) if shown is not None)
 
     async def _who_opened_the_tunnel(self, head: RequestHead) -> Subject:
         """Asked anew with each request: the issuer may have taken the key of a token back, or have been taken out."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import trio
 
-from policy.facts import Subject
 from proxyd.addresses import shown_name
 from proxyd.doors import Door
 from proxyd.gates.http.refusals import Kind, Refusal, answer
@@ -18,6 +17,7 @@ from proxyd.http_caller import HttpCaller
 from proxyd.http_connection import HttpConnection
 from proxyd.http_listener import HttpListenerRuntime
 from proxyd.identity.certificate import IdentityError, subject_from_certificate
+from proxyd.identity.standing import CertificateShown
 from proxyd.metrics import HandshakeFailure
 from proxyd.tls import TlsStream
 from proxyd.tls_engine import HandshakeError
@@ -52,7 +52,8 @@ async def serve_http(stream: trio.SocketStream, listener: HttpListenerRuntime, g
     log = gateway.log.bind(listener=listener.name, client=client)
     wire: Wire | None = None
     try:
-        tls, certificate = await _secure(stream, listener)
+        generation = gateway.sessions.generation
+        tls, shown = await _secure(stream, listener)
         wire = Wire(stream, tls, is_eager=True)
         caller = HttpCaller(
             listener,
@@ -60,7 +61,8 @@ async def serve_http(stream: trio.SocketStream, listener: HttpListenerRuntime, g
             log,
             client=client,
             address=address,
-            certificate=certificate,
+            shown=shown,
+            generation=generation,
             scheme="http" if tls is None else "https",
         )
         protocol, received = await _spoken(wire, tls, listener)
@@ -97,7 +99,7 @@ class _Refused(Exception):
 
 async def _secure(
     stream: trio.SocketStream, listener: HttpListenerRuntime
-) -> tuple[TlsStream | None, Subject | None]:
+) -> tuple[TlsStream | None, CertificateShown | None]:
     """Raises HandshakeError and _Refused."""
     if listener.tls is None:
         return None, None
@@ -108,7 +110,7 @@ async def _secure(
     if certificate is None:
         return tls, None
     try:
-        return tls, subject_from_certificate(certificate, rules)
+        return tls, CertificateShown(tls, listener, subject_from_certificate(certificate, rules))
     except IdentityError as fault:
         raise _Refused(HandshakeFailure.IDENTITY, f"the certificate names nobody: {fault}") from fault
 

@@ -153,7 +153,9 @@ class Exchange:
     async def _serve(self) -> None:
         connection, judging = self._state.connection, Judging(self._state)
         prepared = await judging.prepare()
-        session = connection.sessions.get(prepared.subject, prepared.target, prepared.account)
+        session = connection.sessions.get(
+            prepared.subject, prepared.target, prepared.account, connection.shown_of
+        )
         self._state.route = prepared.route
         self._state.number = session.begin_request()
         self._state.session = session

@@ -27,6 +27,7 @@ from proxyd.http_listener import HttpListenerRuntime
 from proxyd.http_sessions import HttpSession, HttpSessions
 from proxyd.http_streams import ClientStream, PeerGone
 from proxyd.http_targets import HttpAccount, HttpTargetRuntime
+from proxyd.identity.standing import Shown
 from proxyd.metrics import Operations
 from proxyd.tape.errors import TapeError
 from proxyd.telemetry import Log
@@ -88,6 +89,7 @@ class Caller(Protocol):
     operations: Operations
 
     async def identify(self, head: RequestHead, *, is_proxied: bool) -> tuple[Subject, str]: ...
+    def shown_of(self, subject: Subject) -> tuple[Shown, ...]: ...
     def locate(
         self, asked: Destination, head: RequestHead, subject: Subject
     ) -> tuple[Route, HttpTargetRuntime, HttpAccount]: ...

@@ -21,8 +21,10 @@ from proxyd.gates.http.refusals import Kind, Refusal
 from proxyd.gateway import Gateway
 from proxyd.http_listener import HttpListenerRuntime
 from proxyd.http_targets import HttpAccount, HttpTargetRuntime
+from proxyd.identity.standing import Shown
 from proxyd.metrics import HandshakeFailure, SessionOutcome
 from proxyd.sessions import Session, SubjectLimitReached
+from proxyd.standing import access_problem, identity_problem
 from proxyd.tape.entries import TapeHeader
 from proxyd.tape.errors import TapeError
 from proxyd.tape.http_taping import HttpTape, HttpTapeLimits
@@ -102,11 +104,9 @@ class HttpSession:
             self.end(SessionOutcome.IDLE, "idle for too long")
         elif self._policy is not self._gateway.in_force:
             self._policy = self._gateway.in_force
-            admission = admit(
-                self._gateway.policy, self.subject, self.target.facts, self.account.login.name, now
-            )
-            if admission.effect is not Effect.ALLOW:
-                self.end(SessionOutcome.ENDED, "the policy gives no access any more")
+            problem = access_problem(self._gateway, self.subject, self.target.facts, self.account.login.name)
+            if problem:
+                self.end(SessionOutcome.REVOKED, problem)
 
     def begin_request(self) -> int:
         """The number of the exchange. Raises Refusal."""
@@ -129,6 +129,11 @@ class HttpSession:
         outcome, reason = self.ended or (SessionOutcome.DRAINED, "the gateway is shutting down")
         if self._has_expired:
             return expired(self.subject)
+        if outcome is SessionOutcome.REVOKED:
+            hint = "Connect again, with what counts now."
+            return Refusal(
+                403, Kind.NOT_ADMITTED, f"This session was ended: {reason}.", hint=hint, closes=True
+            )
         status = 503 if outcome is SessionOutcome.DRAINED else 403
         return Refusal(
             status, Kind.LIMIT, f"This session was ended: {reason}.", hint="Connect again.", closes=True
@@ -186,8 +191,14 @@ class HttpSessions:
     def all(self) -> tuple[HttpSession, ...]:
         return tuple(self._open.values())
 
-    def get(self, subject: Subject, target: HttpTargetRuntime, account: HttpAccount) -> HttpSession:
-        """The session for these, begun now if need be. Raises Refusal."""
+    def get(
+        self,
+        subject: Subject,
+        target: HttpTargetRuntime,
+        account: HttpAccount,
+        shown_of: Callable[[Subject], tuple[Shown, ...]],
+    ) -> HttpSession:
+        """The session for these, begun now if need be. shown_of: what makes them the subject. Raises Refusal."""
         quick = (id(subject), target.facts.name, account.login.name)
         found = self._by_identity.get(quick)
         if found is not None and found.subject is subject:
@@ -204,7 +215,7 @@ class HttpSessions:
                     self._drop(key)
                 raise over
         else:
-            session = self._begin(key, subject, target, account)
+            session = self._begin(key, subject, target, account, shown_of(subject))
         if len(self._by_identity) > 4 * MAX_SESSIONS:
             self._by_identity.clear()
         self._by_identity[quick] = session
@@ -216,7 +227,12 @@ class HttpSessions:
         session.finish(SessionOutcome.CLIENT_CLOSED, "over")
 
     def _begin(
-        self, key: Key, subject: Subject, target: HttpTargetRuntime, account: HttpAccount
+        self,
+        key: Key,
+        subject: Subject,
+        target: HttpTargetRuntime,
+        account: HttpAccount,
+        shown: tuple[Shown, ...],
     ) -> HttpSession:
         gateway = self._gateway
         if subject.expires_at is not None and gateway.clock() >= subject.expires_at:
@@ -232,6 +248,9 @@ class HttpSessions:
             login=account.login.name,
             client=self._client,
             started_at=gateway.clock(),
+            problem=lambda: (
+                identity_problem(shown) or access_problem(gateway, subject, target.facts, account.login.name)
+            ),
         )
         log = self._log.bind(
             session=session.id, subject=subject.name, target=target.facts.name, login=account.login.name

@@ -52,7 +52,8 @@ class SessionOutcome(Enum):
     PROTOCOL = "protocol"
     TAPE = "tape"
     DRAINED = "drained"
-    ENDED = "ended"  # by an administrator or a change of the policy
+    ENDED = "ended"  # by an administrator
+    REVOKED = "revoked"  # identity or access taken away by a reload
     FAILED = "failed"  # an error of ours
 
 

@@ -23,8 +23,9 @@ from protocols.postgres.startup import (
     StartupReceiver,
 )
 from proxyd.config.factors import ClientFactors
-from proxyd.identity.certificate import CertificateRules, IdentityError, subject_from_certificate
+from proxyd.identity.certificate import IdentityError, subject_from_certificate
 from proxyd.identity.oidc import TokenRefused, Tokens, both_factors
+from proxyd.identity.standing import CertificateShown, Shown, TlsListener, token_shown
 from proxyd.metrics import HandshakeFailure
 from proxyd.postgres_token import ClientLeft, TokenMethod, TokenQuestion, TokenSought
 from proxyd.tls import TlsStream
@@ -68,7 +69,7 @@ class Handshake:
     """A client whose startup packet has come over TLS. `subject` is None when it has not shown what is asked for.
 
     lacks: what it would have to show then, as the beginning of "... needed".
-    is_negotiated: NegotiateProtocolVersion has been sent.
+    is_negotiated: NegotiateProtocolVersion has been sent. shown: what the subject comes of.
     """
 
     tls: TlsStream
@@ -76,6 +77,7 @@ class Handshake:
     subject: Subject | None
     lacks: str = ""
     is_negotiated: bool = False
+    shown: tuple[Shown, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,12 @@ class ClientGreeting:
     """Runs the startup phase on one accepted stream. `stream` is where a last word must go at any moment."""
 
     def __init__(
-        self, transport: trio.SocketStream, server_tls: ServerTls, rules: CertificateRules, asked: Asked
+        self, transport: trio.SocketStream, listener: TlsListener, server_tls: ServerTls, asked: Asked
     ) -> None:
         self._transport = transport
+        self._listener = listener
         self._server_tls = server_tls
-        self._rules = rules
+        self._rules = listener.certificate_rules
         self._asked = asked
         self._tls: TlsStream | None = None
 
@@ -164,7 +167,8 @@ class ClientGreeting:
             raise refuse(
                 HandshakeFailure.IDENTITY, "28000", f"proxyd: the client certificate names nobody: {fault}"
             ) from fault
-        return Handshake(self._tls, startup, subject)
+        shown = CertificateShown(self._tls, self._listener, subject)
+        return Handshake(self._tls, startup, subject, shown=(shown,))
 
     async def _known(self, greeted: Handshake) -> Handshake:
         """With the subject of whatever combination of factors the client can show."""
@@ -173,7 +177,7 @@ class ClientGreeting:
         if certified is not None and ("certificate",) in factors:
             return greeted
         if ("token",) in factors:
-            return await self._with_token(greeted, None)
+            return await self._with_token(replace(greeted, shown=()), None)
         if certified is not None:
             return await self._with_token(greeted, certified)
         is_enough = ("certificate",) in factors
@@ -188,6 +192,7 @@ class ClientGreeting:
         question = TokenQuestion(greeted.tls, asked.tokens, asked.token_method, startup.rest)
         try:
             subject = await question.ask()
+            by_token = token_shown(asked.tokens, subject)
             if certified is not None:
                 subject = both_factors(certified, subject)
         except TokenRefused as fault:
@@ -211,4 +216,10 @@ class ClientGreeting:
             reason = "the client left when it was asked for a token"
             raise Refused(reason, HandshakeFailure.DISCONNECTED) from None
         rest = msgspec.structs.replace(startup, rest=question.received)
-        return replace(greeted, startup=rest, subject=subject, is_negotiated=startup.needs_negotiation)
+        return replace(
+            greeted,
+            startup=rest,
+            subject=subject,
+            is_negotiated=startup.needs_negotiation,
+            shown=(*greeted.shown, *([] if by_token is None else [by_token])),
+        )

@@ -82,13 +82,19 @@ def _protocol_end(side: str, fault: ProtocolError) -> SessionEnd:
 def last_words(outcome: SessionOutcome, reason: str) -> bytes:
     """What a client is told whose session is ended from outside.
 
-    For a drain and an administrator in the words that PostgreSQL itself uses: drivers know them and reconnect.
+    For a drain and an administrator in the words that PostgreSQL itself uses: drivers know them and reconnect, as they
+    do by the code alone where something has been taken away.
     """
     match outcome:
         case SessionOutcome.DRAINED:
             return fatal("57P01", _TERMINATING)
         case SessionOutcome.ENDED:
             return fatal("57P01", _TERMINATING, detail=f"{reason[:1].upper()}{reason[1:]}.")
+        case SessionOutcome.REVOKED:
+            hint = (
+                "Connect again, with what counts now. If you are refused, ask the operators of the gateway."
+            )
+            return fatal("57P01", f"proxyd: this session was ended: {reason}", hint=hint)
         case SessionOutcome.MAX_AGE:
             return fatal("57P05", "proxyd: this session has reached its maximum age", hint="Connect again.")
         case SessionOutcome.IDLE:

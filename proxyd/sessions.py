@@ -1,8 +1,8 @@
 """The live sessions of this process: who they are, how many a subject has, and the keys that cancel them.
 
 The gateway hands out cancel keys of its own, so the target's never leave. Owned by the gateway object; doors enter and
-remove their sessions, the daemon's drain and the admin socket list and end them. No I/O of its own: ending, cancelling
-and recording are done by the session.
+remove their sessions, the daemon's drain and the admin socket list and end them, its reload has each of them judged
+again. No I/O of its own: ending, cancelling and recording are done by the session.
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def _end_nothing(outcome: SessionOutcome, reason: str) -> None:
     """A session that its door cannot end yet: its handshake has a deadline of its own."""
 
 
+def _nothing_wrong() -> str:
+    """A session that nobody can take away."""
+    return ""
+
+
 def _record_nothing(name: str, data: dict[str, Any]) -> None:
     """A session that has no tape yet."""
 
@@ -48,7 +53,8 @@ class Session:
     `end` closes it from outside; the door puts outcome and reason into words for its client. `cancel` asks the target
     to stop what is running. `record` puts an event on the session's tape; it raises TapeError. `gone` is set when the
     session is over, its tape included. `detail` says more about the target (a database). `process_id` (0 for none) and
-    `secret_key` are what a PostgreSQL client cancels with.
+    `secret_key` are what a PostgreSQL client cancels with. `problem` says why the session would not begin now, by what
+    is believed and allowed now, "" when it would; it may raise.
     """
 
     id: str
@@ -64,6 +70,7 @@ class Session:
     process_id: int = 0
     secret_key: bytes = field(default=b"", repr=False)
     end: Callable[[SessionOutcome, str], None] = field(default=_end_nothing, repr=False)
+    problem: Callable[[], str] = field(default=_nothing_wrong, repr=False)
     cancel: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
     record: Callable[[str, dict[str, Any]], None] = field(default=_record_nothing, repr=False)
     is_idle: Callable[[], bool] = field(default=lambda: False, repr=False)
@@ -73,9 +80,14 @@ class Session:
 
 
 class Sessions:
-    """All of them. `limit_per_subject` counts over one listener, as configured there."""
+    """All of them. `limit_per_subject` counts over one listener, as configured there.
+
+    generation: how often what sessions stand on (policy, identities, certificates) has been read anew. Who was looked
+    at in another one than that in which the session begins is looked at again.
+    """
 
     def __init__(self) -> None:
+        self.generation = 0
         self._by_id: dict[str, Session] = {}
         self._by_process_id: dict[int, Session] = {}
         self._by_subject: Counter[tuple[str, str]] = Counter()
@@ -142,6 +154,26 @@ class Sessions:
         for session in idle:
             session.end(outcome, reason)
         return len(idle)
+
+    async def judge_again(self, failed: Callable[[Session], None]) -> int:
+        """Everything may have changed: end the sessions that would not begin now; how many those were.
+
+        `failed`: a session whose question could not be answered, and which has to end for that. Others get their turn
+        between two sessions.
+        """
+        self.generation += 1
+        ended = 0
+        for session in self:
+            try:
+                problem = session.problem()
+            except Exception:
+                failed(session)
+                problem = "the gateway could not find out whether it may go on"
+            if problem:
+                session.end(SessionOutcome.REVOKED, problem)
+                ended += 1
+            await trio.lowlevel.checkpoint()
+        return ended
 
     def end_all(self, outcome: SessionOutcome, reason: str) -> None:
         for session in self:

@@ -66,12 +66,6 @@ def admit_client(gateway: Gateway, identity: SshIdentity, target_name: str, logi
     return Admitted(identity, target, login, _until_expiry(gateway, identity, admission.limits))
 
 
-def is_still_admitted(gateway: Gateway, identity: SshIdentity, target: Target, login: str) -> bool:
-    """Would the session begin now? Asked when the policy has changed."""
-    admission = admit(gateway.policy, identity.subject, target, login, gateway.clock())
-    return admission.effect is Effect.ALLOW
-
-
 def _refused(identity: SshIdentity, target: str, login: str, why: str) -> NotAdmitted:
     """One text for every reason, so that strangers cannot learn which targets and logins there are."""
     return NotAdmitted(

@@ -108,6 +108,7 @@ class _Connection:
         if loop is None:
             raise _Refused(HandshakeFailure.INTERNAL, "the SSH loop is not running")
         use_loop(loop)
+        generation = self._gateway.sessions.generation
         options = await self._listener.options()
         login = self._listener.authenticator.begin(_host(self._stream))
         relay = SshRelay(self._gateway.metrics, self.log)
@@ -119,7 +120,7 @@ class _Connection:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(leg.run)
             try:
-                await self._serve(nursery, leg, relay, login)
+                await self._serve(nursery, leg, relay, login, generation)
             except _Refused as refused:
                 refusal = refused
                 leg.disconnect(refused.text or "closed")
@@ -127,7 +128,10 @@ class _Connection:
         if refusal is not None:
             raise refusal
 
-    async def _serve(self, nursery: trio.Nursery, leg: Leg, relay: SshRelay, login: SshLogin) -> None:
+    async def _serve(
+        self, nursery: trio.Nursery, leg: Leg, relay: SshRelay, login: SshLogin, generation: int
+    ) -> None:
+        """`generation`: in which the client began to say who it is."""
         timeout_s = self._listener.limits.handshake_timeout
         with trio.move_on_after(timeout_s):
             await leg.ready.wait()
@@ -153,8 +157,13 @@ class _Connection:
             started_at=self._gateway.clock(),
         )
         served = SshSession(leg, relay, session, identity, user, self._listener, self._gateway, self.log)
+        session.problem = lambda: self._problem(login) or served.access_problem()
+        sessions = self._gateway.sessions
         try:
-            with self._gateway.sessions.entered(session, self._listener.limits.connections_per_subject):
+            with sessions.entered(session, self._listener.limits.connections_per_subject):
+                problem = self._problem(login) if sessions.generation != generation else ""
+                if problem:
+                    raise _Refused(HandshakeFailure.IDENTITY, problem, f"proxyd: {problem}")
                 await served.run(nursery)
         except SubjectLimitReached as limit:
             text = (
@@ -163,6 +172,11 @@ class _Connection:
             raise _Refused(
                 HandshakeFailure.SUBJECT_LIMIT, "too many sessions of the subject", text
             ) from limit
+
+    def _problem(self, login: SshLogin) -> str:
+        """Why what the client has shown does not count any more; "" when it does."""
+        problem = self._listener.authenticator.problem_with(login)
+        return f"what you have logged in with does not count any more: {problem}" if problem else ""
 
     async def close(self) -> None:
         if self._leg is not None:

@@ -30,7 +30,6 @@ from proxyd.ssh_admission import (
     Admitted,
     NotAdmitted,
     admit_client,
-    is_still_admitted,
     jump_addresses,
     jump_target,
     new_judge,
@@ -43,6 +42,7 @@ from proxyd.ssh_listener import SshListenerRuntime
 from proxyd.ssh_relay import SshEnd, SshRelay, tape_end
 from proxyd.ssh_transport import Leg
 from proxyd.ssh_upstream import TargetUnavailable, open_target
+from proxyd.standing import access_problem
 from proxyd.tape.entries import TapeHeader
 from proxyd.tape.errors import TapeError
 from proxyd.tape.ssh_taping import InputMode, SshTape, SshTapeLimits
@@ -177,6 +177,7 @@ class SshSession:
         """Record that somebody goes there, and only then go. Raises TapeError, TargetUnavailable."""
         gateway, session = self._gateway, self._session
         session.target, session.login = admitted.target.facts.name, admitted.login.name
+        self._reached[session.target] = (admitted.target.facts, session.login)
         self._log = self._log.bind(target=session.target, login=session.login)
         self._open_tape(admitted.target.facts, admitted.login.name)
         authority = gateway.config.ssh_authority
@@ -194,7 +195,6 @@ class SshSession:
         )
         leg.on_batch = self._relay.flush
         self._relay.target = leg
-        self._reached[session.target] = (admitted.target.facts, session.login)
         self._limit(admitted.limits)
 
     def _open_tape(self, target: Target, login: str) -> None:
@@ -296,8 +296,7 @@ class SshSession:
         self._relay.finish(SshEnd(SessionOutcome.CLIENT_CLOSED, f"client: {lost}"))
 
     async def _watch(self) -> None:
-        """The session's deadlines, whether the peers are there, and whether the policy still wants it."""
-        serial = self._gateway.in_force.serial
+        """The session's deadlines, and whether the peers are there."""
         asked_at = exchanging_since = None
         while True:
             with trio.move_on_after(self._until_next_look()):
@@ -305,19 +304,16 @@ class SshSession:
             self._has_new_limits = trio.Event()
             now = trio.current_time()
             self._check_limits(now)
-            if self._gateway.in_force.serial != serial:
-                serial = self._gateway.in_force.serial
-                self._check_access()
             asked_at = self._ask_if_alive(now, asked_at)
             exchanging_since = self._check_key_exchange(now, exchanging_since)
 
-    def _check_access(self) -> None:
-        for target, login in self._reached.values():
-            if not is_still_admitted(self._gateway, self._identity, target, login):
-                farewell = f"your access to {target.name} has ended"
-                self._relay.finish(
-                    SshEnd(SessionOutcome.ENDED, f"access to {target.name} taken away", farewell)
-                )
+    def access_problem(self) -> str:
+        """Why what the session has reached is not for its subject any more; "" when all of it is."""
+        gateway, subject = self._gateway, self._identity.subject
+        problems = (
+            access_problem(gateway, subject, target, login) for target, login in self._reached.values()
+        )
+        return next(filter(None, problems), "")
 
     def _until_next_look(self) -> float:
         now, waits = trio.current_time(), [TICK_S, self._listener.config.keepalive]

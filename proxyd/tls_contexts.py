@@ -34,6 +34,7 @@ from proxyd.tls_files import (
     read_file,
     revocation_lists_in,
 )
+from proxyd.tls_standing import Standing
 from proxyd.tls_verify import ascii_hostname, expect_host, ip_address, trust, verify
 
 ClientCertificates = Literal["required", "optional", "none"]
@@ -129,6 +130,7 @@ class ServerTls:
         self.settings = settings
         self._files = self._read()
         self._default, self._by_name = self._build(self._files)
+        self._standing = self._believed(self._files)
 
     def reload(self) -> bool:
         """Read all files again; True when something changed and new handshakes now use it.
@@ -139,10 +141,17 @@ class ServerTls:
         files = self._read()
         if files.contents == self._files.contents:
             return False
-        built = self._build(files)
+        built, standing = self._build(files), self._believed(files)
         self._files = files
         self._default, self._by_name = built
+        self._standing = standing
         return True
+
+    def problem_with(self, chain: Sequence[x509.Certificate]) -> str:
+        """Why a client that has shown this chain would not be believed now; "" when it would."""
+        if self._standing is None:
+            return "no client certificates are asked for"
+        return self._standing.problem_with(chain)
 
     @property
     def expiries(self) -> tuple[Expiry, ...]:
@@ -166,6 +175,14 @@ class ServerTls:
             for name in _dns_names(certificates_in(certificate, files.contents[certificate])[0]):
                 by_name.setdefault(name, context)
         return default, by_name
+
+    def _believed(self, files: _Files) -> Standing | None:
+        ca = self.settings.client_ca
+        if ca is None or self.settings.client_certificates == "none":
+            return None
+        crl = self.settings.crl
+        lists = [] if crl is None else revocation_lists_in(crl, files.contents[crl])
+        return Standing(certificates_in(ca, files.contents[ca]), lists)
 
     def _context(
         self, files: _Files, certificate: Path, key: Path, by_name: dict[str, SSL.Context]

@@ -176,3 +176,18 @@ class Issuer(Section):
     def discovery_url(self) -> str:
         """Where the issuer describes itself (OpenID Connect Discovery 1.0, section 4)."""
         return f"{self.issuer.rstrip('/')}{_DISCOVERY}"
+
+    def believes_as(self, before: Issuer) -> bool:
+        """Would a token that was believed under `before` be believed here too, and be of the same subject?"""
+        return (
+            set(before.audiences) <= set(self.audiences)
+            and _admits(self.authorized_parties, before.authorized_parties)
+            and set(before.algorithms) <= set(self.algorithms)
+            and (self.name, self.issuer, self.claims, self.group_map, self.name_prefix)
+            == (before.name, before.issuer, before.claims, before.group_map, before.name_prefix)
+        )
+
+
+def _admits(parties: tuple[str, ...], before: tuple[str, ...]) -> bool:
+    """Are all of the clients `before` among `parties`? An empty list asks something else of a token."""
+    return parties == before or (bool(before) and set(before) <= set(parties))

@@ -7,6 +7,7 @@ The protocol (there is no document; OpenSSH's scp.c, `source` and `sink`): the s
 for a file, `D0755 0 NAME` and `E` round a directory, `T` for times, and after a C line SIZE bytes and a last byte 0.
 The sink answers each of these, and once at the beginning, with a byte 0, or 1 or 2 and a line of text for an error.
 A C line that was refused has no data, so what the source sends next can only be read once the sink has answered.
+A far end that sends files (`-f`) says nothing before the first answer; a client may not wait for the far end's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from proxyd.gates.files import FileContents, FileRecord, KeptContent
 MAX_LINE_BYTES = 8192
 MAX_AHEAD_BYTES = 256 * 1024  # what a source may send before the sink's answer
 MAX_DEPTH = 1000
+MAX_SAID = 100
+"""Lines of text to the user; who says more makes them up."""
 
 _ENTRY = re.compile(rb"([CD])[0-7]{4} (0*\d{1,19}) ([^\0\n]+)")
 _TIMES = re.compile(rb"T\d+ \d+ \d+ \d+")
@@ -57,12 +60,19 @@ class ScpObserver:
         self._name = ""
         self._file: _Observed | None = None
         self._records: list[FileRecord] = []
+        self._said: list[str] = []
+        self._said_count = 0
 
     def from_client(self, data: bytes) -> list[FileRecord]:
         return self._take(data, is_source=self._client_is_source)
 
     def from_target(self, data: bytes) -> list[FileRecord]:
         return self._take(data, is_source=not self._client_is_source)
+
+    def take_said(self) -> list[str]:
+        """Errors and warnings of either side in words, since the last call."""
+        said, self._said = self._said, []
+        return said
 
     def finish(self) -> list[FileRecord]:
         """The channel is closed: what is to be said of a file that was under way."""
@@ -73,7 +83,9 @@ class ScpObserver:
 
     def _take(self, data: bytes, *, is_source: bool) -> list[FileRecord]:
         if self._stage is not _Stage.OVER and data:
-            if is_source:
+            if is_source and self._is_to_wait:
+                self._end("it begins without being asked")
+            elif is_source:
                 self._chunks.append(data)
                 self._unread_bytes += len(data)
             else:
@@ -81,6 +93,16 @@ class ScpObserver:
             self._read_source()
         records, self._records = self._records, []
         return records
+
+    @property
+    def _is_to_wait(self) -> bool:
+        return self._stage is _Stage.ANSWER and not self._asked and not self._client_is_source
+
+    def _say(self, line: bytes) -> None:
+        self._said.append(line[1:].decode(errors="replace"))
+        self._said_count += 1
+        if self._said_count > MAX_SAID:
+            self._end("too many messages")
 
     # The source
 
@@ -136,6 +158,7 @@ class ScpObserver:
         kind = line[:1]
         if kind in {b"\1", b"\2"}:
             # The source could not read something: a word to the user, and in a file's stead at its end.
+            self._say(line)
             if self._stage is _Stage.END and self._file is not None:
                 self._file.is_broken = True
                 self._ask(b"\0")
@@ -175,9 +198,10 @@ class ScpObserver:
             if len(self._sink_line) > MAX_LINE_BYTES:
                 self._end("an answer is too long")
             elif newline >= 0:
-                kind = bytes(self._sink_line[:1])
+                line = bytes(self._sink_line)
                 self._sink_line.clear()
-                if kind in {b"\1", b"\2"}:
+                if line[:1] in {b"\1", b"\2"}:
+                    self._say(line)
                     self._answered(is_yes=False)
                 else:
                     self._end("an answer is not one of the scp protocol")

@@ -25,15 +25,18 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Final, Self
 
-from policy.facts import Subject
 from proxyd.config import Identity, SshListener
 from proxyd.identity.oidc import TokenRefused, Tokens
-from proxyd.identity.ssh_identity import (
-    CertificateProof,
-    Proof,
-    SshIdentity,
-    certificate_name,
-    form_identity,
+from proxyd.identity.ssh_identity import Proof, SshIdentity, form_identity
+from proxyd.identity.ssh_proofs import (
+    ProofRefused,
+    certificate_proof,
+    check_again,
+    check_flags,
+    check_issuer,
+    check_requested,
+    check_still_valid,
+    key_proof,
 )
 from proxyd.identity.ssh_request import SignedRequest
 from proxyd.identity.ssh_settings import Factor, Person, SshLoginSettings
@@ -42,21 +45,14 @@ from proxyd.identity.ssh_trust import Trust
 from proxyd.identity.totp import TotpGuard
 from proxyd.identity.user_name import UserName, UserNameError, parse_user_name
 from proxyd.ssh_blobs import (
-    USER_PRESENT,
-    USER_VERIFIED,
     BlobError,
     PublicKey,
-    Signature,
     algorithm_of,
-    algorithms_agree,
     check_signature,
     is_certificate,
     key_from_blob,
 )
 from proxyd.ssh_certificate import (
-    Certificate,
-    Permissions,
-    check_user_certificate,
     client_address,
     read_certificate,
 )
@@ -76,10 +72,6 @@ class Step(Enum):
     UNFINISHED = "unfinished"
     PARTIAL = "partial"
     DONE = "done"
-
-
-class _Refused(Exception):
-    """An attempt does not count. The text is for the log."""
 
 
 class SshAuthenticator:
@@ -124,6 +116,10 @@ class SshAuthenticator:
             return False
         self._trust = trust
         return True
+
+    def problem_with(self, login: SshLogin) -> str:
+        """Why `login`, which is complete, would fail or be another subject's now; "" when it would not."""
+        return login.problem_under(self._settings, self._trust)
 
     def begin(self, peer_address: str) -> SshLogin:
         """For one connection. `peer_address`: the client's IP address, "" for none."""
@@ -183,8 +179,8 @@ class SshLogin:
         try:
             self._begin_attempt(user)
             _, key = self._judged_key(parse_user_name(user), key_blob)
-            _check_requested(algorithm, key_blob, key)
-        except (_Refused, BlobError, UserNameError) as error:
+            check_requested(algorithm, key_blob, key)
+        except (ProofRefused, BlobError, UserNameError) as error:
             self._note(f"offered key: {error}")
             return False
         return True
@@ -197,9 +193,9 @@ class SshLogin:
             request = SignedRequest.read(signed)
             made = check_signature(key, signed, signature)
             request.check(user, key_blob, made.algorithm)
-            _check_flags(key, made, None if proof.shown is None else proof.shown.permissions)
+            check_flags(key, made, None if proof.shown is None else proof.shown.permissions)
             return self._add(proof)
-        except (_Refused, BlobError, UserNameError) as error:
+        except (ProofRefused, BlobError, UserNameError) as error:
             return self._fail(f"key: {error}")
 
     def prompts(self, user: str) -> tuple[tuple[str, bool], ...] | None:
@@ -210,7 +206,7 @@ class SshLogin:
                 self._token = TokenAnswer()
             else:
                 self._awaited_code()
-        except _Refused as error:
+        except ProofRefused as error:
             self._note(f"code: {error}")
             return None
         self._is_prompted = True
@@ -227,17 +223,32 @@ class SshLogin:
         try:
             self._begin_attempt(user)
             if not is_prompted:
-                raise _Refused("an answer that was not asked for")
+                raise ProofRefused("an answer that was not asked for")
             if len(responses) != 1:
-                raise _Refused(f"{len(responses)} answers to one question")
+                raise ProofRefused(f"{len(responses)} answers to one question")
             if token is None:
                 return self._add(self._judged_code(responses[0]))
             if token.add(responses[0]):
                 self._is_prompted, self._token = True, token
                 return Step.UNFINISHED
             return self._add(self._judged_token(token.text))
-        except _Refused as error:
+        except ProofRefused as error:
             return self._fail(f"{what}: {error}")
+
+    # --- afterwards ---------------------------------------------------------------------------------------
+
+    def problem_under(self, settings: SshLoginSettings, trust: Trust) -> str:
+        """Why what was proved here would not make this identity under what is trusted now; "" when it would."""
+        try:
+            login = parse_user_name(self._user or "").login
+            for proof in self._proofs:
+                check_again(proof, login, settings, trust, self._trust, self._clock(), self._peer)
+                if proof.token is not None and self._tokens is not None:
+                    check_issuer(proof, self._tokens.issuer_of(proof.token))
+        except (ProofRefused, BlobError, UserNameError) as error:
+            return str(error)
+        is_same = _formed(self._proofs, settings, trust) == self.identity
+        return "" if is_same else "what the configuration says of the subject has changed"
 
     # --- the connection -----------------------------------------------------------------------------------
 
@@ -249,9 +260,9 @@ class SshLogin:
         """Every attempt begins here: with nothing but what this very user name has proved already."""
         self._is_prompted, self._token = False, None
         if self.identity is not None:
-            raise _Refused("the login is complete already")
+            raise ProofRefused("the login is complete already")
         if self._is_exhausted:
-            raise _Refused("too many attempts")
+            raise ProofRefused("too many attempts")
         self._looks += 1
         self._take_user(user)
 
@@ -279,9 +290,8 @@ class SshLogin:
         proofs = (*self._proofs, proof)
         is_complete = tuple(each.factor for each in proofs) in self._settings.factors
         if is_complete:
-            _check_still_valid(proofs, self._clock())
-            person = self._trust.people.get(proof.person, Person(proof.person))
-            self.identity = form_identity(proofs, person, self._settings.principals)
+            check_still_valid(proofs, self._clock())
+            self.identity = _formed(proofs, self._settings, self._trust)
         self._proofs = proofs
         return Step.DONE if is_complete else Step.PARTIAL
 
@@ -304,49 +314,27 @@ class SshLogin:
     def _judged_key(self, user: UserName, blob: bytes) -> tuple[Proof, PublicKey]:
         """What a signature by the key in `blob` would prove, and the key that has to make it."""
         if is_certificate(algorithm_of(blob)):
-            proof, key = self._judged_certificate(user, read_certificate(blob))
+            certificate = read_certificate(blob)
+            proof = certificate_proof(
+                certificate, user.login, self._trust, self._settings, self._clock(), self._peer
+            )
+            key = certificate.key
         else:
-            proof, key = self._judged_plain_key(key_from_blob(blob))
+            key = key_from_blob(blob)
+            proof = key_proof(key, self._trust)
         self._check_order(proof)
         return proof, key
 
-    def _judged_certificate(self, user: UserName, certificate: Certificate) -> tuple[Proof, PublicKey]:
-        trust = self._trust
-        named = f"certificate {certificate.key_id[:64]!a} (serial {certificate.serial})"
-        try:
-            permissions = check_user_certificate(certificate, trust.authorities, self._clock(), self._peer)
-        except BlobError as error:
-            raise _Refused(f"{named}: {error}") from error
-        if trust.revocations.covers(certificate):
-            raise _Refused(f"{named} is revoked")
-        if certificate.key.blob in trust.authorities:
-            raise _Refused("the certificate is for the key of an authority")
-        if self._settings.principals == "logins" and user.login not in certificate.principals:
-            raise _Refused(f"{user.login!a} is not one of the certificate's principals")
-        name = certificate_name(certificate, self._settings.name)
-        shown = CertificateProof(certificate, permissions)
-        return Proof(Factor.CERTIFICATE, name, certificate.key.blob, shown), certificate.key
-
-    def _judged_plain_key(self, key: PublicKey) -> tuple[Proof, PublicKey]:
-        if key.blob in self._trust.authorities:
-            raise _Refused(f"{key.fingerprint} is the key of an authority")
-        if self._trust.revocations.covers_key(key.blob):
-            raise _Refused(f"{key.fingerprint} is revoked")
-        person = self._trust.owners.get(key.blob)
-        if person is None:
-            raise _Refused(f"{key.fingerprint} is nobody's key")
-        return Proof(Factor.PUBLIC_KEY, person.name, key.blob), key
-
     def _check_order(self, proof: Proof) -> None:
         if proof.factor not in self._next_factors(self._proofs):
-            raise _Refused(f"a {proof.factor.value} is not what is asked for now")
+            raise ProofRefused(f"a {proof.factor.value} is not what is asked for now")
         for earlier in self._proofs:
             if earlier.person != proof.person:
-                raise _Refused(f"of {proof.person!a}, after a factor of {earlier.person!a}")
+                raise ProofRefused(f"of {proof.person!a}, after a factor of {earlier.person!a}")
             if earlier.key and earlier.key == proof.key:
-                raise _Refused("the same key as before")
+                raise ProofRefused("the same key as before")
         if not self._next_can_follow(proof):
-            raise _Refused(f"{proof.person!a} has no one-time codes, and they would be asked for")
+            raise ProofRefused(f"{proof.person!a} has no one-time codes, and they would be asked for")
 
     def _next_can_follow(self, proof: Proof) -> bool:
         kinds = tuple(each.factor for each in (*self._proofs, proof))
@@ -360,7 +348,7 @@ class SshLogin:
     def _judged_code(self, code: str) -> Proof:
         person, key = self._awaited_code()
         if not self._totp.accept(person, key, code, self._clock()):
-            raise _Refused(f"wrong, or used before, of {person}")
+            raise ProofRefused(f"wrong, or used before, of {person}")
         return Proof(Factor.TOTP, person)
 
     def _judged_token(self, text: str) -> Proof:
@@ -373,47 +361,22 @@ class SshLogin:
             subject = self._tokens.check(text.strip())
         except TokenRefused as refusal:
             self.notice = f"proxyd: {refusal.text}"
-            raise _Refused(refusal.reason) from refusal
-        proof = Proof(Factor.TOKEN, subject.name, token=subject)
+            raise ProofRefused(refusal.reason) from refusal
+        proof = Proof(Factor.TOKEN, subject.name, token=subject, issuer=self._tokens.issuer_of(subject))
         self._check_order(proof)
         return proof
 
     def _awaited_code(self) -> tuple[str, bytes]:
         """Whose code is asked for now, and the key of their codes."""
         if Factor.TOTP not in self._next_factors(self._proofs) or not self._proofs:
-            raise _Refused("a code is not what is asked for now")
+            raise ProofRefused("a code is not what is asked for now")
         person = self._proofs[0].person
         wait_s = self._totp.wait_s(person, self._clock())
         if wait_s > 0:
-            raise _Refused(f"after too many wrong ones {person} has to wait {wait_s:.0f} s")
+            raise ProofRefused(f"after too many wrong ones {person} has to wait {wait_s:.0f} s")
         return person, self._trust.totp[person]
 
 
-def _check_requested(algorithm: bytes, blob: bytes, key: PublicKey) -> None:
-    """A signature by another algorithm would be refused, so say it at the offer. b"": it is not known."""
-    name = algorithm.decode("ascii", "replace")
-    if name and not any(algorithms_agree(name, algorithm_of(blob), kind) for kind in key.signatures):
-        raise _Refused(f"{name[:64]!a} does not go with this key, or is not accepted")
-
-
-def _check_still_valid(proofs: Sequence[Proof], now: float) -> None:
-    """A certificate was looked at when it was shown; the factors after it may have taken their time."""
-    for proof in proofs:
-        if proof.shown is not None and now >= proof.shown.certificate.valid_before:
-            raise _Refused("the certificate has expired meanwhile")
-        if _has_ended(proof.token, now):
-            raise _Refused("the token has expired meanwhile")
-
-
-def _has_ended(subject: Subject | None, now: float) -> bool:
-    return subject is not None and subject.expires_at is not None and now >= subject.expires_at
-
-
-def _check_flags(key: PublicKey, made: Signature, permissions: Permissions | None) -> None:
-    """Of a security key: somebody has to have touched it, unless the certificate says otherwise."""
-    if made.flags is None:
-        return
-    if (permissions is None or permissions.needs_presence) and not made.flags & USER_PRESENT:
-        raise _Refused(f"{key.fingerprint} was not touched for this signature")
-    if permissions is not None and permissions.needs_verification and not made.flags & USER_VERIFIED:
-        raise _Refused(f"{key.fingerprint} did not verify its user, and the certificate demands it")
+def _formed(proofs: Sequence[Proof], settings: SshLoginSettings, trust: Trust) -> SshIdentity:
+    name = proofs[0].person
+    return form_identity(proofs, trust.people.get(name, Person(name)), settings.principals)

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from policy.facts import Subject
+from proxyd.config import Issuer
 from proxyd.identity.certificate import problem_with_name
 from proxyd.identity.ssh_settings import Factor, Person
 from proxyd.ssh_blobs import BlobError, fingerprint
@@ -45,7 +46,8 @@ class CertificateProof:
 class Proof:
     """What one step has shown.
 
-    key: blob of the plain key that signed, b"" for a code or token. shown: its certificate. token: whom a token names.
+    key: blob of the plain key that signed, b"" for a code or token. shown: its certificate. token: whom a token names,
+    by the word of issuer.
     """
 
     factor: Factor
@@ -53,6 +55,7 @@ class Proof:
     key: bytes = b""
     shown: CertificateProof | None = None
     token: Subject | None = None
+    issuer: Issuer | None = None
 
 
 def certificate_name(certificate: Certificate, source: Literal["key_id", "principal"]) -> str:

@@ -7,6 +7,7 @@ What is kept of a channel:
   and hashed. Input of a command that is known to read a password is only counted (`secret_input`).
 - sftp and scp, once a file operation of the channel is judged or `counted` is called: sizes, and the list of
   files. Their raw bytes are the content of files, which is on the tape only as far as `file_content_bytes` says.
+  What turns out to be no scp is kept like any command's (`kept`).
 - forwarded connections, agents, displays: sizes. They carry the secrets of other protocols.
 
 Every method is synchronous; TapeError means: it is not recorded, must not be forwarded, and the session ends.
@@ -170,8 +171,20 @@ class SshTape(TapeWriter):
         self.event(CHANNEL_CLOSED, {"channel": channel, **data})
 
     def counted(self, channel: int) -> None:
-        """From here on nothing that the channel carries is kept: it is listed as files (`file`), or not at all."""
-        self._count_only(self._state(channel))
+        """From here on only its errors are kept of what the channel carries: the rest is listed as files (`file`)."""
+        state = self._state(channel)
+        errors = state.streams[STDERR]
+        room, is_hashed = errors.room, errors.is_hashed
+        self._count_only(state)
+        errors.room, errors.is_hashed = room, is_hashed
+
+    def kept(self, channel: int) -> None:
+        """`counted` does not hold any more: from here on the channel's content is kept like a command's."""
+        state = self._state(channel)
+        state.is_counted = False
+        for number, stream in enumerate(state.streams):
+            if number != STDIN or self._limits.input is not InputMode.NONE:
+                stream.room = max(0, self._limits.reply_limit_bytes - stream.kept)
 
     def terminal(self, channel: int, term: str, columns: int, rows: int) -> None:
         """The channel has a terminal (pty-req)."""

@@ -340,9 +340,9 @@ def test_access_that_is_taken_away_ends_what_runs(gateway: HttpGateway, *, http2
             events = Events(answer)
             assert gateway.reload(TAKEN_AWAY)
             told = events.last()
-        assert "the policy gives no access any more" in told["detail"]
+        assert "access to app has been taken away" in told["detail"]
         assert client.get("/t/app/echo").status_code == 403
-    assert ended(gateway, opened(gateway)) == ("ended", "the policy gives no access any more")
+    assert ended(gateway, opened(gateway)) == ("revoked", "access to app has been taken away")
 
 
 def test_a_refused_reload_changes_nothing(gateway: HttpGateway) -> None:

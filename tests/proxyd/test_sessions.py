@@ -87,3 +87,42 @@ async def test_idle_ones_are_ended_apart() -> None:
         assert ended == [("idle", SessionOutcome.DRAINED, "stop")]
         registry.end_all(SessionOutcome.ENDED, "go")
         assert ended[1:] == [("idle", SessionOutcome.ENDED, "go"), ("busy", SessionOutcome.ENDED, "go")]
+
+
+class Ended:
+    """What was done to one session, and what is wrong with it now."""
+
+    def __init__(self, problem: str | Exception) -> None:
+        self.calls: list[tuple[SessionOutcome, str]] = []
+        self._problem = problem
+        self.session = session_of(problem=self._say)
+        self.session.end = lambda outcome, reason: self.calls.append((outcome, reason))
+
+    def _say(self) -> str:
+        if isinstance(self._problem, Exception):
+            raise self._problem
+        return self._problem
+
+
+async def test_who_would_not_come_in_now_is_not_left_in() -> None:
+    registry = Sessions()
+    fine, revoked, broken = Ended(""), Ended("revoked"), Ended(ValueError("broken"))
+    failed: list[Session] = []
+    with (
+        registry.entered(revoked.session, 10),
+        registry.entered(broken.session, 10),
+        registry.entered(fine.session, 10),
+    ):
+        assert await registry.judge_again(failed.append) == 2
+    assert fine.calls == []
+    assert revoked.calls == [(SessionOutcome.REVOKED, "revoked")]
+    # What cannot be found out is no reason to let anybody stay.
+    assert [outcome for outcome, _ in broken.calls] == [SessionOutcome.REVOKED]
+    assert failed == [broken.session]
+
+
+async def test_who_was_looked_at_before_a_reload_can_tell() -> None:
+    registry = Sessions()
+    before = registry.generation
+    await registry.judge_again(lambda _: None)
+    assert registry.generation != before

@@ -11,7 +11,6 @@ from typing import assert_never
 
 from policy.decision import Effect
 from protocols.errors import RemoteProtocolError
-from proxyd.gates.files import FileRecord
 from proxyd.gates.scp import ScpObserver
 from proxyd.gates.ssh.channel import Channel, Stage
 from proxyd.gates.ssh.lobby import Lobby
@@ -55,10 +54,11 @@ class Flow:
             self._sftp(channel, data, None)
         if channel.stage is not Stage.RAW:
             return
-        number = channel.number
+        number, scp = channel.number, channel.scp
+        files = [] if scp is None else scp.from_client(data)
+        self._check_followed(channel, scp)
         self._state.actions.records.append(lambda tape: tape.input(number, data))
-        if channel.scp is not None:
-            self._observed(channel, channel.scp, channel.scp.from_client(data))
+        self._state.record_files(channel, files)
         channel.target.send(data)
 
     def pass_early(self, channel: Channel) -> None:
@@ -105,18 +105,31 @@ class Flow:
         if channel.stage is Stage.SFTP and code == STDOUT:
             self._sftp(channel, None, data)
         elif channel.is_carrying and code in {STDOUT, STDERR}:
-            if channel.scp is not None and code == STDOUT:
-                self._observed(channel, channel.scp, channel.scp.from_target(data))
+            scp = channel.scp if code == STDOUT else None
+            files = [] if scp is None else scp.from_target(data)
+            self._check_followed(channel, scp)
             self._show(channel, code, data)
+            self._state.record_files(channel, files)
         self.release(channel)
 
-    def _observed(self, channel: Channel, scp: ScpObserver, files: list[FileRecord]) -> None:
-        """Files that went by; and where these can no longer be told from what passes, the tape says so."""
-        self._state.record_files(channel, files)
-        if scp.ended is not None:
-            channel.scp = None
-            lost = {"channel": channel.number, "reason": scp.ended}
-            self._state.actions.records.append(lambda tape: tape.event("scp not followed", lost))
+    def _check_followed(self, channel: Channel, scp: ScpObserver | None) -> None:
+        """What is no scp, or no more, is kept and looked into like any command's, from what could not be followed on.
+
+        What either end of an scp says in words is on the tape as well.
+        """
+        if scp is None:
+            return
+        for text in scp.take_said():
+            said = {"channel": channel.number, "text": text}
+            self._state.actions.records.append(lambda tape, said=said: tape.event("scp said", said))  # type: ignore[misc]
+        if scp.ended is None:
+            return
+        channel.scp = None
+        if channel.screens is not None:
+            channel.screens.skips_output = False
+        number, lost = channel.number, {"channel": channel.number, "reason": scp.ended}
+        self._state.actions.records.append(lambda tape: tape.event("scp not followed", lost))
+        self._state.actions.records.append(lambda tape: tape.kept(number))
 
     def _show(self, channel: Channel, code: int, data: bytes) -> None:
         screens = channel.screens

@@ -167,11 +167,11 @@ def _is_moving(sequence: bytes) -> bool:
 class ChannelScreens:
     """Both streams of a channel. skips_output: what it puts out is a protocol of its own, which must stay whole."""
 
-    __slots__ = ("_detection", "_news", "_quiet", "_quiet_ticks", "_skips_output", "_stalled", "_streams")
+    __slots__ = ("_detection", "_news", "_quiet", "_quiet_ticks", "_stalled", "_streams", "skips_output")
 
     def __init__(self, detection: Detection, *, skips_output: bool, is_terminal: bool) -> None:
         self._detection = detection
-        self._skips_output = skips_output
+        self.skips_output = skips_output
         self._quiet_ticks = QUIET_TICKS_OF_TERMINALS if is_terminal else QUIET_TICKS
         self._streams: dict[int, ScreenedStream] = {}
         self._quiet: Counter[int] = Counter()  # ticks since something came, by stream
@@ -184,7 +184,7 @@ class ChannelScreens:
 
     def feed(self, code: int, data: bytes) -> bytes:
         """What may be shown now of what has come."""
-        if self._skips_output and code == STDOUT:
+        if self.skips_output and code == STDOUT:
             return data
         stream = self._streams.get(code)
         if stream is None:

@@ -13,6 +13,22 @@ SCP_OPTIONS = re.compile("-[tfrpdvq]+")  # those that scp gives its other side, 
 _GIT = frozenset({"git-upload-pack", "git-receive-pack", "git-upload-archive"})
 _GIT_WORDS = frozenset({"upload-pack", "receive-pack", "upload-archive"})
 _SFTP_SERVERS = frozenset({"sftp-server", "internal-sftp"})
+# Where a program of such a name is that program. From elsewhere it may be anything that somebody has put there.
+_PLACES = frozenset(
+    {
+        "",
+        "/bin",
+        "/usr/bin",
+        "/usr/local/bin",
+        "/usr/lib",
+        "/usr/lib/git-core",
+        "/usr/lib/openssh",
+        "/usr/lib/ssh",
+        "/usr/libexec",
+        "/usr/libexec/git-core",
+        "/usr/libexec/openssh",
+    }
+)
 
 
 def scp_direction(facts: SshFacts) -> str | None:
@@ -58,10 +74,13 @@ def _is_more(command: SimpleCommand) -> bool:
 
 
 def _words(facts: SshFacts) -> list[str]:
-    """The words of the one command, its name without the directory; none where there is more to it."""
+    """The words of the one command, its name without the directory; none where there is more to it, or elsewhere."""
     if facts.unresolved or len(facts.commands) != 1 or facts.has_pty:
         return []
     words = facts.commands[0].words
     if not words or not words[0].is_known:
         return []
-    return [words[0].text.rpartition("/")[2], *(word.text if word.is_known else "" for word in words[1:])]
+    directory, _, name = words[0].text.rpartition("/")
+    if directory not in _PLACES or words[0].text.startswith("/") != bool(directory):
+        return []
+    return [name, *(word.text if word.is_known else "" for word in words[1:])]

@@ -13,6 +13,7 @@ from policy.facts import Subject
 from proxyd.identity.oidc.refusal import TokenRefused
 
 # Claims of a certificate that say which one it was.
+_BOTH: Final = ("certificate", "token")
 _TOLD: Final = {"serial": "serial", "issuer": "certificate_issuer"}
 
 
@@ -33,6 +34,11 @@ def both_factors(certificate: Subject, token: Subject) -> Subject:
     ends = [end for end in (certificate.expires_at, token.expires_at) if end is not None]
     return msgspec.structs.replace(
         token,
-        claims={**token.claims, **told, "factors": ["certificate", "token"]},
+        claims={**token.claims, **told, "factors": list(_BOTH)},
         expires_at=min(ends, default=None),
     )
+
+
+def has_both_factors(subject: Subject) -> bool:
+    """Is it one that `both_factors` has made? No token can say so of itself."""
+    return subject.claims.get("factors") == list(_BOTH)

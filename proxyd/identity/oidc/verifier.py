@@ -19,7 +19,7 @@ import trio
 from policy.facts import Subject
 from policy.shown_text import shown
 from proxyd.config import Issuer
-from proxyd.identity.oidc.claims import subject_from_claims
+from proxyd.identity.oidc.claims import METHOD, subject_from_claims
 from proxyd.identity.oidc.documents import tls_context
 from proxyd.identity.oidc.issuer_keys import IssuerKeys, IssuerSettings
 from proxyd.identity.oidc.jwks import KeySet
@@ -75,6 +75,12 @@ class Tokens:
         """The subject of a token that was verified before, by keys that still count, and has not ended."""
         return self._remembered(_digest(token))
 
+    def issuer_of(self, subject: Subject) -> Issuer | None:
+        """Who vouches for somebody who has come with a token; None for nobody, or for nobody any more."""
+        name = subject.claims.get("issuer") if subject.method == METHOD else None
+        source = self._sources.get(name) if isinstance(name, str) else None
+        return None if source is None else source.issuer
+
     def is_of_issuer(self, token: str) -> bool:
         """Does it say that one of our issuers has made it? Whether it still counts does not matter: it is a secret."""
         try:
@@ -118,6 +124,7 @@ class Tokens:
         subject = self._verify(digest, unverified, source)
         if subject is None:
             await source.newer()
+            unverified, source = self._read(token)  # a reload may have brought other issuers meanwhile
             subject = self._verify(digest, unverified, source)
         if subject is None:
             raise self._counted(source, _no_key(source))

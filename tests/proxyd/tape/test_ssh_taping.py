@@ -417,9 +417,50 @@ def by_operation(tape: SshTape) -> None:
     tape.judged(1, SshFacts(SshOperation.FILE, verb="write", path="/x"), ALLOWED)
 
 
-def by_call(tape: SshTape) -> None:
+def test_of_an_scp_errors_are_kept_and_the_rest_is_counted(tmp_path: Path) -> None:
+    tape = ssh_tape(tmp_path)
+    tape.opened(1, "session", {})
     tape.judged(1, command("scp -t x"), ALLOWED)
     tape.counted(1)
+    tape.input(1, b"content")
+    tape.output(1, 1, b"content")
+    tape.output(1, 2, b"scp: x: No space left on device\n")
+    tape.end("done")
+    assert b"content" not in tape.path.read_bytes()
+    assert [(entry.stream, entry.raw) for entry in of_kind(tape.path, Output)] == [
+        (2, b"scp: x: No space left on device\n")
+    ]
+
+
+def test_what_is_no_scp_is_kept_from_there_on(tmp_path: Path) -> None:
+    tape = ssh_tape(tmp_path, limit=10)
+    tape.opened(1, "session", {})
+    tape.judged(1, command("scp -f x"), ALLOWED)
+    tape.counted(1)
+    tape.input(1, b"\0")
+    tape.output(1, 1, b"C0644 ")
+    tape.kept(1)
+    tape.input(1, b"typed")
+    tape.output(1, 1, b"what it says")
+    tape.end("done")
+    assert inputs(tape.path) == b"typed"
+    assert [entry.raw for entry in of_kind(tape.path, Output)] == [b"what it sa"]
+    assert [(one.stream, one.kept, one.omitted) for one in of_kind(tape.path, StreamDigest)] == [
+        (0, 5, 1),
+        (1, 10, 8),
+    ]
+
+
+@pytest.mark.parametrize("mode", [InputMode.NONE, InputMode.ECHOED])
+def test_input_that_is_not_wanted_is_not_kept_then_either(tmp_path: Path, mode: InputMode) -> None:
+    tape = ssh_tape(tmp_path, mode=mode)
+    tape.opened(1, "session", {})
+    tape.judged(1, command("scp -t x"), ALLOWED)
+    tape.counted(1)
+    tape.kept(1)
+    tape.input(1, b"typed")
+    tape.end("done")
+    assert inputs(tape.path) == (b"" if mode is InputMode.NONE else b"typed")
 
 
 def with_a_terminal(tape: SshTape) -> None:
@@ -427,7 +468,7 @@ def with_a_terminal(tape: SshTape) -> None:
     tape.judged(1, SFTP, ALLOWED)
 
 
-@pytest.mark.parametrize("judge", [sftp_by_name, by_operation, by_call, with_a_terminal])
+@pytest.mark.parametrize("judge", [sftp_by_name, by_operation, with_a_terminal])
 def test_the_raw_bytes_of_file_transfers_are_only_counted(
     tmp_path: Path, judge: Callable[[SshTape], None]
 ) -> None:

@@ -6,6 +6,7 @@ Pure but for what it holds: the beginning.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from proxyd.gates.http.bodies.interfaces import BodyRefused
@@ -14,7 +15,7 @@ _LOOKED_AT_BYTES = 192
 
 # How files of these kinds begin. Two bytes are too few to tell, unless they cannot stand in a text.
 _BEGINNINGS = (
-    b"\x89PNG\r\n\x1a\n",
+    b"\x89PNG\r\n\x1a\n\x00\x00\x00",
     b"\xff\xd8\xff",  # JPEG
     b"GIF87a",
     b"GIF89a",
@@ -49,19 +50,22 @@ _BEGINNINGS = (
     b"true\x00",
     b"OTTO\x00",
     b"\x00asm",
-    b"%PDF-1.",
-    b"%PDF-2.",
 )
+_DOCUMENTS = (b"%PDF-1.", b"%PDF-2.")
+# These could begin a text too. A picture has such bytes soon, whatever it shows.
+_PRINTABLE_BEGINNINGS = (b"GIF8", b"RIFF")
+_NOT_IN_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x7f\xc0\xc1\xf5-\xff]")
 _RIFF_KINDS = (b"WEBP", b"WAVE", b"AVI ")
 _BOXES = (b"ftyp", b"styp", b"moof", b"moov", b"sidx", b"emsg")  # ISO media: a length, then the kind of a box
 _TRANSPORT_PACKET_BYTES = 188
 
 
 class MediaBody:
-    """Passes as it is, once its beginning has been seen."""
+    """Passes as it is, once its beginning has been seen. `may_be_document`: PDF passes too, which holds text."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_be_document: bool = False) -> None:
         self.counts: Counter[str] = Counter()
+        self._may_be_document = may_be_document
         self._held: bytes | None = b""
 
     def feed(self, data: bytes) -> bytes:
@@ -75,13 +79,16 @@ class MediaBody:
 
     def _checked(self) -> bytes:
         held, self._held = self._held or b"", None
-        if held and not is_media(held):
+        is_document = self._may_be_document and held.startswith(_DOCUMENTS)
+        if held and not is_document and not is_media(held):
             raise BodyRefused("it does not begin as a body of its type does")
         return held
 
 
 def is_media(data: bytes) -> bool:
-    """Does a body begin like one of the kinds that are known here?"""
+    """Does a body begin like one of the kinds that are known here, and go on like one?"""
+    if data.startswith(_PRINTABLE_BEGINNINGS) and _NOT_IN_TEXT.search(data) is None:
+        return False
     if data.startswith(_BEGINNINGS):
         return True
     if data[:4] == b"RIFF":

@@ -31,7 +31,7 @@ MAX_NODES = 4096
 MAX_NAME_CHARACTERS = 1024  # of a field outside of JSON
 _escaped = re.compile(r'["\\/\x00-\x1f]')  # what JSON may write as an escape other than \u
 _keyed = re.compile(r"[:=<>{}]")
-_no_name = re.compile(r'["<>{}]')
+_no_name = re.compile(r'["<>{}\x00-\x1f]')
 _BLANKS = " \t\r\n\ufeff"
 
 

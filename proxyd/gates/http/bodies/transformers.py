@@ -84,6 +84,6 @@ def _transformer(media: MediaType, plan: Plan, nested: int) -> Transformer:
         case Form.DOCUMENT if plan.detectors is not None:
             raise BodyRefused("it is of a type that cannot be looked into")
         case Form.MEDIA | Form.DOCUMENT:
-            return MediaBody()
+            return MediaBody(may_be_document=plan.detectors is None)
         case _:
             return MaybeJson(plan, may_be_text=not (media.name and plan.has_paths))

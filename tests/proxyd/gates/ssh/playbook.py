@@ -190,6 +190,9 @@ class Tape:
     def counted(self, channel: int) -> None:
         self.entries.append(("counted", channel))
 
+    def kept(self, channel: int) -> None:
+        self.entries.append(("kept", channel))
+
     def terminal(self, channel: int, term: str, columns: int, rows: int) -> None:
         self.entries.append(("terminal", channel, term, columns, rows))
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxyd.gates.files import FileContents, FileRecord
-from proxyd.gates.scp import MAX_AHEAD_BYTES, MAX_DEPTH, MAX_LINE_BYTES, ScpObserver
+from proxyd.gates.scp import MAX_AHEAD_BYTES, MAX_DEPTH, MAX_LINE_BYTES, MAX_SAID, ScpObserver
 
 ROOT = Path(__file__).parents[4]
 
@@ -51,6 +51,17 @@ HELLO = [
 @pytest.mark.parametrize(("direction", "verb"), [("-t", "write"), ("-f", "read")])
 def test_a_file(direction: str, verb: str) -> None:
     assert play(*HELLO, direction=direction) == ([record("a.txt", b"hello", verb)], None)
+
+
+def test_who_never_stops_talking_is_not_followed() -> None:
+    observer = ScpObserver("-t")
+    for _ in range(MAX_SAID):
+        observer.from_target(b"\1scp: no\n")
+    assert observer.ended is None
+    assert observer.take_said() == ["scp: no"] * MAX_SAID
+    observer.from_target(b"\1scp: no\n")
+    assert observer.ended == "too many messages"
+    assert observer.take_said() == ["scp: no"]
 
 
 def test_a_size_with_zeros_before_it_is_a_size() -> None:

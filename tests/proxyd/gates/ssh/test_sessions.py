@@ -185,9 +185,40 @@ def test_an_scp_that_cannot_be_followed_is_said_on_the_tape() -> None:
     play.client(
         data(odd),
         to_target=[data(odd, TARGET)],
-        tape=[("input", 0, odd), ("event", "scp not followed", 0, why)],
+        tape=[("event", "scp not followed", 0, why), ("kept", 0), ("input", 0, odd)],
     )
     play.client(data(b"more"), to_target=[data(b"more", TARGET)], tape=[("input", 0, b"more")])
+
+
+@pytest.mark.parametrize(
+    ("command", "shown", "why"),
+    [
+        ("scp -f /srv/x", b"uid=0\n", "it begins without being asked"),
+        ("scp -t /srv/x", b"uid=0\n", "an answer is not one of the scp protocol"),
+    ],
+)
+def test_what_only_has_the_name_of_scp_is_kept(command: str, shown: bytes, why: str) -> None:
+    play = Playbook().running(command)
+    play.target(
+        data(shown),
+        to_client=[data(shown, CLIENT)],
+        tape=[("event", "scp not followed", 0, why), ("kept", 0), ("output", 0, 1, shown)],
+    )
+    play.target(data(b"more"), to_client=[data(b"more", CLIENT)], tape=[("output", 0, 1, b"more")])
+
+
+def test_what_an_scp_says_in_words_is_on_the_tape() -> None:
+    play = Playbook().running("scp -f /srv/x")
+    play.after_client(data(b"\0"))
+    error = b"\1scp: /srv/x: No such file or directory\n"
+    play.target(
+        data(error),
+        to_client=[data(error, CLIENT)],
+        tape=[
+            ("event", "scp said", 0, "scp: /srv/x: No such file or directory"),
+            ("output", 0, 1, error),
+        ],
+    )
 
 
 def test_a_channel_starts_once() -> None:

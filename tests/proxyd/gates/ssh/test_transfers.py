@@ -47,6 +47,14 @@ NO_TRANSFER = (
     "git-upload-pack $x",
     "rsync -e ./program --server . /srv",
     "cat /srv/x",
+    "/tmp/scp -f x",
+    "./scp -f x",
+    "/scp -f x",
+    "bin/scp -t x",
+    "/usr/bin/../../tmp/scp -t x",
+    "/tmp/rsync --server . /srv",
+    "/home/deploy/git-upload-pack x",
+    "/tmp/sftp-server",
 )
 
 

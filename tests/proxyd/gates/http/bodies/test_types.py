@@ -202,6 +202,34 @@ def test_what_cannot_be_looked_into_is_refused_under_detectors(content_type: str
 
 
 @pytest.mark.parametrize(
+    ("content_type", "beginning"),
+    [
+        ("image/gif", b"GIF89a"),
+        ("image/png", b"\x89PNG\r\n\x1a\n"),
+        ("image/webp", b"RIFF    WEBP"),
+        ("font/woff2", b"GIF87a"),
+    ],
+)
+def test_a_text_that_only_begins_like_a_picture_is_none(content_type: str, beginning: bytes) -> None:
+    for these in (EMAIL, DETECT):
+        with pytest.raises(BodyRefused):
+            transformed(content_type, beginning + b'{"email":"bob@example.com"}', these)
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "video/mp4", "font/woff2"])
+def test_a_document_is_no_picture_to_detectors(content_type: str) -> None:
+    """Many stores let their clients choose the type."""
+    with pytest.raises(BodyRefused):
+        transformed(content_type, b"%PDF-1.7\n(bob@example.com) Tj", DETECT)
+
+
+@pytest.mark.parametrize("data", [b"email,x\nbob,1", b"--b\r\nContent-Disposition: form-data; name=email"])
+def test_a_table_is_no_form(data: bytes) -> None:
+    with pytest.raises(BodyRefused):
+        transformed("application/x-www-form-urlencoded", data, EMAIL)
+
+
+@pytest.mark.parametrize(
     "content_type", ["application/x-protobuf", "application/octet-stream", "application/foo"]
 )
 def test_a_message_of_printable_bytes_is_not_taken_for_text(content_type: str) -> None:
