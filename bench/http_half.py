@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import detectors, documents, http_load, http_report, many_rules, token_check
+from bench import detected_bodies, detectors, documents, http_load, http_report, many_rules, token_check
 from bench.http_effort import HttpEffort
 from bench.http_ways import (
     MITMPROXY,
@@ -93,6 +93,9 @@ class HttpHalf:
                 rates = detectors.measure(self._effort.text_bytes / 1e6)
                 self.measurements["detectors"] = rates
                 self.lines += http_report.detector_lines(rates)
+                bodies = detected_bodies.measure(self._effort.text_bytes / 1e6 / 4)
+                self.measurements["bodies"] = bodies
+                self.lines += http_report.body_lines(bodies)
             case "rules":
                 ratios = many_rules.ratios(many_rules.measure())
                 self.measurements["rules"] = ratios

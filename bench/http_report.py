@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
+from bench.detected_bodies import WANTED_MB_S as WANTED_BODIES_MB_S
 from bench.http_load import CONNECTIONS, Download, Requests, median_of
 from bench.http_ways import MITMPROXY, NGINX, PROXYD
 from bench.processes import Growth
@@ -140,6 +141,22 @@ def detector_lines(measured: Mapping[str, Mapping[str, float]]) -> list[Line]:
         )
         for text, rates in measured.items()
     ]
+
+
+def body_lines(measured: Mapping[str, Mapping[str, float]]) -> list[Line]:
+    lines: list[Line] = []
+    for body, rates in measured.items():
+        wanted = WANTED_BODIES_MB_S.get(body)
+        lines.append(
+            Line(
+                f"masked bodies, {body}: proxyd",
+                f"{rates['mb_s']:.0f} MB/s",
+                "",
+                "" if wanted is None else f">= {wanted:.0f} MB/s",
+                None if wanted is None else rates["mb_s"] >= wanted,
+            )
+        )
+    return lines
 
 
 def rule_lines(ratios: Mapping[str, float]) -> list[Line]:

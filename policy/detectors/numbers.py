@@ -48,6 +48,7 @@ CARD = (
     rb"))"
 )
 _CARD = Pattern(CARD)
+_NO_FRACTION = re.compile(rb"\.0{1,2}(?![0-9])")
 _CARD_GROUPS = re.compile(rb"[ .-]")
 # As cards are printed and written; what else has blanks in it is a row of numbers.
 _CARD_FORMS = frozenset(
@@ -96,10 +97,16 @@ def _card_end(data: bytes, start: int, end: int) -> int:
             return 0
         stop = start + len(digits) + len(groups) - 1
         is_form = len(groups) == 1 or tuple(map(len, groups)) in _CARD_FORMS
-        if is_form and _is_card(digits) and not _is_decimal(data, start, stop):
+        if is_form and _is_card(digits) and not _is_decimal(data, start, _behind_zeros(data, stop)):
             return stop
         groups.pop()
     return 0
+
+
+def _behind_zeros(data: bytes, stop: int) -> int:
+    """A whole number that a program took for one with a fraction ends in `.0`."""
+    found = _NO_FRACTION.match(data, stop)
+    return stop if found is None else found.end()
 
 
 def _is_card(digits: bytes) -> bool:
