@@ -424,3 +424,17 @@ class TestReaders:
             assert (out, status) == (b"", REFUSED)
             assert TARGET.encode() not in errors
             assert b"alice" not in errors
+
+
+@pytest.mark.parametrize("words", ["-f x", "-t x", "-F -t x"])
+def test_what_only_calls_itself_scp_is_on_the_tape(
+    make_ssh_gateway: SshGatewayFactory, tmp_path: Path, words: str
+) -> None:
+    """Of a transfer only the files are; a name alone makes none."""
+    script = tmp_path / "scp"
+    script.write_text("#!/bin/sh\nread line\necho canary-$line\n")
+    script.chmod(0o755)
+    gateway = make_ssh_gateway()
+    done = gateway.route().ssh(f"{script} {words}", input=b"sings\n")
+    assert done.stdout == b"canary-sings\n"
+    assert b"canary-sings" in gateway.tape(gateway.last_session()).read_bytes()
