@@ -234,3 +234,5 @@ class InnerHttp2:
         for event in came:
             if isinstance(event, h2.events.DataReceived) and event.stream_id == self._stream:
                 self._in.write(event.data or b"")
+                self._outer.h2.acknowledge_received_data(event.flow_controlled_length or 0, self._stream)
+                self._outer.flush()
