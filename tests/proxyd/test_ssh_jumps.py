@@ -13,7 +13,6 @@ from protocols.ssh import messages as wire
 from protocols.ssh.opens import DirectTcpip
 from proxyd.metrics import SessionOutcome
 from proxyd.ssh_jumps import HANG_UP_TIMEOUT_S
-from proxyd.ssh_session import TICK_S
 from tests.proxyd.gates.ssh.playbook import PEER_PACKET, POLICY, document
 from tests.proxyd.ssh_house import HOST, Document, Peer, SshHouse, ssh_house
 from tests.proxyd.test_ssh_session import advance, at_the_menu, only_session
