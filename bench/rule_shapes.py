@@ -125,8 +125,9 @@ def _exec(text: str) -> Callable[[int, int], Facts]:
 def _ssh(operation: SshOperation, **more: Any) -> Callable[[int, int], Facts]:
     def made(number: int, new: int) -> SshFacts:
         given = {name: _filled(value, number, new) for name, value in more.items()}
-        port = {"port": int(given.pop("port"))} if "port" in given else {}
-        return SshFacts(operation, **given, **port)
+        if "port" in given:
+            given["port"] = int(given["port"])
+        return SshFacts(operation, **given)
 
     return made
 

@@ -30,8 +30,9 @@ from policy.located_yaml import DocumentError
 from proxyd.addresses import shown_name
 from proxyd.admin import AdminServer
 from proxyd.config import Config, HttpTarget, Identity
+from proxyd.config.differences import differing_keys
 from proxyd.doors import AnyDoor, Background
-from proxyd.gateway import Gateway, PostgresTargetRuntime
+from proxyd.gateway import Gateway, PostgresTargetRuntime, TargetRuntime
 from proxyd.http_door import HTTP_DOOR
 from proxyd.http_targets import HttpTargetRuntime
 from proxyd.listeners import Handler, ListenerRuntime, Reception, Side, open_address, open_sockets
@@ -51,7 +52,12 @@ from proxyd.telemetry import Telemetry
 DOORS: Mapping[str, AnyDoor] = {"postgres": POSTGRES_DOOR, "ssh": SSH_DOOR, "http": HTTP_DOOR}
 
 # What a reload can change. Anything else that differs is named in the log and waits for a restart.
-RELOADABLE = frozenset({"policy", "masking", "identity", "models", "log", "drain_timeout"})
+RELOADABLE = frozenset(
+    {
+        *("policy", "masking", "identity", "models", "log", "drain_timeout"),
+        *("targets", "ssh_authority", "tapes", "limits"),
+    }
+)
 
 DRAIN_STEP_S = 0.1
 GC_THRESHOLDS = (50_000, 20, 50)
@@ -143,7 +149,7 @@ class Daemon:
         gateway = self.gateway
         with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as background:
-                gateway.nursery = background
+                gateway.catalogs.nursery = background
                 self._open_background(background)
                 await self._open_services(background)
                 async with trio.open_nursery() as sessions:
@@ -277,16 +283,20 @@ class Daemon:
         try:
             material = await trio.to_thread.run_sync(Material.read, self._config_path, now)
             issuers = await trio.to_thread.run_sync(gateway.tokens.prepare, material.config.identity.issuers)
+            targets = await trio.to_thread.run_sync(gateway.prepare_targets, material.config.targets)
             await trio.to_thread.run_sync(self._reload_sides, material.config.identity)
         except DocumentError as error:
             for fault in error.faults:
                 self._log.error("configuration fault", what=str(fault))
             is_success = False
+        except SettingsError as error:
+            self._log.error("configuration fault", what=str(error))
+            is_success = False
         except Exception:
             self._log.exception("reload crashed")
             is_success = False
         else:
-            self._apply(material)
+            self._apply(material, targets)
             gateway.tokens.take(issuers)
             is_success = True
             await self._judge_sessions()
@@ -308,17 +318,19 @@ class Daemon:
         if ended:
             self._log.warning("sessions ended by the reload", sessions=ended)
 
-    def _apply(self, material: Material) -> None:
+    def _apply(self, material: Material, targets: Mapping[str, TargetRuntime]) -> None:
         gateway, new = self.gateway, material.config
         for warning in material.warnings:
             self._log.warning("configuration warning", what=str(warning))
         waiting = [
-            name
-            for name in Config.model_fields
-            if name not in RELOADABLE and getattr(new, name) != getattr(gateway.config, name)
+            key for key in differing_keys(gateway.config, new) if key.partition(".")[0] not in RELOADABLE
         ]
         if waiting:
             self._log.warning("changed, but needs a restart to take effect", keys=waiting)
+        changed = gateway.take_targets(targets)
+        if changed:
+            self._log.info("targets changed", targets=changed)
+            _raise_descriptor_limit(new, gateway)
         gateway.config = gateway.config.model_copy(update={name: getattr(new, name) for name in RELOADABLE})
         gateway.telemetry.set_level(new.log.level)
         gateway.model_prices = new.models.table()

@@ -1,7 +1,7 @@
 """What a running gateway knows: configuration, policy in force, targets, live sessions, tapes, log, numbers.
 
-Owns the one mutable thing among them, which policy (with its masking keys) is in force: it is swapped in one
-step, and sessions read `gateway.policy` anew at each judgement. Must never do protocol work. Built once by
+Owns what of it a reload swaps, each in one step: which policy (with its masking keys) is in force, read anew at each
+judgement, and which targets there are, read when a session begins. Must never do protocol work. Built once by
 `proxyd.daemon`, handed to every door.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,8 +20,8 @@ import trio
 
 from policy import facts
 from policy.document import PolicyDocument
-from policy.sql.catalog import Catalog
-from proxyd.catalog import CatalogSource, CatalogUnavailable
+from proxyd.catalog import CatalogSource
+from proxyd.catalogs import Catalogs
 from proxyd.config import Config, HttpTarget, PostgresTarget, SshTarget, Target
 from proxyd.gates.postgres.judge import VerdictCache
 from proxyd.http_credentials.oauth2 import OAuth2Injector
@@ -35,8 +35,6 @@ from proxyd.sessions import Sessions
 from proxyd.store.budgets import BudgetStore
 from proxyd.telemetry import Log, Telemetry
 from proxyd.upstream import UpstreamTarget
-
-MAX_CATALOGS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class PolicyInForce:
 
 
 class Gateway:
-    """The runtime of one daemon. Everything but the policy in force stays as it is until the daemon ends."""
+    """The runtime of one daemon. What a reload changes is swapped in single steps: nobody sees half of it."""
 
     def __init__(
         self,
@@ -96,9 +94,7 @@ class Gateway:
     ) -> None:
         self.config = config
         self.targets = targets
-        self._http_targets = HttpTargetIndex(
-            target for target in targets.values() if isinstance(target, HttpTargetRuntime)
-        )
+        self._http_targets = _http_index(targets)
         self.telemetry = telemetry
         self.metrics = metrics
         self.clock = clock
@@ -106,7 +102,6 @@ class Gateway:
         self.drain = trio.Event()
         self.version = version("proxyd")
         self.verdicts = VerdictCache()
-        self.nursery: trio.Nursery | None = None
         self.totp = TotpGuard()
         self.tokens = Tokens(config.identity.issuers, log=telemetry.log, metrics=metrics, clock=clock)
         # The loop of the SSH doors' library. Set by their background service for as long as it runs.
@@ -117,8 +112,8 @@ class Gateway:
         # What has been spent of budgets: opened by the daemon, for it is a file that it alone writes.
         self.budgets: BudgetStore | None = None
         self._in_force = PolicyInForce(policy)
-        self._catalogs: dict[tuple[str, str], CatalogSource] = {}
-        self._polled: set[tuple[str, str]] = set()
+        self.catalogs = Catalogs(telemetry.log, metrics)
+        self._has_other_targets = trio.Event()
         metrics.set_rules(_rule_names(policy))
 
     @classmethod
@@ -184,8 +179,44 @@ class Gateway:
         target = self.targets.get(name)
         return target if isinstance(target, HttpTargetRuntime) else None
 
+    def prepare_targets(self, wanted: Iterable[Target]) -> dict[str, TargetRuntime]:
+        """What `take_targets` needs: those that stay as they are, and new ones of the others.
+
+        Blocks on the disk, so call it from a worker thread. Raises SettingsError.
+        """
+        prepared = {}
+        for target in wanted:
+            known = self.targets.get(target.name)
+            is_same = known is not None and known.config == target
+            prepared[target.name] = (
+                known if known is not None and is_same else target_runtime(target, self.clock)
+            )
+        return prepared
+
+    def take_targets(self, targets: Mapping[str, TargetRuntime]) -> tuple[str, ...]:
+        """From now on these are the targets; the names of those that are new, others than before, or gone.
+
+        Sessions that are open go on with what they began with.
+        """
+        before, self.targets = self.targets, targets
+        changed = [name for name in {**before, **targets} if before.get(name) is not targets.get(name)]
+        if changed:
+            self._http_targets = _http_index(targets)
+            self.catalogs.retire(frozenset(changed), tuple(self.sessions))
+            self._has_other_targets.set()
+        return tuple(changed)
+
     async def keep_credentials(self) -> None:
         """Runs in the background: what the gateway shows to HTTP targets is renewed before it ends."""
+        while True:
+            self._has_other_targets = trio.Event()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep_credentials)
+                await self._has_other_targets.wait()
+                nursery.cancel_scope.cancel()
+
+    async def _keep_credentials(self) -> None:
+        self.metrics.forget_tokens()
         targets = [target for target in self.targets.values() if isinstance(target, HttpTargetRuntime)]
         for target in targets:
             for login, account in target.accounts.items():
@@ -206,56 +237,12 @@ class Gateway:
         return self._http_targets.at(host, port)
 
     def catalog(self, target: PostgresTargetRuntime, database: str) -> CatalogSource:
-        """The one source of this database's catalog; new ones have no snapshot until `refresh`.
+        """See `Catalogs.get`."""
+        return self.catalogs.get(target.config, target.upstream, database)
 
-        Polled in `nursery` from its first success on; one that never succeeds is forgotten, so that names
-        that a client makes up leave nothing behind. Raises CatalogUnavailable when there are too many.
-        """
-        key = (target.facts.name, database)
-        source = self._catalogs.get(key)
-        if source is None:
-            if len(self._catalogs) >= MAX_CATALOGS:
-                raise CatalogUnavailable(*key, f"{MAX_CATALOGS} databases are followed already")
-            source = self._catalogs[key] = self._new_catalog(target, database)
-        return source
 
-    def _new_catalog(self, target: PostgresTargetRuntime, database: str) -> CatalogSource:
-        reader = target.config.login(target.config.catalog.login)
-        if reader is None:
-            raise CatalogUnavailable(target.facts.name, database, "its login is not configured")
-        key = (target.facts.name, database)
-        return CatalogSource(
-            target.upstream,
-            reader,
-            database,
-            poll_interval_s=target.config.catalog.poll,
-            connect_timeout_s=target.config.connect_timeout,
-            observe=lambda news: self._take_news(key, news),
-        )
-
-    def _take_news(self, key: tuple[str, str], news: Catalog | CatalogUnavailable) -> None:
-        name, database = key
-        is_success = isinstance(news, Catalog)
-        self.metrics.catalog_loaded(name, is_success=is_success)
-        if isinstance(news, CatalogUnavailable):
-            self.log.warning("catalog unavailable", target=name, database=database, reason=news.reason)
-            if key not in self._polled:
-                self._catalogs.pop(key, None)
-            return
-        self.log.info("catalog loaded", target=name, database=database, version=news.version)
-        source = self._catalogs.get(key)
-        if key not in self._polled and source is not None and self.nursery is not None:
-            self._polled.add(key)
-            self.nursery.start_soon(self._follow, key, source, name=f"catalog of {name}/{database}")
-
-    async def _follow(self, key: tuple[str, str], source: CatalogSource) -> None:
-        """Poll until cancelled. A fault of ours in there costs this catalog its snapshot, not the daemon."""
-        try:
-            await source.run()
-        except Exception:
-            self.log.exception("catalog reader crashed", target=key[0], database=key[1])
-            self._polled.discard(key)
-            self._catalogs.pop(key, None)
+def _http_index(targets: Mapping[str, TargetRuntime]) -> HttpTargetIndex:
+    return HttpTargetIndex(target for target in targets.values() if isinstance(target, HttpTargetRuntime))
 
 
 def _rule_names(policy: PolicyDocument) -> set[str]:

@@ -42,8 +42,8 @@ _FAILURES: Final = {
 
 class HttpCaller:
     """`shown`: the client's certificate, with its subject; None without one. `generation`: of `Sessions`, in which it
-    was looked at last. `tunnel`: what a CONNECT was for, `tunnel_head`: the request itself, by which whoever asks inside
-    is known.
+    was looked at last. `tunnel`: what a CONNECT was for, `tunnel_head`: the request itself, by which whoever asks
+    inside is known.
     """
 
     def __init__(

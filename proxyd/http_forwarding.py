@@ -34,10 +34,11 @@ IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 class Forwarding:
     """One request."""
 
-    __slots__ = ("_state", "_upload_fault")
+    __slots__ = ("_head", "_state", "_upload_fault")
 
     def __init__(self, state: ExchangeState) -> None:
         self._state = state
+        self._head: RequestHead | None = None
         self._upload_fault: Exception | None = None
 
     async def run(
@@ -53,6 +54,9 @@ class Forwarding:
     ) -> None:
         """`encoded`: the head as HTTP/1.1 has it, where it is known."""
         tape, number = session.tape, self._state.number
+        self._head = head
+        if self._state.trailers:
+            self._state.trailers = requests.trailers_behind(head, self._state.trailers)
         if is_whole:
             tape.request_end(number, self._state.trailers)
         tape.flush()
@@ -205,8 +209,7 @@ class Forwarding:
                 upstream.put_data(rest)
             if masker is not None:
                 self._state.note_masked(masker)
-            # What would not go on in the head must not go on behind the body either.
-            trailers = requests.shown_headers(event.trailers, "")
+            trailers = requests.trailers_behind(self._head, event.trailers)
             tape.request_end(number, trailers)
             tape.flush()
             upstream.put_end(trailers)

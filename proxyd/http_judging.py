@@ -258,7 +258,7 @@ class Judging:
                     408, Kind.PROTOCOL, "The body, which has to be judged, comes too slowly.", closes=True
                 )
             if isinstance(event, MessageEnded):
-                self._state.trailers = requests.shown_headers(event.trailers, "")
+                self._state.trailers = event.trailers
                 return b"".join(pieces), True
             pieces.append(event.data)
             size += len(event.data)

@@ -6,6 +6,7 @@ In the shape that the client's SDK knows, on the tape, and so that the connectio
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from typing import Final
 
@@ -22,12 +23,13 @@ from proxyd.http_sessions import HttpSession
 from proxyd.http_streams import PeerGone
 from proxyd.metrics import SessionOutcome
 from proxyd.tape.errors import TapeError
-from proxyd.tape.http_secrets import without_url_secrets
+from proxyd.tape.http_secrets import REMOVED, without_url_secrets
 
 # What of a refused body is read away, so that the connection can be used again.
 MAX_DRAINED_BYTES: Final = 1 << 20
 DRAIN_TIMEOUT_S: Final = 2.0
 EVENTS: Final = "text/event-stream"
+_TOKEN: Final = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:[.][A-Za-z0-9_-]*)*")  # a JWT, or the beginning of one
 EVENT_ENDS: Final = (b"\n\n", b"\r\r", b"\r\n\r\n")
 
 
@@ -63,11 +65,13 @@ async def refuse(state: ExchangeState, refusal: Refusal, *, is_taped: bool = Tru
 
 
 def told_of(head: RequestHead) -> dict[str, str]:
-    """What was asked for, for the log: without query, whose values are nobody's business there."""
+    """What was asked for, for the log: without query, whose values are nobody's business there, and without tokens that
+    somebody has put into the path."""
+    path = _TOKEN.sub(REMOVED, without_url_secrets(head.target.partition("?")[0]))
     return {
         "method": shown(head.method),
         "host": shown(head.authority),
-        "path": shown(without_url_secrets(head.target.partition("?")[0])),
+        "path": shown(path),
         "version": head.version,
     }
 

@@ -180,6 +180,10 @@ class Metrics:
         """Where the numbers of the models behind a target are kept."""
         return self._models.setdefault(target, ModelNumbers())
 
+    def forget_tokens(self) -> None:
+        """The logins are about to be others: `watch_tokens` says which."""
+        self._target_tokens.clear()
+
     def watch_tokens(self, target: str, login: str, numbers: TokenNumbers) -> None:
         """Show the numbers of a login whose tokens the gateway fetches."""
         self._target_tokens[target, login] = numbers

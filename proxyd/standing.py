@@ -21,6 +21,11 @@ def identity_problem(shown: Iterable[Shown]) -> str:
 
 
 def access_problem(gateway: Gateway, subject: Subject, target: Target, login: str) -> str:
-    """Why no session to the target would begin now; "" when one would."""
+    """Why no session to the target, as it was known to the session, would begin now; "" when one would."""
+    now = gateway.targets.get(target.name)
+    if now is None or all(each.name != login for each in now.config.logins):
+        return f"{target.name} has no such login any more"
+    if now.facts != target:
+        return f"what the policy goes by of {target.name} has changed"
     admission = admit(gateway.policy, subject, target, login, gateway.clock())
     return "" if admission.effect is Effect.ALLOW else f"access to {target.name} has been taken away"

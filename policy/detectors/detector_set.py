@@ -8,6 +8,7 @@ in JSON, `%40` in a form) are seen where the medium's own reader hands over the 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -50,7 +51,7 @@ class DetectorSet:
         gates = [finder.gate for kind in kinds for finder in kind.finders]
         self._folds = not FOLDED.isdisjoint(self.names)
         self._built_in_gate = Gate(gates) if gates else None
-        self._inner_gate = Gate([_unbound(gate) for gate in gates]) if gates else None
+        self._inner_gate = Gate([_inside(gate) for gate in gates]) if gates else None
         self._own = [(name, Pattern(expression, is_text=True)) for name, expression in own.items()]
         self._own_gate = Gate(list(own.values()), is_text=True) if own else None
 
@@ -140,7 +141,7 @@ class DetectorSet:
         )
 
     def may_match_inside(self, data: bytes) -> bool:
-        """The same for bytes in which lengths and the like stand beside values: they do not say where a word ends.
+        """The same for rows as they come: a length of four bytes may stand before a value, and a message behind it.
 
         Own patterns can look at the ends of a value: with those it is always True.
         """
@@ -149,7 +150,7 @@ class DetectorSet:
             self.has_own
             or (self._folds and may_fold(data))
             or may_hold_encoded(data)
-            or (gate is not None and gate.first(data, 0, len(data)) is not None)
+            or (gate is not None and _meets_inside(gate, data))
         )
 
     def _settled(self, spans: list[Span]) -> list[Match]:
@@ -196,9 +197,34 @@ class DetectorSet:
         return StreamDetector(self, write)
 
 
-def _unbound(gate: bytes) -> bytes:
-    """The expression without what it asks of the bytes around a value."""
-    return gate.replace(rb"(?:\b|_)", b"").replace(rb"\b", b"")
+_LARGEST_LENGTH_BYTE = 7
+_BEHIND_VALUE = bytes([*range(_LARGEST_LENGTH_BYTE + 1), 0xFF]) + b"Dd"  # another length, or another message
+_BORDER = re.compile(rb"\(\?:\\b\|_\)|\\b")
+# The end of a word, or four bytes of a length of which the last looks like a letter, or the `D` of the next row.
+_ANY_BORDER = rb"(?:\b|_|[\x00-\x07][\x00-\xff]{2}[0-9A-Za-z_]|D)"
+
+
+def _meets_inside(gate: Gate, data: bytes) -> bool:
+    """Does it match, other than where the first letter of a value was taken for the last byte of its length?"""
+    position = 0
+    while (met := gate.first(data, position, len(data))) is not None:
+        start = met[0]
+        if data[start] > _LARGEST_LENGTH_BYTE:
+            return True
+        end = start + int.from_bytes(data[start : start + 4])  # of a message, whose length counts itself
+        if _ends_at(data, end) or _ends_at(data, end + 4):
+            return True
+        position = start + 1
+    return False
+
+
+def _ends_at(data: bytes, end: int) -> bool:
+    return end == len(data) or (end < len(data) and data[end] in _BEHIND_VALUE)
+
+
+def _inside(gate: bytes) -> bytes:
+    """The expression for values that have their length in front of them and another message behind."""
+    return _BORDER.sub(lambda _: _ANY_BORDER, gate)
 
 
 @lru_cache(maxsize=64)

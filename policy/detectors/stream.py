@@ -34,14 +34,15 @@ _GROUPED = re.compile(
     rb"|[A-Za-z]{2}[0-9]{2}(?:[ -][A-Za-z0-9]{4}){0,8}(?:[ -][A-Za-z0-9]{0,4})?)\Z"  # an IBAN
 )
 _LONGEST_GROUPED = 64
-# The same with digits and separators beyond ASCII, up to the first bytes of one.
+# The same with digits and separators beyond ASCII, up to the first bytes of one. `(?!)`: Python 3.11.2 goes on behind
+# an iteration that failed half-way.
 _WIDE_GROUPED = re.compile(
     rb"(?:[0-9+(]|" + DIGIT + rb"|\xef\xbc[\x80-\xbf])"
     rb"(?:[0-9 ().\-/]|"
     + DIGIT
     + rb"|"
     + SEPARATOR
-    + rb"|\xef[\xbc\xbd][\x80-\xbf])*+[a-zA-Z]{0,2}(?:"
+    + rb"|\xef[\xbc\xbd][\x80-\xbf]|(?!))*+[a-zA-Z]{0,2}(?:"
     + PART
     + rb")?\Z"
 )

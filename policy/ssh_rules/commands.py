@@ -11,7 +11,7 @@ without `/` is that bare name only, one with `/` that path only. Called by `poli
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 from policy.facts import SimpleCommand, Word
 from policy.narrowing import Need
@@ -35,6 +35,7 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 _RESERVED = frozenset({"if", "for", "while", "until", "case", "select", "function", "!", "{"})
 WORD = "word"
 _NOT_NORMAL = frozenset({"", ".", ".."})
+_PROGRAMS = ("bin", "sbin")
 
 
 class CommandPattern:
@@ -103,7 +104,7 @@ class CommandPattern:
         given = name.split("/")
         if given[0] != "" or parts[0].literal != "" or any(part in _NOT_NORMAL for part in given[1:]):
             return True  # relative, or not normal: it may lead there
-        return _fit(parts, given)
+        return any(_fit(parts, other) for other in _same_places(given))
 
     def _may_go_on(self, words: Sequence[Word]) -> bool:
         """Could these be the words behind the name? Follows every number of pattern words used up so far."""
@@ -163,6 +164,16 @@ class CommandPattern:
 
 def base_name(name: str) -> str:
     return name.rpartition("/")[2]
+
+
+def _same_places(parts: list[str]) -> Iterator[list[str]]:
+    """A normal path in parts, and where it may lie as well: systems have /bin, /sbin and both below /usr as one."""
+    yield parts
+    start = 2 if parts[:2] == ["", "usr"] else 1
+    if len(parts) == start + 2 and parts[start] in _PROGRAMS:
+        for usr in ([""], ["", "usr"]):
+            for programs in _PROGRAMS:
+                yield [*usr, programs, parts[-1]]
 
 
 def _fit(globs: Sequence[Glob], parts: Sequence[str]) -> bool:

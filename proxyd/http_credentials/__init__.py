@@ -1,7 +1,7 @@
 """What the gateway shows HTTP targets in place of the clients' own credentials.
 
-`injecting` says what an injector is, `fixed`, `oauth2` and `aws` are the kinds of it (`sigv4` and `aws_keys` belong to the
-last), and `choosing` makes the one that a login asks for. The relay calls `ready` for each request.
+`injecting` says what an injector is, `fixed`, `oauth2` and `aws` are the kinds of it (`sigv4` and `aws_keys` belong to
+the last), and `choosing` makes the one that a login asks for. The relay calls `ready` for each request.
 """
 
 from proxyd.http_credentials.choosing import injector_for

@@ -162,7 +162,11 @@ _releases: dict[str, asyncio.Event] = {}
 
 
 async def _held(exchange: _Exchange, released: asyncio.Event) -> None:
-    """Events until somebody else asks for its release; not for ever, where nobody does."""
+    """Events until somebody else asks for its release; not for ever, where nobody does. `whole`: all of it then."""
+    if "whole" in exchange.query:
+        await asyncio.wait_for(released.wait(), 60)
+        await exchange.whole(200, "text/plain", b"at last\n")
+        return
     await exchange.start(200, "text/event-stream")
     for _ in range(6000):
         if released.is_set():

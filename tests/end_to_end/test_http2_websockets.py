@@ -116,11 +116,11 @@ def test_a_client_of_http1_reaches_a_target_of_http2(gateway: HttpGateway, targe
         assert socket.subprotocol == "chat"
         for message in (*TEXTS, b"\x00\xff" * 100_000):
             socket.send(message)
-            assert socket.recv(timeout=10) == message
-        assert socket.ping().wait(10)
+            assert socket.recv(timeout=60) == message
+        assert socket.ping().wait(60)
         socket.send("close")
         with pytest.raises(ConnectionClosed):
-            socket.recv(timeout=10)
+            socket.recv(timeout=60)
         assert (socket.close_code, socket.close_reason) == (4000, "asked to")
 
 
@@ -245,6 +245,7 @@ def test_it_is_told_when_its_session_is_ended(gateway: HttpGateway, target: str)
             socket.end()
             socket.rest()
             assert socket.reset in (None, 0)
+    wait_until(lambda: bool(gateway.logged("session ended", session=session)), "the line")
     assert gateway.logged("session ended", session=session)[0]["outcome"] == "ended"
 
 

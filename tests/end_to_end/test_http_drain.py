@@ -50,7 +50,7 @@ class Held:
     def release(self) -> None:
         context = ssl.create_default_context(cafile=str(self._gateway.target_ca))
         url = f"{self._app.url}/release?name={self._name}"
-        assert httpx.get(url, verify=context, trust_env=False, timeout=20).is_success
+        assert httpx.get(url, verify=context, trust_env=False, timeout=60).is_success
 
 
 @pytest.fixture
@@ -153,11 +153,12 @@ def test_idle_connections_are_closed_at_once(gateway: HttpGateway, held: Held) -
             assert b"[DONE]" in busy.rest()
 
 
-def test_http1_is_told_with_the_next_answer(gateway: HttpGateway) -> None:
+def test_http1_is_told_with_the_next_answer(gateway: HttpGateway, held: Held) -> None:
     with RawClient(gateway) as client, ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(client.ask, "/t/app/slow?wait=2")
+        asked = pool.submit(client.ask, f"{held.path}&whole=1")
         wait_until(lambda: bool(gateway.logged("session opened")), "the request")
         with draining(gateway):
+            held.release()
             status, head, body = asked.result(60)
             assert (status, body) == (200, b"at last\n")
             assert b"\r\nconnection: close" in head.lower()
@@ -192,6 +193,6 @@ def test_websockets_are_told_when_nobody_waits_any_longer(
         stopped = pool.submit(gateway.stop)
         code, reason = new.closing()
         with pytest.raises(Exception, match="shutting down"):
-            old.recv(timeout=20)
+            old.recv(timeout=60)
         assert (code, "the gateway is shutting down" in reason) == (1008, True)
         assert stopped.result(60) == 0

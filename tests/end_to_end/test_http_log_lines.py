@@ -96,6 +96,12 @@ def test_what_is_no_request(gateway: HttpGateway) -> None:
     assert (line["subject"], line["failure"]) == ("alice@example.com", "protocol")
 
 
+def test_a_token_in_the_wrong_place_is_not_told(gateway: HttpGateway) -> None:
+    with gateway.client(None) as client:
+        assert client.get(f"/t/app/lost/{gateway.token('agent-alice')}/x").status_code == 401
+    refused(gateway, path="/t/app/lost/<removed>/x")
+
+
 def test_none_of_it_tells_a_token_or_a_query(gateway: HttpGateway) -> None:
     text = gateway.daemon.log_path.read_text()
     assert "not-to-be-told" not in text

@@ -98,7 +98,7 @@ def test_access_taken_away_closes_a_websocket_with_the_reason(gateway: HttpGatew
         assert websocket.recv() == "hello"
         assert gateway.reload(TAKEN_AWAY)
         with pytest.raises(ConnectionClosed) as caught:
-            websocket.recv(timeout=20)
+            websocket.recv(timeout=60)
     received = caught.value.rcvd
     assert received is not None
     assert (received.code, received.reason) == (1008, f"proxyd: this session was ended: {TAKEN}")

@@ -84,12 +84,12 @@ def test_access_taken_away_ends_an_open_forward_and_a_running_command(gateway: S
     with gateway.route().popen("echo ready; sleep 600", *forward) as talk:
         assert talk.stdout is not None and talk.stderr is not None
         assert talk.stdout.readline().strip() == b"ready"
-        with socket.create_connection((HOST, port), 20) as through:
+        with socket.create_connection((HOST, port), 60) as through:
             assert through.recv(4) == b"SSH-"
             assert gateway.reload(NO_ACCESS)
             while through.recv(4096):
                 pass
-        assert talk.wait(20) == LOST
+        assert talk.wait(60) == LOST
         assert b"access to web1 has been taken away" in talk.stderr.read()
     line = ended(gateway)
     assert (line["outcome"], line["reason"]) == ("revoked", "access to web1 has been taken away")

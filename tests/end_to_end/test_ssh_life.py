@@ -102,9 +102,9 @@ def test_access_that_is_taken_away_ends_what_runs(
         assert running.stdout.readline() == b"begun\n"
         assert gateway.reload(TAKEN_AWAY)
         assert running.wait() == 255
-        assert b"your access to web1 has ended" in running.stderr.read()
+        assert b"access to web1 has been taken away" in running.stderr.read()
     gateway.last_session()
-    assert gateway.logged("session ended", outcome="ended")
+    assert gateway.logged("session ended", outcome="revoked")
 
 
 def test_a_subject_has_only_so_many_sessions(make_ssh_gateway: Factory) -> None:

@@ -331,7 +331,7 @@ async def test_what_needs_a_restart_is_named_and_kept(tmp_path: Path) -> None:
         (tmp_path / "proxyd.yaml").write_text(config.replace("drain_timeout: 5s", "drain_timeout: 7s"))
         await house.hang_up()
         (line,) = [line for line in house.lines if line["event"].startswith("changed, but")]
-        assert line["keys"] == ["listeners"]
+        assert line["keys"] == ["listeners.postgres.limits.connections"]
         assert house.gateway.config.listeners[0].limits.connections == 10
         assert house.gateway.config.drain_timeout == 7.0
         house.gateway.log.debug("fine print")

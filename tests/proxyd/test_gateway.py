@@ -10,13 +10,14 @@ import trio
 import trio.testing
 
 from policy.document import load_document
-from proxyd import gateway as module
+from proxyd import catalogs as module
 from proxyd.catalog import CatalogUnavailable
-from proxyd.gateway import Gateway
+from proxyd.gateway import Gateway, target_runtime
 from proxyd.references import Material
 from proxyd.telemetry import Telemetry
 from tests.end_to_end.servers import PASSWORD, PostgresServer
 from tests.proxyd.documents import CONFIG, POLICY, write_secret, write_setup, write_ssh_setup
+from tests.proxyd.test_sessions import session_of
 
 
 def build(directory: Path, config: str = CONFIG) -> Gateway:
@@ -86,7 +87,7 @@ async def test_one_catalog_source_a_database(tmp_path: Path, pg18: PostgresServe
     target = gateway.postgres_target("shop")
     assert target is not None
     async with trio.open_nursery() as nursery:
-        gateway.nursery = nursery
+        gateway.catalogs.nursery = nursery
         source = gateway.catalog(target, "postgres")
         assert gateway.catalog(target, "postgres") is source
         assert source.latest is None
@@ -116,3 +117,47 @@ def test_catalogs_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(CatalogUnavailable, match="followed already"):
         gateway.catalog(target, "c")
     assert gateway.catalog(target, "a") is first
+
+
+def test_targets_that_stay_as_they_are_are_kept(tmp_path: Path) -> None:
+    gateway = build(tmp_path)
+    before = gateway.target("shop")
+    changed = CONFIG.replace("127.0.0.1:5432", "127.0.0.1:5433")
+    assert gateway.take_targets(gateway.prepare_targets(gateway.config.targets)) == ()
+    assert gateway.target("shop") is before
+    wanted = Material.read(write_setup(tmp_path, config=changed), 0.0).config.targets
+    assert gateway.take_targets(gateway.prepare_targets(wanted)) == ("shop",)
+    now = gateway.postgres_target("shop")
+    assert now is not None
+    assert now is not before
+    assert now.config.address.port == 5433
+    assert gateway.take_targets({}) == ("shop",)
+    assert gateway.target("shop") is None
+
+
+async def test_a_changed_target_has_another_catalog_and_sessions_keep_theirs(
+    tmp_path: Path, pg18: PostgresServer
+) -> None:
+    config = CONFIG.replace("127.0.0.1:5432", f"127.0.0.1:{pg18.port}").replace(
+        "{name: catalog,", "{name: catalog, user: by_scram,"
+    )
+    config = config.replace("database: shop", 'database: postgres\n    databases: ["*"]')
+    gateway = build(tmp_path, config)
+    write_secret(tmp_path / "secrets/reader", PASSWORD)
+    target = gateway.postgres_target("shop")
+    assert target is not None
+    session = session_of(target="shop", detail="postgres")
+    async with trio.open_nursery() as nursery:
+        gateway.catalogs.nursery = nursery
+        with gateway.sessions.entered(session, 10):
+            source = gateway.catalog(target, "postgres")
+            await source.refresh()
+            gateway.take_targets({"shop": target_runtime(target.config)})
+            other = gateway.postgres_target("shop")
+            assert other is not None
+            assert gateway.catalog(other, "postgres") is not source
+            await trio.testing.wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 2  # what polls the old one, and what waits for the session
+        while nursery.child_tasks:
+            await trio.sleep(0.01)
+        assert source.latest is not None

@@ -13,7 +13,6 @@ from protocols.ssh import messages as wire
 from protocols.ssh.opens import DirectTcpip
 from proxyd.metrics import SessionOutcome
 from proxyd.ssh_jumps import HANG_UP_TIMEOUT_S
-from proxyd.ssh_session import TICK_S
 from tests.proxyd.gates.ssh.playbook import PEER_PACKET, POLICY, document
 from tests.proxyd.ssh_house import HOST, Document, Peer, SshHouse, ssh_house
 from tests.proxyd.test_ssh_session import advance, at_the_menu, only_session
@@ -189,16 +188,16 @@ async def test_a_target_that_is_not_there(tmp_path: Path) -> None:
             assert failure.text.startswith("proxyd: web1 cannot be reached:")
 
 
-async def test_a_reload_that_takes_access_away_ends_jumps_too(
-    tmp_path: Path, mock_clock: trio.testing.MockClock
-) -> None:
+async def test_a_reload_that_takes_access_away_ends_jumps_too(tmp_path: Path) -> None:
+    failed: list[object] = []
     async with ssh_house(tmp_path, policy=JUMPS) as house:
         client, stream = await jump(house)
         house.gateway.swap_policy(document(NO_ACCESS))
-        await advance(mock_clock, TICK_S)
+        assert await house.gateway.sessions.judge_again(failed.append) == 1
         await client.ended.wait()
-        assert client.last_words == "disconnected: proxyd: your access to web1 has ended"
+        assert client.last_words == "disconnected: proxyd: access to web1 has been taken away"
         assert await stream.receive_some() == b""
+    assert not failed
 
 
 async def test_limits_of_the_access_count_for_jumps_too(

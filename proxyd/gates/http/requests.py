@@ -242,5 +242,16 @@ def with_credential(head: RequestHead, injected: Injected) -> RequestHead:
     return msgspec.structs.replace(head, headers=(*kept, *injected.headers))
 
 
+def trailers_behind(head: RequestHead | None, trailers: Headers) -> Headers:
+    """What of `trailers` goes on behind the body of `head`: what could in a head, and nothing that is said there.
+
+    Some servers put the two together, and take the last: of the target's credential too.
+    """
+    if not trailers:
+        return trailers
+    said = set() if head is None else {name.replace("_", "-") for name, _ in head.headers}
+    return tuple([field for field in shown_headers(trailers, "") if field[0].replace("_", "-") not in said])
+
+
 def told_counts(counts: Counter[str]) -> dict[str, int]:
     return {name: number for name, number in counts.items() if number}

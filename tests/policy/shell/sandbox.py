@@ -23,7 +23,7 @@ STUBS = ("aa", "bb", "cc", "rm", "ls", "-v")
 # Programs that run others, as they are: what they run here are stubs again.
 REAL = ("sh", "dash", "bash", "env", "nice", "nohup", "setsid", "timeout", "stdbuf", "xargs", "find")
 FILES = ("one", "two.txt", "-x")
-TIMEOUT_S = 5.0
+TIMEOUT_S = 60.0
 _END = "<end>"
 
 

@@ -260,7 +260,7 @@ def _unknown(budget: Budget, unknown: Sequence[str], facts: LlmFacts) -> BudgetR
 def _exceeded(exceeded: Exceeded, now: float) -> BudgetRefusal:
     wait = until_tomorrow_s(now)
     message = (
-        f"budget {exceeded.budget} of this day does not suffice: {_amount(exceeded.what, exceeded.spent)} of "
+        f"budget {exceeded.budget} does not suffice for today: {_amount(exceeded.what, exceeded.spent)} of "
         f"{_amount(exceeded.what, exceeded.limit)} {_UNITS[exceeded.what]} are spent or set aside, and this call may "
         f"come to {_amount(exceeded.what, exceeded.asked)}"
     )

@@ -195,6 +195,13 @@ def test_the_credential_takes_the_place_of_all_of_its_name() -> None:
     assert injected.headers == (("accept", "*/*"), ("x-key", "ours"))
 
 
+def test_behind_the_body_nothing_is_said_that_the_head_has_said() -> None:
+    head = RequestHead("POST", "/", "https", "a", (("x-key", "ours"), ("x-env", "test")))
+    trailers = (("x-sum", "1"), ("x-key", "theirs"), ("x_env", "dev"), ("x-original-url", "/admin"))
+    assert requests.trailers_behind(head, trailers) == (("x-sum", "1"),)
+    assert requests.trailers_behind(head, ()) == ()
+
+
 @pytest.mark.parametrize("name", ["x_key", "x-key_", "x_other"])
 def test_an_underscore_is_a_dash_to_some_servers(name: str) -> None:
     head = sent(((name, "of the client"), ("accept", "*/*")))
