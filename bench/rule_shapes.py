@@ -133,7 +133,7 @@ def _ssh(operation: SshOperation, **more: Any) -> Callable[[int, int], Facts]:
 
 
 def _port(number: int, new: int) -> SshFacts:
-    return SshFacts(SshOperation.LISTEN, host="0.0.0.0", port=number % 50_000 + 1)  # noqa: S104
+    return SshFacts(SshOperation.LISTEN, host="0.0.0.0", port=min(number, 50_000))  # noqa: S104
 
 
 def _select(relation: str = "orders", column: str = "id", function: str = "") -> Callable[[int, int], Facts]:

@@ -58,7 +58,7 @@ EntryT = TypeVar("EntryT", MaskEntry, JsonMaskEntry, DetectMaskEntry)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyDocument:
-    """One version of the policy. Immutable but for `views` and `seen`: what `policy.view` has worked out and can again.
+    """One version of the policy. Immutable but for `views`, `kept` and `seen`, which `policy.view` can work out again.
 
     version: the first 16 hexadecimal digits of the text's SHA-256. detectors: the document's own patterns (RE2) by
     name. warnings: what the document says without effect.
@@ -78,6 +78,7 @@ class PolicyDocument:
     budgets: tuple[Budget, ...] = ()
     warnings: tuple[Fault, ...] = ()
     views: dict[Hashable, object] = field(default_factory=dict, repr=False)
+    kept: dict[str, object] = field(init=False, default_factory=dict, repr=False)
     seen: dict[tuple[int, int], tuple[Subject, Target, object]] = field(
         init=False, default_factory=dict, repr=False
     )

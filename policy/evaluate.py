@@ -107,8 +107,8 @@ def admit(document: PolicyDocument, subject: Subject, target: Target, login: str
     return refuse_admission(document, target.protocol)
 
 
-def _entries(view: View, login: str) -> list[AccessEntry]:
-    return [entry for entry in view.access if entry.has_login(login)]
+def _entries(view: View, login: str) -> Sequence[AccessEntry]:
+    return view.entries_for(login)
 
 
 def has_standing_access(view: View, login: str) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 from policy.patterns import Glob
@@ -52,6 +53,10 @@ class Narrowing(Generic[ThingT]):
 
     def find(self, shown: Shown) -> Iterator[ThingT]:
         """The things whose needs may all be met, in no order; one may come several times."""
+        return chain.from_iterable(self.rows(shown))
+
+    def rows(self, shown: Shown) -> Iterator[Sequence[ThingT]]:
+        """The same in rows, each in the order in which the things were given."""
         pending = [self._root]
         while pending:
             node = pending.pop()
@@ -63,7 +68,7 @@ class Narrowing(Generic[ThingT]):
                     for text in texts:
                         node.meet(text, pending)
                 node = node.rest
-            yield from node
+            yield node
 
 
 @dataclass(frozen=True, slots=True, eq=False)

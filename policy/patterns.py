@@ -1,6 +1,6 @@
 """Patterns for names: relations ("shop.*"), columns ("*.*.phone"), functions, settings, targets.
 
-Owns parsing, matching, comparing and indexing of patterns. Called by `policy.document` (is this a pattern,
+Owns parsing, matching and comparing of patterns. Called by `policy.document` (is this a pattern,
 does it cover that one?) and by the rule matchers. No regular expressions at match time: a glob is its
 fixed pieces, found from left to right, so that no pattern can be made slow, and a pattern never matches by
 prefix alone.
@@ -15,13 +15,10 @@ lower case.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Sequence
 
 MAX_IDENTIFIER_BYTES = 63  # PostgreSQL cuts names there (NAMEDATALEN - 1)
 _UNQUOTED = re.compile(r"[\w$*]+")
-
-PayloadT = TypeVar("PayloadT")
 
 
 class PatternError(ValueError):
@@ -203,51 +200,6 @@ def column_pattern(text: str, *, one_part: bool = False) -> NamePattern:
         f"write `schema.relation.column`, as in `*.*.{last}`"
         + (f", or `{last}` for a column of the rule's relations" if one_part else ""),
     )
-
-
-class PatternIndex(Generic[PayloadT]):
-    """Payloads by name pattern, found without looking at every pattern.
-
-    The last two parts that are literal decide where a pattern is kept; only patterns with a real glob in a
-    deciding part ("tmp_*.x") are looked at one by one. What was found for a name is remembered, up to
-    `MAX_REMEMBERED` names.
-    """
-
-    MAX_REMEMBERED = 8192
-
-    def __init__(self, entries: Iterable[tuple[NamePattern, PayloadT]]) -> None:
-        self._by_literals: dict[tuple[str | None, ...], list[tuple[int, PayloadT]]] = {}
-        self._globs: list[tuple[int, NamePattern, PayloadT]] = []
-        self._shapes: set[tuple[bool, ...]] = set()
-        self._remembered: dict[tuple[str, ...], tuple[PayloadT, ...]] = {}
-        for order, (pattern, payload) in enumerate(entries):
-            if all(part.literal is not None or part.is_any for part in pattern.parts):
-                key = tuple(part.literal for part in pattern.parts)
-                self._by_literals.setdefault(key, []).append((order, payload))
-                self._shapes.add(tuple(literal is not None for literal in key))
-            else:
-                self._globs.append((order, pattern, payload))
-
-    def find(self, *names: str) -> tuple[PayloadT, ...]:
-        """The payloads whose pattern matches `names`, in the order they were given."""
-        known = self._remembered.get(names)
-        if known is not None:
-            return known
-        found: list[tuple[int, PayloadT]] = []
-        for shape in self._shapes:
-            if len(shape) == len(names):
-                key = tuple(name if fixed else None for name, fixed in zip(names, shape, strict=True))
-                found.extend(self._by_literals.get(key, ()))
-        found.extend((order, payload) for order, pattern, payload in self._globs if pattern.matches(*names))
-        result = tuple(payload for _, payload in sorted(found, key=_by_order))
-        if len(self._remembered) >= self.MAX_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[names] = result
-        return result
-
-
-def _by_order(entry: tuple[int, object]) -> int:
-    return entry[0]
 
 
 def any_matches(patterns: Sequence[NamePattern], *names: str) -> bool:

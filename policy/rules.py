@@ -52,10 +52,10 @@ class Membership:
     def includes(self, subject: Subject) -> bool:
         if not self.groups.isdisjoint(subject.groups):
             return True
-        return any(not values.isdisjoint(_claim(subject, key)) for key, values in self.claims)
+        return any(not values.isdisjoint(claim_values(subject, key)) for key, values in self.claims)
 
 
-def _claim(subject: Subject, key: str) -> Sequence[str]:
+def claim_values(subject: Subject, key: str) -> Sequence[str]:
     if key == "name":
         return (subject.name,)
     value = subject.claims.get(key, ())

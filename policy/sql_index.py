@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from functools import cached_property
 
 from policy.commands import WRAPPING_COMMANDS
-from policy.conditions.bundles import Bundle, bundled, in_order
+from policy.conditions.bundles import Bundle, bundled, in_order, merged
 from policy.facts import RelationAccess, SqlFacts
 from policy.narrowing import Narrowing, Need, Needs, Shown
 from policy.rules import SqlRule, columns_used, readings_of_function
@@ -29,6 +29,10 @@ class RuleIndex:
     def __init__(self, rules: Iterable[SqlRule]) -> None:
         self.rules = tuple(rules)
         self.bundles = bundled(self.rules)
+
+    def prepare(self) -> None:
+        """Makes what is otherwise made when it is first needed."""
+        _ = (self._touching_relations, self._touching_rest, self._covering_relations, self._covering_commands)
 
     # --- touching: deny and hold ---
 
@@ -61,20 +65,20 @@ class RuleIndex:
             ({**_commands(bundle.first.touched), **_others(bundle.first)}, bundle) for bundle in rest
         )
 
-    # --- covering: allow and hold ---
+    # --- covering: allow and hold; in the document's order, as far as somebody looks ---
 
-    def covering_access(self, access: RelationAccess) -> Bundles:
+    def covering_access(self, access: RelationAccess) -> Iterator[Bundle[SqlRule]]:
         """Those that could cover the access, all of its columns among them."""
         columns = access.columns
         shown = _Shown((), (), (access.command,), relation=(access.schema, access.name))
         shown.columns = () if columns is None else columns[:1] or None
-        return in_order(self._covering_relations.find(shown))
+        return merged(self._covering_relations.rows(shown))
 
-    def listing_columns(self, access: RelationAccess) -> Bundles:
+    def listing_columns(self, access: RelationAccess) -> Iterator[Bundle[SqlRule]]:
         """Of the rules that list columns, those that could list one of the access."""
         shown = _Shown((), (), (access.command,), relation=(access.schema, access.name))
         shown.columns = access.columns or ()
-        return in_order(self._covering_columns.find(shown))
+        return merged(self._covering_columns.rows(shown))
 
     def with_columns(self, access: RelationAccess) -> Iterator[Bundle[SqlRule]]:
         """Of the rules that list columns, those that could be about the relation, in no order."""
@@ -94,10 +98,10 @@ class RuleIndex:
 
     def covering_command(
         self, command: str, relation: tuple[str, str] | None, functions: Sequence[str]
-    ) -> Bundles:
+    ) -> Iterator[Bundle[SqlRule]]:
         """Those that list this command, and could cover it. relation: one of those around it, if there is one."""
         shown = _Shown(functions[:1] or None, None, (command,), relation=relation or ())
-        return in_order(self._covering_commands.find(shown))
+        return merged(self._covering_commands.rows(shown))
 
     @cached_property
     def _covering_commands(self) -> Narrowing[Bundle[SqlRule]]:
@@ -108,17 +112,19 @@ class RuleIndex:
         )
         return _by_relation(able, lambda rule: {**_commands(rule.covered), **_functions(rule)})
 
-    def covering_function(self, name: str, command: str, relation: tuple[str, str] | None) -> Bundles:
+    def covering_function(
+        self, name: str, command: str, relation: tuple[str, str] | None
+    ) -> Iterator[Bundle[SqlRule]]:
         """Those that list this function ("schema.name"). command, relation: one of those around it."""
-        return in_order(self._covering_functions.find(_Shown((name,), None, (command,), relation=relation)))
+        return merged(self._covering_functions.rows(_Shown((name,), None, (command,), relation=relation)))
 
     @cached_property
     def _covering_functions(self) -> Narrowing[Bundle[SqlRule]]:
         listing = (bundle for bundle in self.bundles if bundle.first.functions is not None)
         return _by_relation(listing, lambda rule: {**_functions(rule), **_named_commands(rule)})
 
-    def covering_setting(self, name: str, command: str) -> Bundles:
-        return in_order(self._covering_settings.find(_Shown(None, (name,), (command,))))
+    def covering_setting(self, name: str, command: str) -> Iterator[Bundle[SqlRule]]:
+        return merged(self._covering_settings.rows(_Shown(None, (name,), (command,))))
 
     @cached_property
     def _covering_settings(self) -> Narrowing[Bundle[SqlRule]]:

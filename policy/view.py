@@ -7,28 +7,47 @@ for what it remembers, which follows from the document alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Protocol, TypeVar, cast
 
+from policy.applicability import Applicable, Entry, RoleIndex
 from policy.decision import Effect
 from policy.detectors import Detection
 from policy.document import PolicyDocument
 from policy.facts import ColumnName, Subject, Target
 from policy.http_rules.index import HttpRules
 from policy.masking import Mask
-from policy.patterns import NamePattern, PatternIndex
+from policy.pattern_index import PatternIndex
+from policy.patterns import NamePattern
 from policy.rules import AccessEntry, DetectMaskEntry, JsonMaskEntry, MaskEntry, SqlRule
 from policy.sql_index import RuleIndex
 from policy.ssh_rules.index import SshRuleIndex
 from policy.system_relations import is_harmless
 
 MAX_VIEWS = 1024
+MAX_PREPARED = 64
 MAX_REMEMBERED = 8192
+
+KeptT = TypeVar("KeptT")
+
+
+class Ordered(Entry, Protocol):
+    """A rule, as far as its view goes."""
+
+    @property
+    def order(self) -> int: ...
+
+    @property
+    def effect(self) -> Effect: ...
+
+
+RuleT = TypeVar("RuleT", bound=Ordered)
 
 
 def roles_of(document: PolicyDocument, subject: Subject) -> frozenset[str]:
     """The roles whose groups or claims the subject has."""
-    return frozenset(name for name, role in document.roles.items() if role.includes(subject))
+    return _kept(document, "roles", lambda: RoleIndex(document.roles)).of(subject)
 
 
 class MaskSet:
@@ -118,12 +137,8 @@ class View:
 
     def __init__(self, document: PolicyDocument, roles: frozenset[str], target: Target) -> None:
         self.roles = roles
-        self.access: tuple[AccessEntry, ...] = tuple(
-            entry
-            for entry in document.access
-            if not entry.roles.isdisjoint(roles) and entry.targets.matches(target)
-        )
-        self._target = target
+        self.access = access_at(document, roles, target)
+        self.target = target
         self._document = document
         # What `policy.http.masks` and `policy.detection` have made of the masks below, kept for them.
         self.body_masks: object = None
@@ -140,12 +155,24 @@ class View:
     @cached_property
     def rules(self) -> Mapping[Effect, RuleIndex]:
         """The rules about SQL."""
-        rules = [rule for rule in self._document.rules if rule.applies(self.roles, self._target)]
-        return {effect: RuleIndex(rule for rule in rules if rule.effect is effect) for effect in Effect}
+        rules = self._applicable("rules", self._document.rules)
+        return self._shared("rules", rules, lambda: _by_effect(RuleIndex, rules))
+
+    def prepare(self) -> None:
+        """Makes what judgements at the target's door need."""
+        match self.target.protocol:
+            case "postgres":
+                for index in self.rules.values():
+                    index.prepare()
+            case "ssh":
+                for ssh_index in self.ssh_rules.values():
+                    ssh_index.prepare()
+            case "http":
+                self.http_rules.prepare()
 
     @cached_property
     def masks(self) -> MaskSet:
-        return MaskSet(entry for entry in self._document.masks if entry.applies(self.roles, self._target))
+        return MaskSet(entry for entry in self._document.masks if entry.applies(self.roles, self.target))
 
     @cached_property
     def refuses_columns(self) -> bool:
@@ -170,23 +197,90 @@ class View:
     @cached_property
     def ssh_rules(self) -> Mapping[Effect, SshRuleIndex]:
         """The rules about SSH."""
-        rules = [rule for rule in self._document.ssh_rules if rule.applies(self.roles, self._target)]
-        return {effect: SshRuleIndex(rule for rule in rules if rule.effect is effect) for effect in Effect}
+        rules = self._applicable("ssh rules", self._document.ssh_rules)
+        return self._shared("ssh rules", rules, lambda: _by_effect(SshRuleIndex, rules))
 
     @cached_property
     def http_rules(self) -> HttpRules:
         """The rules about HTTP."""
-        return HttpRules(rule for rule in self._document.http_rules if rule.applies(self.roles, self._target))
+        rules = self._applicable("http rules", self._document.http_rules)
+        return self._shared("http rules", rules, lambda: HttpRules(rules))
+
+    def _applicable(self, kind: str, rules: Sequence[RuleT]) -> tuple[RuleT, ...]:
+        return _kept(self._document, f"applicable {kind}", lambda: Applicable(rules)).at(
+            self.roles, self.target
+        )
+
+    def _shared(self, kind: str, rules: Iterable[Ordered], make: Callable[[], KeptT]) -> KeptT:
+        """The same index for all views with the same rules: to make one of ten thousand takes a while."""
+        key = (kind, tuple(rule.order for rule in rules))
+        known = self._document.views.get(key)
+        if known is None:
+            known = make()
+            _remember(self._document, key, known)
+        return cast(KeptT, known)
+
+    @cached_property
+    def _by_login(self) -> Mapping[str, tuple[AccessEntry, ...]]:
+        found: dict[str, list[AccessEntry]] = {
+            login: [] for entry in self.access for login in entry.logins or ()
+        }
+        for entry in self.access:
+            for login in found if entry.logins is None else entry.logins:
+                found[login].append(entry)
+        return {login: tuple(entries) for login, entries in found.items()}
+
+    @cached_property
+    def _of_any_login(self) -> tuple[AccessEntry, ...]:
+        return tuple(entry for entry in self.access if entry.logins is None)
+
+    def entries_for(self, login: str) -> tuple[AccessEntry, ...]:
+        """The entries of `access` that give this login, with a grant or without."""
+        return self._by_login.get(login, self._of_any_login)
 
     @cached_property
     def json_masks(self) -> tuple[JsonMaskEntry, ...]:
         entries = self._document.json_masks
-        return tuple(entry for entry in entries if entry.applies(self.roles, self._target))
+        return tuple(entry for entry in entries if entry.applies(self.roles, self.target))
 
     @cached_property
     def detect_masks(self) -> tuple[DetectMaskEntry, ...]:
         entries = self._document.detect_masks
-        return tuple(entry for entry in entries if entry.applies(self.roles, self._target))
+        return tuple(entry for entry in entries if entry.applies(self.roles, self.target))
+
+
+def _by_effect(make: Callable[[Iterable[RuleT]], KeptT], rules: Sequence[RuleT]) -> Mapping[Effect, KeptT]:
+    return {effect: make(rule for rule in rules if rule.effect is effect) for effect in Effect}
+
+
+def _kept(document: PolicyDocument, key: str, make: Callable[[], KeptT]) -> KeptT:
+    """What `make` has made of the whole document, once."""
+    known = document.kept.get(key)
+    if known is None:
+        known = document.kept[key] = make()
+    return cast(KeptT, known)
+
+
+def _remember(document: PolicyDocument, key: Hashable, value: object) -> None:
+    if len(document.views) >= MAX_VIEWS:
+        document.views.clear()
+    document.views[key] = value
+
+
+def access_at(document: PolicyDocument, roles: frozenset[str], target: Target) -> tuple[AccessEntry, ...]:
+    """The entries of `access` for one of the roles and the target, in the document's order."""
+    return _kept(document, "access", lambda: Applicable(document.access)).at(roles, target)
+
+
+def prepare(document: PolicyDocument, like: PolicyDocument) -> None:
+    """Make for `document` the views that `like` is asked by: who judges next does not wait for them.
+
+    May be called by another thread before `document` is judged by.
+    """
+    views = [view for view in list(like.views.values()) if isinstance(view, View)]
+    for view in views[-MAX_PREPARED:]:
+        new = _view_for(document, view.roles & document.roles.keys(), view.target)
+        new.prepare()
 
 
 def view_of(document: PolicyDocument, subject: Subject, target: Target) -> View:
@@ -207,13 +301,14 @@ def view_of(document: PolicyDocument, subject: Subject, target: Target) -> View:
 
 
 def _view_by_roles(document: PolicyDocument, subject: Subject, target: Target) -> View:
-    roles = roles_of(document, subject)
+    return _view_for(document, roles_of(document, subject), target)
+
+
+def _view_for(document: PolicyDocument, roles: frozenset[str], target: Target) -> View:
     key = (roles, target.name, target.protocol, tuple(sorted(target.labels.items())))
     known = document.views.get(key)
     if isinstance(known, View):
         return known
     view = View(document, roles, target)
-    if len(document.views) >= MAX_VIEWS:
-        document.views.clear()
-    document.views[key] = view
+    _remember(document, key, view)
     return view

@@ -27,6 +27,7 @@ import trio
 
 from policy.llm.budget import day_of
 from policy.located_yaml import DocumentError
+from policy.view import prepare as prepare_views
 from proxyd.addresses import shown_name
 from proxyd.admin import AdminServer
 from proxyd.config import Config, HttpTarget, Identity
@@ -284,6 +285,7 @@ class Daemon:
             material = await trio.to_thread.run_sync(Material.read, self._config_path, now)
             issuers = await trio.to_thread.run_sync(gateway.tokens.prepare, material.config.identity.issuers)
             targets = await trio.to_thread.run_sync(gateway.prepare_targets, material.config.targets)
+            await trio.to_thread.run_sync(prepare_views, material.policy, gateway.policy)
             await trio.to_thread.run_sync(self._reload_sides, material.config.identity)
         except DocumentError as error:
             for fault in error.faults:

@@ -96,12 +96,12 @@ class Answers:
         return sorted(found, key=_order)
 
     def covering(self, bundles: Iterable[Bundle[RuleT]]) -> RuleT | None:
-        """Of bundles that cover a part of the operation otherwise: the first rule whose condition holds."""
+        """Of bundles, in order, that cover a part of the operation otherwise: the first rule whose condition holds."""
         rows: list[Sequence[RuleT]] = []
         best: RuleT | None = None
         for bundle in bundles:
             if best is not None and bundle.order > best.order:
-                continue
+                break
             rows.append(bundle.rules)
             for rule in () if bundle.all_fail(self) else bundle.not_false(self):
                 if best is not None and rule.order > best.order:

@@ -7,8 +7,9 @@ false. Bundles are what the indexes of rules hold. Called by these and, through 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
+from heapq import merge
 from itertools import chain
 from typing import Generic, Protocol, TypeVar
 
@@ -106,6 +107,15 @@ def bundled(rules: Iterable[RuleT]) -> tuple[Bundle[RuleT], ...]:
         key = rule.order if condition is None else (rule.shape, tuple(condition.names))
         found.setdefault(key, []).append(rule)
     return tuple(Bundle(tuple(together)) for together in found.values())
+
+
+def merged(rows: Iterable[Sequence[Bundle[RuleT]]]) -> Iterator[Bundle[RuleT]]:
+    """Rows of bundles in order as one, as far as somebody looks; each bundle once."""
+    last = -1
+    for bundle in merge(*rows, key=lambda bundle: bundle.order):
+        if bundle.order != last:
+            last = bundle.order
+            yield bundle
 
 
 def in_order(bundles: Iterable[Bundle[RuleT]]) -> tuple[Bundle[RuleT], ...]:

@@ -26,7 +26,7 @@ from policy.narrowing import Narrowing, Needs
 
 MAX_REMEMBERED = 4096
 LONGEST_REMEMBERED = 1024
-WIDE = 64  # rules that one head may mean before they are found by more than the head
+WIDE = 16  # rules that one head may mean before they are found by more than the head
 
 Key = tuple[tuple[str, ...], str, str, tuple[str, ...]]
 Rules = tuple[Bundle[HttpRule], ...]
@@ -66,6 +66,11 @@ class HttpRules:
         self._held = _Covering(by_effect[Effect.HOLD])
         self._allows = _Covering(by_effect[Effect.ALLOW])
         self._remembered: dict[Key, Found] = {}
+
+    def prepare(self) -> None:
+        """Makes what is otherwise made when it is first needed."""
+        for side in (self._denies, self._holds, self._held, self._allows):
+            side.prepare()
 
     def find(self, facts: HttpFacts, methods: tuple[str, ...]) -> Found:
         """The rules about a request that means these methods."""
@@ -132,6 +137,9 @@ class _Side:
 
     def _means(self, rule: HttpRule, head: Head) -> bool:
         raise NotImplementedError
+
+    def prepare(self) -> None:
+        _ = (self._plain, self._bodily, self._outlines)
 
     def by_head(self, head: Head) -> Rules | None:
         """None for too many."""

@@ -37,7 +37,7 @@ from policy.ssh.wording import ASK, command_text, described
 from policy.ssh_rules.addresses import endpoint
 from policy.ssh_rules.index import Rules, SshRuleIndex
 from policy.ssh_rules.rule import SshRule
-from policy.view import view_of
+from policy.view import access_at, view_of
 
 Indices = Mapping[Effect, SshRuleIndex]
 Touched = Sequence[tuple[SshRule, str]]
@@ -90,12 +90,9 @@ def may_reach(
     these. What expires or needs a grant is not looked at.
     """
     roles = roles_of(document, subject)
-    entries = [
-        entry for entry in document.access if entry.grant is None and not entry.roles.isdisjoint(roles)
-    ]
     reachable = []
     for target, logins in targets:
-        here = [entry for entry in entries if entry.targets.matches(target)]
+        here = [entry for entry in access_at(document, roles, target) if entry.grant is None]
         usable = tuple(login for login in logins if any(entry.has_login(login) for entry in here))
         if usable:
             reachable.append((target, usable))

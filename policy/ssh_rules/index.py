@@ -43,6 +43,12 @@ class SshRuleIndex:
     def _those(self, is_meant: Callable[[SshRule], bool]) -> Rules:
         return tuple(bundle for bundle in self.bundles if is_meant(bundle.first))
 
+    def prepare(self) -> None:
+        """Makes what is otherwise made when it is first needed."""
+        _ = (self._touching, self._covering, self._files, self._subsystems)
+        self._forward.prepare()
+        self._listen.prepare()
+
     # --- exec ---
 
     def touching_commands(
@@ -149,6 +155,9 @@ class _Addresses:
     def __init__(self, bundles: Rules, listed: Callable[[SshRule], Sequence[AddressPattern] | None]) -> None:
         self._listed = listed
         self._bundles = tuple(bundle for bundle in bundles if listed(bundle.first) is not None)
+
+    def prepare(self) -> None:
+        _ = (self._hosts, self._sockets)
 
     def touching(self, where: Endpoint) -> Rules:
         return self._meaning(where, lambda pattern: pattern.touches(where), is_touched=True)

@@ -23,12 +23,12 @@ from policy.narrowing import Narrowing
 def every_rule() -> Iterator[None]:
     """Every rule is looked at by itself."""
 
-    def find(narrowing: Narrowing[Any], shown: object) -> Iterator[Any]:
+    def rows(narrowing: Narrowing[Any], shown: object) -> Iterator[Any]:
         pending = [narrowing._root]
         while pending:
             node = pending.pop()
             if isinstance(node, tuple):
-                yield from node
+                yield node
             else:
                 pending.extend((*node.children, node.rest))
 
@@ -36,7 +36,7 @@ def every_rule() -> Iterator[None]:
         return tuple(Bundle((rule,)) for rule in rules)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Narrowing, "find", find)
+        patch.setattr(Narrowing, "rows", rows)
         for module in (policy.sql_index, policy.ssh_rules.index, policy.http_rules.index):
             patch.setattr(module, "bundled", alone)
         patch.setattr(policy.http_rules.index, "WIDE", 10**9)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policy.pattern_index import PatternIndex
 from policy.patterns import (
     Glob,
     NamePattern,
     PatternError,
-    PatternIndex,
     column_pattern,
     function_pattern,
     parse_pattern,

@@ -12,7 +12,7 @@ from policy.decision import Effect
 from policy.facts import SshFacts, SshOperation
 from protocols.ssh import messages as wire
 from protocols.ssh.opens import DirectTcpip
-from protocols.ssh.requests import EnvRequest, PtyRequest, WindowChange
+from protocols.ssh.requests import EnvRequest, PtyRequest, WindowChange, X11Request, parse_empty
 from proxyd.gates.refusals import printable, refusal_text
 from proxyd.gates.ssh.actions import Choice, Dial
 from proxyd.gates.ssh.channel import Channel, Local, Stage
@@ -71,6 +71,12 @@ class Lobby:
                 self._store(channel, request, is_success=allowed)
             case "window-change":
                 self._resize(channel, request)
+            case "auth-agent-req@openssh.com" if not channel.has_started:
+                parse_empty(request.body, request.name)
+                self._store(channel, request, is_success=self._refusal is None)
+            case "x11-req" if not channel.has_started:
+                X11Request.parse(request.body)
+                self._store(channel, request, is_success=self._refusal is None)
             case "shell" if not channel.has_started:
                 channel.has_started = True
                 self._answer(channel, request, is_success=True)

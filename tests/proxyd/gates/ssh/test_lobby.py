@@ -8,7 +8,7 @@ from policy.patterns import Glob
 from protocols.errors import RemoteProtocolError
 from protocols.ssh import messages as wire
 from protocols.ssh.opens import DirectStreamlocal, DirectTcpip
-from protocols.ssh.requests import EnvRequest, PtyRequest
+from protocols.ssh.requests import EnvRequest, PtyRequest, X11Request
 from proxyd.gates.ssh.actions import Choice, Dial
 from proxyd.gates.ssh.judge import Permits, SshJudge
 from proxyd.gates.ssh.lobby import MAX_STORED, Lobby, Refusal
@@ -23,6 +23,7 @@ from tests.proxyd.gates.ssh.playbook import (
     TARGET,
     TTY_OF_0,
     WEB1,
+    WITHOUT_WAYS,
     Playbook,
     adjust,
     asking,
@@ -233,6 +234,38 @@ def test_the_choice_is_opened_with_what_was_asked_of_the_menu() -> None:
     play.client(data(b"id\r"), to_target=[data(b"id\r", TARGET)], tape=[("input", 0, b"id\r")])
     play.after_target(exit_status(4), close())
     play.client(close(), tape=[("closed", 0, "exit_status=4")])
+
+
+COOKIE = X11Request(False, "MIT-MAGIC-COOKIE-1", "00", 0).encode()
+
+
+def test_agent_and_display_are_asked_for_where_the_choice_leads() -> None:
+    play = at_the_door()
+    asked = [asking("auth-agent-req@openssh.com"), asking("x11-req", COOKIE)]
+    play.client(*asked, to_client=[success(CLIENT)] * 2)
+    play.client(shell(), to_client=[success(CLIENT), data(TEXT, CLIENT)])
+    play.after_client(data(b"1\n"))
+    play.gate.enter(play.settings, play.judge, is_openssh_target=True)
+    play.forget()
+    play.target(
+        confirmed(),
+        to_target=[
+            asking("auth-agent-req@openssh.com", recipient=TARGET, reply=False),
+            asking("x11-req", COOKIE, recipient=TARGET, reply=False),
+            shell(TARGET),
+        ],
+        tape=[("judged", 0, operation, "allow") for operation in ("agent", "x11", "shell")],
+    )
+
+
+def test_agent_and_display_are_judged_where_the_choice_leads() -> None:
+    play = Playbook(policy=WITHOUT_WAYS, lobby=Lobby(PLACES))
+    play.after_client(opening(), asking("auth-agent-req@openssh.com"), shell(), data(b"1\n"))
+    play.gate.enter(play.settings, play.judge, is_openssh_target=True)
+    play.forget()
+    play.gate.from_target(confirmed())
+    assert play.actions.to_target == [shell(TARGET)]
+    assert b"no rule allows forwarding of the key agent" in b"".join(play.actions.to_client)
 
 
 def test_what_was_typed_ahead_is_for_the_shell() -> None:
