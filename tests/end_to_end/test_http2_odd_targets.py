@@ -120,7 +120,7 @@ def test_a_thousand_on_one_connection(gateway: HttpGateway, odd: OddHttp2Target)
             assert socket.status == 200
             socket.say(str(number))
         assert [socket.text() for socket in sockets] == [str(number) for number in range(1000)]
-    before_odd.last_session()
+    gateway.last_session()
 
 
 def test_a_target_that_takes_nothing_still_answers_others(gateway: HttpGateway, odd: OddHttp2Target) -> None:
