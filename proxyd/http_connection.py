@@ -81,7 +81,7 @@ class HttpConnection:
 
     async def _watch(self, server: _Server) -> None:
         sessions = self._caller.sessions
-        while not self._scope.cancel_called:
+        while True:  # also while the last words are said: whoever has ended a session is told that it is over
             with trio.move_on_after(ENDING_TICK_S if sessions.is_ending else TICK_S):
                 await sessions.one_ended.wait()
             self._look(server)
@@ -96,7 +96,9 @@ class HttpConnection:
             self._checked_at = now
             is_over = sessions.check()
         is_drained = self._caller.gateway.drain.is_set() and server.may_close
-        if (is_over or is_drained or self._is_idle(server, now)) and not server.is_busy:
+        if self._scope.cancel_called or server.is_busy:
+            return
+        if is_over or is_drained or self._is_idle(server, now):
             server.close()
             self._scope.cancel()
 
