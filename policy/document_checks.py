@@ -184,19 +184,12 @@ def _misspelt_methods(document: PolicySections, located: Located) -> Iterable[Fa
 
 def _overlapping_masks(masks: Sequence[MaskSection], located: Located) -> Iterable[Fault]:
     """One warning for each pair of masks that can name one column, at the later of the two."""
-    by_name: dict[tuple[str, str], list[tuple[int, NamePattern]]] = {}
-    globs: list[tuple[int, NamePattern]] = []
+    known = _KnownColumns()
     for index, mask in enumerate(masks):
         reported: set[int] = set()
         for position, text in enumerate(mask.columns or ()):
             pattern = column_pattern(text)
-            relation, column = pattern.parts[1].literal, pattern.parts[2].literal
-            name = (relation, column) if relation is not None and column is not None else None
-            if name is None:
-                earlier = [*globs, *(entry for entries in by_name.values() for entry in entries)]
-            else:
-                earlier = [*globs, *by_name.get(name, ())]
-            for other, its in earlier:
+            for other, its in known.near(pattern):
                 if other == index or other in reported or not pattern.overlaps(its):
                     continue
                 if not _selectors_meet(mask.targets, masks[other].targets):
@@ -207,7 +200,41 @@ def _overlapping_masks(masks: Sequence[MaskSection], located: Located) -> Iterab
                     f"`{text}` and `{its.text}` of mask `{masks[other].name}` can name the same column",
                     "the more concealing method is applied there: redact, null, fixed, pseudonym, partial",
                 )
-            (globs if name is None else by_name.setdefault(name, [])).append((index, pattern))
+            known.add(index, pattern)
+
+
+class _KnownColumns:
+    """Patterns of columns, each with a number, found by what their relation or their column begins with.
+
+    Two can name one column only if, of both parts, what one begins with begins the other.
+    """
+
+    def __init__(self) -> None:
+        self._parts = (_ByHead(), _ByHead())
+
+    def add(self, number: int, pattern: NamePattern) -> None:
+        for part, glob in zip(self._parts, pattern.parts[1:], strict=True):
+            part.add(glob.head, (number, pattern))
+
+    def near(self, pattern: NamePattern) -> Iterable[tuple[int, NamePattern]]:
+        near = [part.near(glob.head) for part, glob in zip(self._parts, pattern.parts[1:], strict=True)]
+        rows = min(near, key=lambda rows: sum(map(len, rows)))
+        return sorted((entry for row in rows for entry in row), key=lambda entry: entry[0])
+
+
+class _ByHead:
+    def __init__(self) -> None:
+        self._at: dict[str, list[tuple[int, NamePattern]]] = {}
+        self._below: dict[str, list[tuple[int, NamePattern]]] = {}  # what begins with it, itself too
+
+    def add(self, head: str, entry: tuple[int, NamePattern]) -> None:
+        self._at.setdefault(head, []).append(entry)
+        for end in range(len(head) + 1):
+            self._below.setdefault(head[:end], []).append(entry)
+
+    def near(self, head: str) -> list[list[tuple[int, NamePattern]]]:
+        shorter = [self._at.get(head[:end], []) for end in range(len(head))]
+        return [*shorter, self._below.get(head, [])]
 
 
 def _selectors_meet(one: Targets | None, other: Targets | None) -> bool:

@@ -139,7 +139,7 @@ class _Side:
         raise NotImplementedError
 
     def prepare(self) -> None:
-        _ = (self._plain, self._bodily, self._outlines)
+        _ = (self._plain, self._bodily, self._outlines, self.prompts)
 
     def by_head(self, head: Head) -> Rules | None:
         """None for too many."""
