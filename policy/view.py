@@ -279,8 +279,8 @@ def prepare(document: PolicyDocument, like: PolicyDocument) -> None:
     """
     views = [view for view in list(like.views.values()) if isinstance(view, View)]
     for view in views[-MAX_PREPARED:]:
-        new = _view_for(document, view.roles & document.roles.keys(), view.target)
-        new.prepare()
+        roles = frozenset(view.roles & document.roles.keys())
+        _view_for(document, roles, view.target).prepare()
 
 
 def view_of(document: PolicyDocument, subject: Subject, target: Target) -> View:
