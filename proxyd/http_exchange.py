@@ -152,7 +152,7 @@ class Exchange:
 
     async def _serve(self) -> None:
         connection, judging = self._state.connection, Judging(self._state)
-        prepared = await judging.prepare()
+        prepared = judging.known() or await judging.prepare()
         session = connection.sessions.get(
             prepared.subject, prepared.target, prepared.account, connection.shown_of
         )

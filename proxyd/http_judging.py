@@ -46,16 +46,16 @@ class Judging:
 
     # Who and where
 
-    async def prepare(self) -> Prepared:
-        """Everything that follows from the head alone. Raises Refusal."""
+    def known(self) -> Prepared | None:
+        """What has followed from the very same head before, if it still does."""
         connection, head = self._state.connection, self._state.head
         known = connection.prepared.get(id(head))
-        if known is not None and known.head is head and connection.is_current(known):
-            return known
-        return await self._prepare(head)
+        is_current = known is not None and known.head is head and connection.is_current(known)
+        return known if is_current else None
 
-    async def _prepare(self, head: RequestHead) -> Prepared:
-        connection, gateway = self._state.connection, self._state.gateway
+    async def prepare(self) -> Prepared:
+        """Everything that follows from the head alone. Raises Refusal."""
+        connection, gateway, head = self._state.connection, self._state.gateway, self._state.head
         upgrades.refuse_unknown(head)
         try:
             asked = destination(head, keep_encoded_slashes=True)
