@@ -183,7 +183,7 @@ SHAPES: dict[str, Shape] = {
     "http texts in bodies": Shape(HTTP, "http: {paths: [/v1/orders], body: {$.team: [t#]}}", _json(team="t#")),
     "http numbers in bodies": Shape(HTTP, "http: {paths: [/v1/orders], body: {$.n: [#]}}", _number),
     "http names in bodies": Shape(HTTP, "http: {paths: [/v1/orders], body: {$.t#: [x]}}", _json(team="x")),
-    "http sizes": Shape(HTTP, "http: {methods: [POST], body_bytes: {SIZE: #}}", _sized),
+    "http sizes": Shape(HTTP, "http: {methods: [POST], body_bytes: {SIZE: #B}}", _sized),
     "llm models": Shape(HTTP, "llm: {models: [m#]}", _call),
     "llm globs of models": Shape(HTTP, "llm: {operations: [chat], models: ['m#*']}", _call),
     "llm prompts": Shape(HTTP, "llm: {PROMPTS}", _call),

@@ -16,7 +16,7 @@ from typing import IO
 
 from demo.postgres_installs import Account
 
-STEP_TIMEOUT_S = 20.0
+STEP_TIMEOUT_S = 60.0
 
 # The watcher is a grandchild that init adopts, so that the server never sees it as a child of its own. It
 # holds a pipe from us: when we die the pipe closes, and it stops the server. It is told "leave" once the

@@ -106,6 +106,17 @@ async def run_daemon(
         notifier.close()
 
 
+@contextlib.contextmanager
+def _collecting_later() -> Iterator[None]:
+    """Ten thousand rules are a million objects. The collector would go through them again and again while they are
+    made, and every session would wait for it."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 class Daemon:
     """One running daemon: `open` its sockets, `run` it, and `close` what a start that failed has left open."""
 
@@ -282,10 +293,11 @@ class Daemon:
         gateway = self.gateway
         now = gateway.clock()
         try:
-            material = await trio.to_thread.run_sync(Material.read, self._config_path, now)
+            with _collecting_later():
+                material = await trio.to_thread.run_sync(Material.read, self._config_path, now)
+                await trio.to_thread.run_sync(prepare_views, material.policy, gateway.policy)
             issuers = await trio.to_thread.run_sync(gateway.tokens.prepare, material.config.identity.issuers)
             targets = await trio.to_thread.run_sync(gateway.prepare_targets, material.config.targets)
-            await trio.to_thread.run_sync(prepare_views, material.policy, gateway.policy)
             await trio.to_thread.run_sync(self._reload_sides, material.config.identity)
         except DocumentError as error:
             for fault in error.faults:

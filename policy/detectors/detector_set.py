@@ -155,7 +155,7 @@ class DetectorSet:
 
     def _settled(self, spans: list[Span]) -> list[Match]:
         """Matches that overlap become one, from the first byte to the last, named after the longest of them."""
-        spans.sort(key=lambda span: (span[0], -span[1]))
+        spans.sort()
         matches: list[Match] = []
         start, end, best = spans[0][0], spans[0][1], spans[0]
         for span in spans[1:]:

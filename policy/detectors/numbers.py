@@ -88,7 +88,12 @@ def find_cards(data: bytes, begin: int, end: int) -> Iterator[Span]:
 
 def _card_end(data: bytes, start: int, end: int) -> int:
     """Where the card number that begins at `start` ends, 0 for none: all of it, or without its last groups."""
-    groups = _CARD_GROUPS.split(data[start:end])
+    text = data[start:end]
+    digits = text.translate(None, b" .-")
+    if len(digits) == len(text):  # in one piece
+        is_card = not _is_alnum(data, end) and _is_card(digits)
+        return end if is_card and not _is_decimal(data, start, _behind_zeros(data, end)) else 0
+    groups = _CARD_GROUPS.split(text)
     if _is_alnum(data, end):
         groups.pop()
     while groups:

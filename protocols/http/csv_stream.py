@@ -55,6 +55,11 @@ class RecordReader:
         self._record = re.compile(r'((?:"(?:[^"]|"")*+"|[^"\r\n]*+)*+)(\r\n|\n|\r)')
         self._field = re.compile(rf'(?:"((?:[^"]|"")*+)"|([^"\r\n{mark}]*+))({mark}|$)')
 
+    @property
+    def has_held(self) -> bool:
+        """Has the end of a record not come?"""
+        return bool(self._buffer)
+
     def feed(self, text: str) -> Iterator[Record]:
         """Raises RemoteProtocolError."""
         self._buffer += text

@@ -16,7 +16,6 @@ import json
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
 from itertools import accumulate
 
 from policy.detectors import Match
@@ -45,7 +44,7 @@ _NUMBER_BYTES = b"-+.0123456789eE"
 _LONGEST_NUMBER = 1024
 # Of a run, token by token: its strings, and numbers worth looking at.
 _tokens = re.compile(rb'("' + tokens.BODY + rb'"|' + _long_number + rb")")
-_unsafe = re.compile(rb'["\\\x00-\x1f]')  # what cannot stand in a string as it is
+_plain_stand_in = re.compile(rb"[ !#-\[\]-~]*+").fullmatch  # what can stand in a string as it is
 
 Edit = tuple[int, bytes]  # the end of a token, and what becomes of it
 
@@ -113,18 +112,18 @@ class RunDetection:
         pieces = [_QUOTE]
         position = start + 1
         for match in matches:
-            pieces += (
-                plain[position : match.start],
-                self._detectors.write(match, plain[match.start : match.end]),
-            )
+            value = plain[match.start : match.end]
+            stand_in = self._detectors.write(match, value)
+            # What needs an escape, or could have cut a character, goes the slow way.
+            if _plain_stand_in(stand_in) is None or not value.isascii():
+                self._edit(start, end + 1, plain[start + 1 : end].decode(), "", edits, found)
+                return
+            pieces += (plain[position : match.start], stand_in)
             position = match.end
-        pieces.append(plain[position:end])
-        if any(map(_unsafe.search, pieces[2::2])) or not _is_utf8(pieces):
-            self._edit(start, end + 1, plain[start + 1 : end].decode(), "", edits, found)
-            return
-        pieces.append(_QUOTE)
+        pieces += (plain[position:end], _QUOTE)
         edits[start] = end + 1, b"".join(pieces)
-        found.update([match.kind for match in matches])
+        for match in matches:
+            found[match.kind] += 1
 
     def _look_at_number(
         self, plain: bytes, match: Match, edits: dict[int, Edit], found: Counter[str]
@@ -237,14 +236,6 @@ class _Reading:
 
 def _text_of(token: bytes) -> str:
     return string_text(token) if token.startswith(_QUOTE) else token.decode()
-
-
-def _is_utf8(pieces: Iterable[bytes]) -> bool:
-    try:
-        b"".join(pieces).decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _edited(run: bytes, edits: dict[int, Edit]) -> bytes:

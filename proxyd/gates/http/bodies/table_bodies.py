@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from policy.detectors.encoded import ENCODED
+from policy.detectors.engine import Pattern
 from policy.masking import Mask, MaskingError
 from protocols.errors import LimitExceeded, RemoteProtocolError
 from protocols.http.csv_stream import Field, Record, RecordReader, written
@@ -23,6 +25,7 @@ from proxyd.gates.http.bodies.plan import Plan, begins_document, masked_field
 
 MAX_COLUMNS = 4096
 _SEPARATORS = ",;\t|"
+_encoded_cell = Pattern(rb"(?m)(?:^|[,;\t|])" + ENCODED + rb"(?:[,;\t|\r]|$)")
 _quoted = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -85,6 +88,15 @@ class TableBody:
             self._reader = RecordReader(
                 self._separator, held_bytes=self._plan.limits.held_bytes, is_strict=self._plan.has_paths
             )
+        if self._passes_lines:
+            if self._reader.has_held:  # a record goes on
+                end = text.find("\n") + 1
+                yield self._detected_records(list(self._reader.feed(text[:end])))
+                text = text[end:]
+            end = text.rfind("\n") + 1
+            if end and not self._reader.has_held and '"' not in text[:end]:
+                yield from self._masked_lines(text[:end], self._reader)
+                text = text[end:]
         records = list(self._reader.feed(text))
         if is_last:
             records += self._reader.finish()
@@ -93,6 +105,31 @@ class TableBody:
             return
         for record in records:
             yield self._masked_record(record)
+
+    @property
+    def _passes_lines(self) -> bool:
+        """Are all cells alike, whatever their titles, so that lines can be looked at as they are?"""
+        detectors = self._plan.detectors
+        if self._columns is None or self._plan.has_paths or detectors is None or detectors.has_own:
+            return False
+        return not any(tells(column.title) for column in self._columns)
+
+    def _masked_lines(self, lines: str, reader: RecordReader) -> Iterator[str]:
+        """Whole lines without quotes: those in which something may be go cell by cell."""
+        data = lines.encode()
+        places = [*_encoded_cell.find_all(data, 0, len(data))]
+        if self._plan.detectors is not None:
+            places += [(match.start, match.end) for match in self._plan.detectors.find(data)]
+        position = 0
+        for first, last in sorted(places):
+            if last <= position:
+                continue
+            start = data.rfind(b"\n", position, max(position, first)) + 1 or position
+            end = data.index(b"\n", max(start, last - 1)) + 1
+            yield data[position:start].decode()
+            yield self._detected_records(list(reader.feed(data[start:end].decode())))
+            position = end
+        yield data[position:].decode()
 
     def _told_separator(self, text: str) -> str:
         """CSV has semicolons or tabs where commas are for decimals. The first line tells, if it tells one thing."""

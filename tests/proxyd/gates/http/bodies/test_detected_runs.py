@@ -6,6 +6,8 @@ import base64
 import json
 from collections import Counter
 from typing import Any
+from unittest.mock import patch
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,10 +16,13 @@ from hypothesis import strategies as st
 from policy.detectors import NAMES, Detection
 from policy.http.masks import BodyDetectors
 from policy.masking import Fixed, Mask, Null, Partial
-from proxyd.gates.http.bodies import BodyRefused, transformer_for
+from proxyd.gates.http.bodies import DEFAULT_LIMITS, BodyRefused, transformer_for
 from proxyd.gates.http.bodies.detecting import ValueDetection
 from proxyd.gates.http.bodies.event_bodies import EventBody
+from proxyd.gates.http.bodies.form_bodies import FormBody
 from proxyd.gates.http.bodies.json_detecting import RunDetection
+from proxyd.gates.http.bodies.plan import plan_of
+from proxyd.gates.http.bodies.table_bodies import TableBody
 from tests.policy.detectors.test_kinds import TABLE, marked
 from tests.proxyd.gates.http.bodies.body_masks import Masks, transformed
 
@@ -216,3 +221,47 @@ def events(
         return b"".join([*map(body.feed, pieces), body.finish()]), body.counts
     except BodyRefused as refused:
         return refused.reason
+
+
+CELLS = st.one_of(
+    st.sampled_from(VALUES).map(lambda text: text.replace("\n", " ")),
+    st.sampled_from([*FRAGMENTS, "", '"', '"a,b"', '"4111 1111\n1111 1111"', "4111", "1111", "x;y", "a\tb"]),
+)
+ROWS = st.lists(st.lists(CELLS, min_size=1, max_size=4).map(",".join), max_size=10)
+
+
+@pytest.mark.parametrize("titles", ["id,name,note,more", "id,ssn,phone_number,token"])
+@given(rows=ROWS, size=st.sampled_from([None, 1, 20]), end=st.sampled_from(["\n", "\r\n"]))
+@settings(deadline=None, max_examples=200)
+def test_tables_at_once_become_what_their_records_become(
+    titles: str, rows: list[str], size: int | None, end: str
+) -> None:
+    data = end.join([titles, *rows, ""]).encode("utf-8", "replace")
+    first = len(titles) + len(end)
+    assert table(data, first, size) == table(data, first, None, is_quick=False)
+
+
+def table(data: bytes, first: int, size: int | None, *, is_quick: bool = True) -> tuple[bytes, Counter[str]]:
+    body = TableBody(plan_of(Masks(detectors=SETS["token"]), DEFAULT_LIMITS), "", has_titles=True)
+    step = size or max(1, len(data))
+    pieces = [data[:first], *(data[at : at + step] for at in range(first, len(data), step))]
+    with patch.object(TableBody, "_passes_lines", TableBody._passes_lines if is_quick else False):
+        return b"".join([*map(body.feed, pieces), body.finish()]), body.counts
+
+
+@pytest.mark.parametrize("these", [SETS["token"], SETS["own"]], ids=["token", "own"])
+@given(
+    fields=st.lists(st.tuples(st.one_of(st.sampled_from(NAMED), TEXTS), TEXTS), max_size=8),
+    size=st.sampled_from([None, 1, 25]),
+)
+@settings(deadline=None, max_examples=150)
+def test_forms_at_once_become_what_their_fields_become(
+    these: BodyDetectors, fields: list[tuple[str, str]], size: int | None
+) -> None:
+    data = urlencode(
+        [(name.encode("utf-8", "replace"), value.encode("utf-8", "replace")) for name, value in fields]
+    ).encode()
+    out, counts = transformed("application/x-www-form-urlencoded", data, Masks(detectors=these), pieces=size)
+    body = FormBody(plan_of(Masks(detectors=these), DEFAULT_LIMITS))
+    assert out == b"&".join(map(body._masked, data.split(b"&")))
+    assert counts == body.counts
