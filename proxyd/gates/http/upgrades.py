@@ -37,14 +37,17 @@ def refuse_unknown(head: RequestHead) -> None:
 
 
 def client_key(head: RequestHead) -> str:
-    """What the client wants an answer to; "" over HTTP/2. Raises Refusal."""
-    if head.version == "2":
-        return ""
+    """What the client wants an answer to. Raises Refusal.
+
+    Over HTTP/2 there is none (""), but some clients send one all the same, and wait for the answer (urllib3-future).
+    """
     found = [value for name, value in head.headers if name == KEY]
     try:
         is_sound = len(found) == 1 and len(base64.b64decode(found[0], validate=True)) == KEY_BYTES
     except (binascii.Error, ValueError):
         is_sound = False
+    if not is_sound and head.version == "2":
+        return ""
     if not is_sound:
         raise Refusal(
             400,

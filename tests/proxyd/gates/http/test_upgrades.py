@@ -71,9 +71,11 @@ def test_a_client_over_http1_has_one_sound_key(keys: tuple[str, ...]) -> None:
     assert refused.value.status == 400
 
 
-def test_a_client_over_http2_has_none() -> None:
+def test_a_client_over_http2_has_none_or_is_answered_all_the_same() -> None:
     assert client_key(asked(("sec-websocket-key", KEY))) == KEY
+    assert client_key(asked(version="2")) == ""
     assert client_key(asked(("sec-websocket-key", "whatever"), version="2")) == ""
+    assert client_key(asked(("sec-websocket-key", KEY), version="2")) == KEY
 
 
 def test_protocols_that_are_not_spoken_over_http2() -> None:
