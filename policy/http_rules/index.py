@@ -144,7 +144,7 @@ class _Side:
     def by_head(self, head: Head) -> Rules | None:
         """None for too many."""
         if len(self._bundles) <= WIDE:
-            return self._meaning(self._bundles, head)
+            return tuple(bundle for bundle in self._bundles if self._means(bundle.first, head))
         near: dict[int, Bundle[HttpRule]] = {}
         for shown in self._shown(head, None):
             for tree in (self._plain, self._bodily):
