@@ -126,7 +126,7 @@ def ssh_needs(matcher: SshMatcher) -> Iterator[Made]:
     """By the first key with patterns. A key that it does not have must not be one of the other's."""
     around: Made = {("has", key): (False,) for key, is_there in _keys(matcher) if not is_there}
     if matcher.redirects is not None:
-        around["has", "exec"] = (False,)
+        around["redirects"] = matcher.redirects  # there are commands that redirect nothing
     rows: list[Made] = [{}]
     if matcher.exec is not None:
         rows = [_command_needs(CommandPattern(text)) for text in matcher.exec]
@@ -146,6 +146,7 @@ def ssh_told(matcher: SshMatcher) -> Told:
     """None for what concerns a key that it does not have: no deny rule has to be wider there."""
     told: Told = {("has", key): (is_there,) for key, is_there in _keys(matcher)}
     told.update((key, None) for key, is_there in _keys(matcher) if not is_there)
+    told["redirects"] = () if matcher.exec is not None else None
     if matcher.exec is not None:
         first = CommandPattern(matcher.exec[0])
         told.update(_row_told("exec", first.words))
