@@ -265,7 +265,8 @@ def test_issuers_are_reloaded(make_gateway: GatewayFactory, issuer: LocalIssuer)
         gateway.config_path.write_text(text.replace("- proxyd", "- billing"))
         assert gateway.reload()
         assert "is for somebody else" in refusal(gateway, secret)
-        connection.execute("select 1")  # admitted before
+        with pytest.raises(psycopg.errors.AdminShutdown, match="tokens of issuer company has changed"):
+            connection.execute("select 1")  # admitted before
         gateway.config_path.write_text(text.replace(str(issuer.ca), "/nonexistent"))
         assert not gateway.reload()
         assert "is for somebody else" in refusal(gateway, secret)
