@@ -204,7 +204,9 @@ def test_certificates_that_do_not_count(make_gateway: GatewayFactory) -> None:
     assert is_served(gateway)
 
 
-def test_a_certificate_revoked_by_reload_opens_no_session_and_keeps_none(make_gateway: GatewayFactory) -> None:
+def test_a_certificate_revoked_by_reload_opens_no_session_and_keeps_none(
+    make_gateway: GatewayFactory,
+) -> None:
     gateway = make_gateway()
     pki = gateway.directory / "pki"
     credential = gateway.authority.issue("vera", unit=["data"], purpose=CLIENT)
