@@ -81,7 +81,7 @@ def test_access_taken_away_ends_an_open_forward_and_a_running_command(gateway: S
     port = free_port(HOST)
     server = gateway.server
     forward = ("-L", f"{HOST}:{port}:{server.host}:{server.port}")
-    with gateway.route().popen("echo ready; sleep 600", *forward) as talk:
+    with gateway.route().popen("echo ready; cat", *forward) as talk:
         assert talk.stdout is not None and talk.stderr is not None
         assert talk.stdout.readline().strip() == b"ready"
         with socket.create_connection((HOST, port), 60) as through:
